@@ -1,0 +1,223 @@
+"""Architectures of the DyClotNet family: what is built, with every number resolved.
+
+An `Arch` holds widths, repeats, strides, expansions and hidden sizes, not the
+width multiplier or the reduction ratio that led to them, so two settings that
+build the same network are the same `Arch` and share one `arch_id`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, get_args
+
+Expansion = Literal["dct", "pointwise"]
+EXPANSIONS: tuple[Expansion, ...] = get_args(Expansion)
+
+MAX_WIDTH = 4096
+MAX_REPEATS = 64
+MAX_STAGES = 8
+MAX_P = 64
+STRIDES = (1, 2)
+
+TABLE2_STEM = 32
+TABLE2_STAGES = ((5, 64, 1), (6, 128, 2), (7, 256, 2))
+"""(repeats, width, stride) of Table 2's three resolution stages."""
+
+
+def _require_int(name: str, value: object, low: int, high: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"{name}: {_short(value)} is not an integer; accepted: {low} to {high}")
+    if not low <= value <= high:
+        raise ValueError(f"{name}: {_short(value)} is out of range; accepted: {low} to {high}")
+
+
+def _short(value: object) -> str:
+    """A value as text that fits on a line, however large it is."""
+    if isinstance(value, int) and value.bit_length() > 128:
+        return f"an integer of {value.bit_length()} bits"
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _require_keys(name: str, data: object, required: set[str], optional: set[str]) -> None:
+    if not isinstance(data, Mapping):
+        raise ValueError(f"{name}: {_short(data)} is not a mapping; accepted keys: {sorted(required)}")
+    missing = sorted(required - data.keys())
+    if missing:
+        raise ValueError(f"{name}: {missing[0]!r} is missing; required keys: {sorted(required)}")
+    unknown = [key for key in data if key not in required | optional]
+    if unknown:
+        raise ValueError(
+            f"{name}: unknown key {_short(unknown[0])}; accepted: {sorted(required | optional)}"
+        )
+
+
+@dataclass(frozen=True)
+class StageArch:
+    """One resolution stage: `repeats` bottleneck blocks of the same output width.
+
+    The first block carries the stride and the change of width (DESIGN: Table 2).
+
+    Raises:
+        ValueError: a field is of the wrong type or out of range, or `width` is
+            no multiple of `2 * p` (Table 1 splits N/p channels in two halves).
+    """
+
+    width: int  # output channels N of every block
+    repeats: int  # number of blocks
+    stride: int  # of the first block's depthwise convolution
+    expansion: Expansion  # how N/p channels become N
+    p: int  # expansion ratio: N/p channels go into the expansion
+    hidden: int | None  # hidden units of the recalibrator; None for a pointwise expansion
+
+    def __post_init__(self) -> None:
+        _require_int("width", self.width, 2, MAX_WIDTH)
+        _require_int("repeats", self.repeats, 1, MAX_REPEATS)
+        if isinstance(self.stride, bool) or self.stride not in STRIDES:
+            raise ValueError(f"stride: {_short(self.stride)} is not known; accepted: 1, 2")
+        if self.expansion not in EXPANSIONS:
+            raise ValueError(
+                f"expansion: {_short(self.expansion)} is not known; accepted: dct, pointwise"
+            )
+        _require_int("p", self.p, 1, MAX_P)
+        if self.width % (2 * self.p):
+            raise ValueError(
+                f"width: {self.width} does not divide by 2p; accepted: multiples of {2 * self.p}"
+            )
+        if self.expansion == "dct":
+            _require_int("hidden", self.hidden, 1, MAX_WIDTH)
+        elif self.hidden is not None:
+            raise ValueError(
+                f"hidden: {_short(self.hidden)} has no meaning in a pointwise stage; accepted: none"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The stage as plain values; `hidden` is absent where it has no meaning."""
+        data: dict[str, Any] = {
+            "width": self.width,
+            "repeats": self.repeats,
+            "stride": self.stride,
+            "expansion": self.expansion,
+            "p": self.p,
+        }
+        if self.hidden is not None:
+            data["hidden"] = self.hidden
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> StageArch:
+        """Inverse of `to_dict`. Raises ValueError naming the field that is wrong."""
+        _require_keys(
+            "stage", data, {"width", "repeats", "stride", "expansion", "p"}, optional={"hidden"}
+        )
+        return cls(
+            data["width"],
+            data["repeats"],
+            data["stride"],
+            data["expansion"],
+            data["p"],
+            data.get("hidden"),
+        )
+
+    def __str__(self) -> str:
+        unit = f"dct h{self.hidden}" if self.expansion == "dct" else "pointwise"
+        return f"{self.repeats}x{self.width} {unit} p{self.p}"
+
+
+@dataclass(frozen=True)
+class Arch:
+    """A DyClotNet: stem convolution, stages of bottlenecks, pooling, classifier (Table 2).
+
+    Raises:
+        ValueError: a field is of the wrong type or out of range.
+    """
+
+    stem: int  # output channels of the 3x3 stem convolution
+    stages: tuple[StageArch, ...]
+
+    def __post_init__(self) -> None:
+        _require_int("stem", self.stem, 1, MAX_WIDTH)
+        if not isinstance(self.stages, tuple) or not 1 <= len(self.stages) <= MAX_STAGES:
+            raise ValueError(f"stages: accepted: a tuple of 1 to {MAX_STAGES} stages")
+
+    @cached_property
+    def arch_id(self) -> str:
+        """12 hexadecimal digits of the SHA-256 of the canonical JSON."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()[:12]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The architecture as plain values, in canonical form."""
+        return {"stem": self.stem, "stages": [stage.to_dict() for stage in self.stages]}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Arch:
+        """Inverse of `to_dict`. Raises ValueError naming the stage and field that is wrong."""
+        _require_keys("architecture", data, {"stem", "stages"}, optional=set())
+        stages = data["stages"]
+        if not isinstance(stages, list | tuple) or not 1 <= len(stages) <= MAX_STAGES:
+            raise ValueError(f"stages: accepted: a list of 1 to {MAX_STAGES} stages")
+        parsed = []
+        for index, stage in enumerate(stages):
+            try:
+                parsed.append(StageArch.from_dict(stage))
+            except ValueError as error:
+                raise ValueError(f"stages[{index}].{error}") from None
+        return cls(data["stem"], tuple(parsed))
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no white space."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Arch:
+        """Inverse of `to_json`. Raises ValueError for text that is no architecture."""
+        try:
+            data = json.loads(text)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise ValueError(f"architecture: not valid JSON ({error})") from None
+        return cls.from_dict(data)
+
+    def __str__(self) -> str:
+        return f"stem {self.stem} | " + " | ".join(str(stage) for stage in self.stages)
+
+
+def scale_width(width: int, alpha: float, multiple: int) -> int:
+    """`width * alpha` to the nearest multiple (half up), never below one multiple."""
+    return multiple * max(1, math.floor(width * alpha / multiple + 0.5))
+
+
+def scale_stem(width: int, alpha: float) -> int:
+    """The stem's channels under the width multiplier: the nearest multiple of 8, at least 8."""
+    return scale_width(width, alpha, 8)
+
+
+def make_stage(
+    width: int, alpha: float, repeats: int, stride: int, expansion: Expansion, p: int, r: int | None
+) -> StageArch:
+    """Resolve one stage's settings: scaled width, hidden units max(1, N // r).
+
+    `r` is ignored for a pointwise expansion, where it has no meaning.
+    """
+    n = scale_width(width, alpha, 2 * p)
+    hidden = None
+    if expansion == "dct":
+        if r is None:
+            raise ValueError("r: missing; a dct stage needs a reduction ratio")
+        hidden = max(1, n // r)
+    return StageArch(n, repeats, stride, expansion, p, hidden)
+
+
+def table2_arch(
+    alpha: float = 1.0, p: int = 2, r: int = 4, expansion: Expansion = "dct"
+) -> Arch:
+    """DyClotNet-alpha of Table 2 with one p, r and expansion in every stage."""
+    stages = tuple(
+        make_stage(width, alpha, repeats, stride, expansion, p, r)
+        for repeats, width, stride in TABLE2_STAGES
+    )
+    return Arch(scale_stem(TABLE2_STEM, alpha), stages)

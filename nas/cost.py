@@ -1,0 +1,178 @@
+"""Multiply-adds and parameters of an architecture, by formula; nothing is built.
+
+Convolutions have no bias, fully connected layers do, batch norms have scale and
+shift. Multiply-adds count convolutions and fully connected layers of one forward
+pass of one image; papers call them FLOPs. `tests/test_cost.py` compares with
+PyTorch's own counter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, NamedTuple
+
+from nas.arch import Arch, Expansion
+
+Kind = Literal["conv", "fc", "norm"]
+
+
+class LayerCost(NamedTuple):
+    """What one layer costs; `name` is the module's name in the built network."""
+
+    name: str
+    kind: Kind
+    macs: int  # multiply-adds of one forward pass of one image
+    params: int  # trainable parameters
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one network costs in one forward pass of one image."""
+
+    conv_macs: int  # multiply-adds in convolutions
+    fc_macs: int  # multiply-adds in fully connected layers
+    params: int  # trainable parameters
+
+    @property
+    def macs(self) -> int:
+        """All multiply-adds."""
+        return self.conv_macs + self.fc_macs
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.conv_macs + other.conv_macs,
+            self.fc_macs + other.fc_macs,
+            self.params + other.params,
+        )
+
+    def __mul__(self, times: int) -> Cost:
+        return Cost(self.conv_macs * times, self.fc_macs * times, self.params * times)
+
+
+def cost(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> Cost:
+    """Cost of `arch` for square images of `image_size` pixels.
+
+    Takes some 10 microseconds: a block is counted once however often it is repeated.
+    """
+    size = image_size
+    total = _total(_stem_layers(arch.stem, in_channels, size))
+    w_in = arch.stem
+    for stage in arch.stages:
+        w_out = stage.width
+        unit = (stage.expansion, stage.p, stage.hidden or 0)
+        total += _block_cost(w_in, w_out, stage.stride, size, *unit)
+        size = strided_size(size, stage.stride)
+        total += _block_cost(w_out, w_out, 1, size, *unit) * (stage.repeats - 1)
+        w_in = w_out
+    return total + _total([_fc("classifier", w_in, num_classes)])
+
+
+def layer_costs(
+    arch: Arch, image_size: int, in_channels: int, num_classes: int
+) -> list[LayerCost]:
+    """Cost of each layer in the order of the forward pass; sums to `cost`."""
+    size = image_size
+    layers = list(_stem_layers(arch.stem, in_channels, size))
+    w_in = arch.stem
+    for i, stage in enumerate(arch.stages):
+        for j in range(stage.repeats):
+            stride = stage.stride if j == 0 else 1
+            block = _block_layers(
+                w_in, stage.width, stride, size, stage.expansion, stage.p, stage.hidden or 0
+            )
+            layers += [layer._replace(name=f"stages.{i}.{j}.{layer.name}") for layer in block]
+            size = strided_size(size, stride)
+            w_in = stage.width
+    return [*layers, _fc("classifier", w_in, num_classes)]
+
+
+def separable_macs(m: int, n: int, size: int, kernel: int = 3) -> int:
+    """C0 of equation (7): depthwise plus pointwise convolution at stride 1.
+
+    Args:
+        m, n: input and output channels; size: side of the feature map; kernel: of the
+            depthwise convolution.
+    """
+    return size * size * (kernel * kernel * m + m * n)
+
+
+def dct_bottleneck_macs(m: int, n: int, p: int, size: int, kernel: int = 3) -> int:
+    """C1 of equation (8), exact: the DCT bottleneck's convolutions at stride 1.
+
+    The recalibrator, which the paper calls negligible, is not in it.
+    """
+    half = n // (2 * p)
+    return size * size * (kernel * kernel * m + m * half + half * half)
+
+
+def dct_bottleneck_macs_approx(m: int, n: int, p: int, size: int) -> int:
+    """C1 of equation (8), second line: without the depthwise term.
+
+    Only this one is bounded by 5/16 of `separable_macs` for m = n and p >= 2.
+    """
+    half = n // (2 * p)
+    return size * size * (m * half + half * half)
+
+
+def strided_size(size: int, stride: int) -> int:
+    """Side of a feature map after a 3x3 convolution of padding 1."""
+    return (size - 1) // stride + 1
+
+
+def _conv(name: str, w_in: int, w_out: int, kernel: int, size: int, groups: int = 1) -> LayerCost:
+    weights = kernel * kernel * (w_in // groups) * w_out
+    return LayerCost(name, "conv", size * size * weights, weights)
+
+
+def _fc(name: str, w_in: int, w_out: int) -> LayerCost:
+    return LayerCost(name, "fc", w_in * w_out, (w_in + 1) * w_out)
+
+
+def _norm(name: str, width: int) -> LayerCost:
+    return LayerCost(name, "norm", 0, 2 * width)
+
+
+def _total(layers: list[LayerCost] | tuple[LayerCost, ...]) -> Cost:
+    return Cost(
+        sum(layer.macs for layer in layers if layer.kind == "conv"),
+        sum(layer.macs for layer in layers if layer.kind == "fc"),
+        sum(layer.params for layer in layers),
+    )
+
+
+def _stem_layers(w_out: int, in_channels: int, size: int) -> tuple[LayerCost, ...]:
+    return (_conv("stem.conv", in_channels, w_out, 3, size), _norm("stem.norm", w_out))
+
+
+@lru_cache(maxsize=65536)
+def _block_cost(
+    m: int, n: int, stride: int, size: int, expansion: Expansion, p: int, hidden: int
+) -> Cost:
+    return _total(_block_layers(m, n, stride, size, expansion, p, hidden))
+
+
+def _block_layers(
+    m: int, n: int, stride: int, size: int, expansion: Expansion, p: int, hidden: int
+) -> tuple[LayerCost, ...]:
+    """Layers of one bottleneck (Table 1): depthwise, two 1x1, expansion, norms."""
+    size = strided_size(size, stride)
+    half = n // (2 * p)
+    expand = (
+        (
+            _fc("expand.recalibrator.reduce", n // p, hidden),
+            _fc("expand.recalibrator.restore", hidden, n),
+        )
+        if expansion == "dct"
+        else (_conv("expand", n // p, n, 1, size),)
+    )
+    return (
+        _conv("depthwise", m, m, 3, size, groups=m),
+        _norm("depthwise_norm", m),
+        _conv("contract", m, half, 1, size),
+        _norm("contract_norm", half),
+        _conv("mix", half, half, 1, size),
+        _norm("mix_norm", half),
+        *expand,
+        _norm("expand_norm", n),
+    )
