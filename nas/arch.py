@@ -40,13 +40,17 @@ def _short(value: object) -> str:
     """A value as text that fits on a line, however large it is."""
     if isinstance(value, int) and value.bit_length() > 128:
         return f"an integer of {value.bit_length()} bits"
-    text = repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    text = (
+        repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    )
     return text if len(text) <= 40 else text[:37] + "..."
 
 
 def _require_keys(name: str, data: object, required: set[str], optional: set[str]) -> None:
     if not isinstance(data, Mapping):
-        raise ValueError(f"{name}: {_short(data)} is not a mapping; accepted keys: {sorted(required)}")
+        raise ValueError(
+            f"{name}: {_short(data)} is not a mapping; accepted keys: {sorted(required)}"
+        )
     missing = sorted(required - data.keys())
     if missing:
         raise ValueError(f"{name}: {missing[0]!r} is missing; required keys: {sorted(required)}")
@@ -212,9 +216,7 @@ def make_stage(
     return StageArch(n, repeats, stride, expansion, p, hidden)
 
 
-def table2_arch(
-    alpha: float = 1.0, p: int = 2, r: int = 4, expansion: Expansion = "dct"
-) -> Arch:
+def table2_arch(alpha: float = 1.0, p: int = 2, r: int = 4, expansion: Expansion = "dct") -> Arch:
     """DyClotNet-alpha of Table 2 with one p, r and expansion in every stage."""
     stages = tuple(
         make_stage(width, alpha, repeats, stride, expansion, p, r)

@@ -68,9 +68,7 @@ def cost(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> Cos
     return total + _total([_fc("classifier", w_in, num_classes)])
 
 
-def layer_costs(
-    arch: Arch, image_size: int, in_channels: int, num_classes: int
-) -> list[LayerCost]:
+def layer_costs(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> list[LayerCost]:
     """Cost of each layer in the order of the forward pass; sums to `cost`."""
     size = image_size
     layers = list(_stem_layers(arch.stem, in_channels, size))
