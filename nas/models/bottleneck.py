@@ -1,0 +1,62 @@
+"""The bottleneck block of Table 1, with DCT or a 1x1 convolution as its expansion.
+
+Shape suffixes: B images, M input and N output channels, C = N/p, D = N/(2p), H x W the
+feature map.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.arch import Expansion, StageArch
+from nas.models.dct import DCT
+
+
+class Bottleneck(nn.Module):
+    """dw 3x3, BN, ReLU; 1x1, BN; 1x1, BN; concatenate both; expand, BN; + shortcut.
+
+    The shortcut is the identity, where stride is 1 and w_in = w_out. Nothing follows the
+    sum, and the 1x1 convolutions have no activation: with it the full depth does not train.
+
+    Args:
+        w_in: input channels M.
+        w_out: output channels N, a multiple of 2p.
+        stride: of the depthwise convolution.
+        expansion: how N/p channels become N: `dct` or `pointwise`.
+        p: expansion ratio.
+        hidden: hidden units of the recalibrator; None for a pointwise expansion.
+
+    Raises:
+        ValueError: as `StageArch`.
+    """
+
+    def __init__(
+        self, w_in: int, w_out: int, stride: int, expansion: Expansion, p: int, hidden: int | None
+    ) -> None:
+        super().__init__()
+        StageArch(w_out, 1, stride, expansion, p, hidden)  # for its checks
+        half = w_out // (2 * p)
+        self.depthwise = nn.Conv2d(w_in, w_in, 3, stride, padding=1, groups=w_in, bias=False)
+        self.depthwise_norm = nn.BatchNorm2d(w_in)
+        self.contract = nn.Conv2d(w_in, half, 1, bias=False)
+        self.contract_norm = nn.BatchNorm2d(half)
+        self.mix = nn.Conv2d(half, half, 1, bias=False)
+        self.mix_norm = nn.BatchNorm2d(half)
+        self.expand = (
+            nn.Conv2d(2 * half, w_out, 1, bias=False)
+            if hidden is None
+            else DCT(2 * half, p, hidden)
+        )
+        self.expand_norm = nn.BatchNorm2d(w_out)
+        self.has_shortcut = stride == 1 and w_in == w_out
+
+    def forward(self, x_BMHW: Tensor) -> Tensor:
+        """[B, w_in, H, W] to [B, w_out, H', W'], H' and W' divided by the stride, rounded up."""
+        y_BMHW = F.relu_(self.depthwise_norm(self.depthwise(x_BMHW)))
+        contracted_BDHW = self.contract_norm(self.contract(y_BMHW))
+        mixed_BDHW = self.mix_norm(self.mix(contracted_BDHW))
+        y_BCHW = torch.cat([contracted_BDHW, mixed_BDHW], 1)
+        y_BNHW: Tensor = self.expand_norm(self.expand(y_BCHW))
+        return y_BNHW.add_(x_BMHW) if self.has_shortcut else y_BNHW

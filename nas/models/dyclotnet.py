@@ -1,0 +1,75 @@
+"""DyClotNet: the network that an `Arch` describes (Table 2).
+
+Shape suffixes: B images, C input channels, S channels of the stem, N channels of the last
+stage, K classes, H x W the feature map.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from torch import Tensor, nn
+
+from nas.arch import Arch, table2_arch
+from nas.models.bottleneck import Bottleneck
+from nas.models.initialise import initialise
+
+
+class DyClotNet(nn.Module):
+    """3x3 stem, BN, ReLU; stages of bottlenecks; global average pool; classifier.
+
+    The paper's figures and experiments are not in its text. Assumed here:
+
+    - Table 2's rows "1 x stride 2" and "n x stride 1" are one stage, whose first block
+      carries the stride and the change of width;
+    - the recalibrator's hidden units are N // r, N the block's output channels;
+    - after the 1x1 convolutions of a block stands a batch norm and no activation, after
+      the expansion a batch norm, then the identity shortcut where shapes allow it, and no
+      activation after the sum;
+    - the pointwise expansion is a 1x1 convolution from N/p to N in the place of DCT;
+    - convolutions have no bias, fully connected layers have one.
+
+    Its layers have the names that `nas.cost.layer_costs` gives them.
+    """
+
+    def __init__(self, arch: Arch, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        for name, value in (("in_channels", in_channels), ("num_classes", num_classes)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name}: {value!r}; accepted: a positive integer")
+        self.arch = arch
+        self.stem = nn.Sequential(
+            OrderedDict(
+                conv=nn.Conv2d(in_channels, arch.stem, 3, padding=1, bias=False),
+                norm=nn.BatchNorm2d(arch.stem),
+                relu=nn.ReLU(inplace=True),
+            )
+        )
+        stages = []
+        w_in = arch.stem
+        for stage in arch.stages:
+            blocks = []
+            for index in range(stage.repeats):
+                stride = stage.stride if index == 0 else 1
+                blocks.append(
+                    Bottleneck(w_in, stage.width, stride, stage.expansion, stage.p, stage.hidden)
+                )
+                w_in = stage.width
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.Sequential(*stages)
+        self.classifier = nn.Linear(w_in, num_classes)
+        initialise(self)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Images [B, in_channels, H, W] to logits [B, num_classes]."""
+        x_BSHW = self.stem(x_BCHW)
+        x_BNHW = self.stages(x_BSHW)
+        logits_BK: Tensor = self.classifier(x_BNHW.mean((2, 3)))
+        return logits_BK
+
+
+def dyclotnet(
+    alpha: float = 1.0, p: int = 2, r: int = 4, in_channels: int = 3, num_classes: int = 10
+) -> DyClotNet:
+    """DyClotNet-alpha of Table 2 with expansion ratio `p` and reduction ratio `r`."""
+    return DyClotNet(table2_arch(alpha, p, r), in_channels, num_classes)

@@ -1,0 +1,49 @@
+"""Networks to compare with, under the names that `--reference` takes."""
+
+from __future__ import annotations
+
+from typing import Protocol, cast
+
+from torch import nn
+from torchvision.models import MobileNetV2
+
+from nas.models.initialise import initialise
+
+# (expansion, channels, repeats, stride) of each stage. ImageNet's settings have stride 2 in
+# the second stage and in the stem, which would leave a 32x32 image only 1x1 pixels.
+_CIFAR_STAGES = [
+    [1, 16, 1, 1],
+    [6, 24, 2, 1],
+    [6, 32, 3, 2],
+    [6, 64, 4, 2],
+    [6, 96, 3, 1],
+    [6, 160, 3, 2],
+    [6, 320, 1, 1],
+]
+
+
+class ReferenceBuilder(Protocol):
+    """Builds a reference network of a relative width for a data set."""
+
+    def __call__(  # noqa: D102
+        self, width: float = 1.0, in_channels: int = 3, num_classes: int = 10
+    ) -> nn.Module: ...
+
+
+def mobilenet_v2(width: float = 1.0, in_channels: int = 3, num_classes: int = 10) -> nn.Module:
+    """MobileNetV2 (Sandler et al., 2018) for small images: stem and second stage at stride 1.
+
+    At width 1 it has 2,236,682 parameters and, for 32x32x3 images and 10 classes,
+    87,976,448 multiply-adds. Channels are rounded to multiples of 8; the last
+    convolution's 1280 never shrink.
+    """
+    if not 0 < width <= 4:
+        raise ValueError(f"width: {width!r}; accepted: a number above 0, at most 4")
+    network = MobileNetV2(num_classes, width, inverted_residual_setting=_CIFAR_STAGES)
+    stem = network.features[0]
+    stem[0] = nn.Conv2d(in_channels, stem[0].out_channels, 3, padding=1, bias=False)
+    initialise(network)
+    return cast(nn.Module, network)
+
+
+REFERENCES: dict[str, ReferenceBuilder] = {"mobilenetv2": mobilenet_v2}
