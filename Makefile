@@ -1,0 +1,39 @@
+# Every target sets up what it needs in .venv first.
+PYTHON ?= python3
+BUDGET ?= 200
+STUDY ?= $(shell ls -td results/*/study.db 2>/dev/null | head -1)
+PORT ?= 8080
+ARGS ?=
+
+.PHONY: setup search test test-slow check bench dashboard clean
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml
+	test -x .venv/bin/python || $(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --editable '.[test,postgres]'
+	touch $@
+
+search: setup
+	.venv/bin/python runners/search.py --budget $(BUDGET) $(ARGS)
+
+test: setup
+	.venv/bin/python -m pytest -q $(ARGS)
+
+test-slow: setup
+	.venv/bin/python -m pytest -q -m slow $(ARGS)
+
+check: setup
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+bench: setup
+	.venv/bin/python runners/benchmark.py sampler $(ARGS)
+
+dashboard: setup
+	@test -n "$(STUDY)" || { echo "no study in results/; run: make search" >&2; exit 2; }
+	.venv/bin/optuna-dashboard --host 127.0.0.1 --port $(PORT) sqlite:///$(abspath $(if $(filter %.db,$(STUDY)),$(STUDY),$(STUDY)/study.db))
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,117 @@
+"""What the command lines share: one-line errors, exit codes, quantities, durations."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from importlib.metadata import version
+from typing import Any
+
+import typer
+from typer.exceptions import Abort
+
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+
+_SUFFIXES = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+
+
+def run_app(app: typer.Typer) -> None:
+    """Run a command line and exit with the code of the contract.
+
+    0 done; 1 failed; 2 bad arguments or input, with one line on standard error; a
+    traceback only with `--debug`.
+    """
+    debug = "--debug" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+    except (Abort, KeyboardInterrupt):
+        code = 130
+    except Exception as error:
+        if debug:
+            raise
+        code = _explain(error)
+    sys.stdout.flush()
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def version_option(panel: str) -> Any:
+    """The `--version` option of a command line."""
+
+    def show(asked: bool) -> None:
+        if asked:
+            print(f"nas {version('nas')}")
+            raise typer.Exit
+
+    return typer.Option(
+        "--version", help="Show the version.", rich_help_panel=panel, callback=show, is_eager=True
+    )
+
+
+def _explain(error: Exception) -> int:
+    """Print what went wrong in one line; return the exit code."""
+    usage = getattr(error, "format_message", None)
+    if usage is not None:  # typer's own errors: unknown options, missing arguments
+        message, code = " ".join(str(usage()).split()), EXIT_BAD_INPUT
+    elif isinstance(error, ValueError):
+        message, code = " ".join(str(error).split()), EXIT_BAD_INPUT
+    else:
+        first_line = (str(error).strip().splitlines() or [""])[0]
+        message, code = f"{type(error).__name__}: {first_line}", EXIT_FAILED
+    print(f"error: {message}", file=sys.stderr)
+    return code
+
+
+def parse_quantity(option: str, text: str | None) -> int | None:
+    """`20M`, `1.5G`, `300K` or a plain number, as an integer.
+
+    Raises:
+        ValueError: naming `option`.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([KMG]?)", text.strip(), re.IGNORECASE)
+    value = round(float(match[1]) * _SUFFIXES[match[2].upper()]) if match else 0
+    if value < 1:
+        raise ValueError(f"{option}: {text!r}; accepted: a number over 0 such as 300K, 20M, 1.5G")
+    return value
+
+
+def parse_duration(option: str, text: str | None) -> float | None:
+    """`90s`, `30m`, `2h`, `1d` or plain seconds, in seconds.
+
+    Raises:
+        ValueError: naming `option`.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", text.strip())
+    seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
+    if seconds <= 0:
+        raise ValueError(f"{option}: {text!r}; accepted: a duration such as 90s, 30m, 2h")
+    return seconds
+
+
+def format_count(value: float) -> str:
+    """A count for people: `412 k`, `20.3 M`, `1.25 G`."""
+    for size, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+        if value >= size:
+            return f"{value / size:.3g}{suffix}"
+    return f"{value:.0f}"
+
+
+def format_duration(seconds: float) -> str:
+    """A duration for people: `42 s`, `3 min 5 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def print_json(data: Any) -> None:
+    """Machine-readable output on standard output."""
+    print(json.dumps(data, indent=2, allow_nan=False))

@@ -1,0 +1,85 @@
+"""Hard limits on cost, and the range of costs that a space holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nas.arch import Arch, scale_stem
+from nas.cost import Cost, cost
+from nas.space import SearchSpace
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an architecture may cost; None is no limit."""
+
+    max_macs: int | None = None  # multiply-adds of one forward pass of one image
+    max_params: int | None = None  # trainable parameters
+
+    def admit(self, cost: Cost) -> bool:
+        """Whether an architecture of this cost may be trained."""
+        return (self.max_macs is None or cost.macs <= self.max_macs) and (
+            self.max_params is None or cost.params <= self.max_params
+        )
+
+    def require_reachable(self, space: SearchSpace, smallest: tuple[Cost, Cost]) -> None:
+        """Raise ValueError where not even the smallest architecture is within a limit.
+
+        Args:
+            space: named in the message.
+            smallest: the architecture with the fewest multiply-adds and the one with
+                the fewest parameters.
+        """
+        by_macs, by_params = smallest
+        if self.max_macs is not None and self.max_macs < by_macs.macs:
+            raise ValueError(
+                f"--max-macs {self.max_macs}: no architecture of {space.name} is that small; "
+                f"accepted: at least {by_macs.macs}"
+            )
+        if self.max_params is not None and self.max_params < by_params.params:
+            raise ValueError(
+                f"--max-params {self.max_params}: no architecture of {space.name} is that small; "
+                f"accepted: at least {by_params.params}"
+            )
+
+
+def extreme(
+    space: SearchSpace,
+    image_size: int,
+    in_channels: int,
+    num_classes: int,
+    key: Callable[[Cost], int],
+    largest: bool = False,
+) -> Arch:
+    """The architecture of the space with the smallest (or largest) `key` of its cost.
+
+    Exact without enumerating the space: a stage's cost depends on what precedes it
+    only through the number of channels, so the best prefix for each width is enough.
+    """
+    sign = -1 if largest else 1
+
+    def score(arch: Arch) -> int:
+        return sign * key(cost(arch, image_size, in_channels, num_classes))
+
+    finalists = []
+    for alpha in space.schema.width_multiplier:
+        stem = scale_stem(space.schema.stem, alpha)
+        prefixes: list[Arch] = [Arch(stem, (stage,)) for stage in space.stage_options(alpha, 0)]
+        for index in range(1, len(space.schema.stages)):
+            prefixes = [
+                Arch(stem, (*prefix.stages, stage))
+                for prefix in _best_by_width(prefixes, score)
+                for stage in space.stage_options(alpha, index)
+            ]
+        finalists.append(min(prefixes, key=score))
+    return min(finalists, key=score)
+
+
+def _best_by_width(prefixes: list[Arch], score: Callable[[Arch], int]) -> list[Arch]:
+    best: dict[int, tuple[int, Arch]] = {}
+    for arch in prefixes:
+        width, value = arch.stages[-1].width, score(arch)
+        if width not in best or value < best[width][0]:
+            best[width] = (value, arch)
+    return [arch for _, arch in best.values()]

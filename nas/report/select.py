@@ -1,0 +1,55 @@
+"""Choose architectures of a front: what `--select` means."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from nas.cli import parse_quantity
+from nas.report.export import FrontEntry, FrontFile
+
+ACCEPTED = "knee, all, top:K, under:MACS (such as under:20M), best-per-octave or an arch_id"
+
+
+def select(front: FrontFile, wanted: str) -> list[FrontEntry]:
+    """The entries that `wanted` names, cheapest first.
+
+    `top:K` are the K most accurate ones, `under:20M` the most accurate one of at most 20
+    million multiply-adds, `best-per-octave` the most accurate one in each doubling of
+    multiply-adds.
+
+    Raises:
+        ValueError: nothing is selected, or `wanted` is none of these.
+    """
+    entries = sorted(front.architectures, key=lambda entry: entry.macs)
+    if not entries:
+        raise ValueError("the front file holds no architecture; accepted: one with at least one")
+    chosen = _matching(entries, wanted)
+    if not chosen:
+        ids = ", ".join(entry.arch_id for entry in entries[:5])
+        raise ValueError(
+            f"--select: {wanted[:40]!r} selects nothing; accepted: {ACCEPTED}; "
+            f"arch_ids start with {ids}"
+        )
+    return sorted(chosen, key=lambda entry: entry.macs)
+
+
+def _matching(entries: list[FrontEntry], wanted: str) -> list[FrontEntry]:
+    if wanted == "all":
+        return entries
+    if wanted == "knee":
+        return [entry for entry in entries if entry.knee]
+    if wanted == "best-per-octave":
+        octaves = {math.floor(math.log2(entry.macs)): entry for entry in _by_accuracy(entries)}
+        return list(octaves.values())
+    if match := re.fullmatch(r"top:(\d{1,6})", wanted):
+        return _by_accuracy(entries)[-int(match[1]) :] if int(match[1]) else []
+    if wanted.startswith("under:"):
+        limit = parse_quantity("--select under:", wanted.removeprefix("under:")) or 0
+        return _by_accuracy([entry for entry in entries if entry.macs <= limit])[-1:]
+    return [entry for entry in entries if entry.arch_id == wanted]
+
+
+def _by_accuracy(entries: list[FrontEntry]) -> list[FrontEntry]:
+    """Least accurate first; of equals the cheaper one last."""
+    return sorted(entries, key=lambda entry: (entry.accuracy, -entry.macs))

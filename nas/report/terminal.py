@@ -1,0 +1,151 @@
+"""What `runners/search.py` prints: the plan, the progress, the result, what to do next."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from typing import Any
+
+from rich.console import Console
+
+from nas.cli import EXIT_FAILED, format_count, format_duration, print_json
+from nas.report.progress import SearchProgress
+from nas.report.summary import front_table
+from nas.search.plan import Plan
+from nas.search.storage import hide_password
+
+NARROWEST = 100  # columns that the front's table gets where the output is no terminal
+
+
+def show_plan(plan: Plan, *, as_json: bool) -> None:
+    """Print what a search would do."""
+    described = describe_plan(plan)
+    if as_json:
+        print_json(described)
+        return
+    width = max(map(len, described))
+    for name, value in described.items():
+        print(f"{name:<{width}}  {_plain(value)}")
+
+
+def describe_plan(plan: Plan) -> dict[str, Any]:
+    """The resolved plan as plain values."""
+    request, config = plan.request, plan.config
+    info, recipe = config.dataset, config.recipe
+    cpus = f"{request.cpus_per_trial:g} CPUs"
+    device = f"{plan.gpus_per_trial:g} GPUs, {cpus}" if plan.gpus_per_trial else cpus
+    return {
+        "study": plan.study_name,
+        "storage": hide_password(plan.storage),
+        "trials recorded": plan.recorded,
+        "budget": request.budget,
+        "space": f"{config.space.name}: {config.space.size:,} settings, "
+        f"{config.space.distinct_size:,} distinct architectures",
+        "cost range": f"{format_count(plan.smallest.macs)} to {format_count(plan.largest.macs)} "
+        "FLOPs (multiply-adds)",
+        "limits": f"FLOPs {_limit(request.max_macs)}, parameters {_limit(request.max_params)}",
+        "objectives": ", ".join(config.objectives.names),
+        "data set": f"{info.name} ({plan.dataset_reason}): {len(plan.data.train.labels)} training "
+        f"and {len(plan.data.val.labels)} validation images of "
+        f"{info.image_size}x{info.image_size}x{info.in_channels}, {info.num_classes} classes",
+        "recipe": ", ".join(
+            f"{name} {value}" for name, value in recipe.model_dump(exclude_none=True).items()
+        ),
+        "sampler": request.sampler,
+        "seed": request.seed,
+        "trial": device,
+        "concurrency": request.concurrency or "as many as fit",
+        "Ray": request.ray_address or "started on this machine",
+    }
+
+
+def show_search(plan: Plan, *, as_json: bool, verbose: bool, quiet: bool) -> int:
+    """Run the search with its progress on standard error and its result on standard output.
+
+    Returns:
+        The exit code.
+    """
+    from nas.tune.search import SearchResult, search  # imports ray, which takes a second
+
+    errors = Console(stderr=True)
+    if verbose:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        logging.getLogger("nas").addHandler(handler)
+    if not quiet:
+        for name in ("study", "data set", "space", "cost range"):
+            errors.print(f"{name}: {describe_plan(plan)[name]}", highlight=False, soft_wrap=True)
+    result: SearchResult = search(plan, lambda study: SearchProgress(errors, study, quiet=quiet))
+    if as_json:
+        print_json(_result_json(plan, result))
+    else:
+        _print_result(plan, result)
+    if result.ended is None:
+        return 0
+    if result.ended.signal_number is not None:
+        return 128 + result.ended.signal_number
+    return 0 if result.ended.why.startswith("--timeout") else EXIT_FAILED
+
+
+def _print_result(plan: Plan, result: Any) -> None:
+    study = result.study
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=max(NARROWEST, console.width))
+    print(
+        f"{study.counted} of {study.budget} architectures in study {plan.study_name}, "
+        f"{format_duration(result.seconds)} this time"
+    )
+    if study.duplicates:
+        print(f"{study.duplicates} suggestions repeated a known architecture and cost nothing")
+    for reason, times in study.failures.most_common(5):
+        print(f"{times} trials failed: {reason}")
+    if result.members:
+        console.print(front_table(result.members))
+    if study.exhausted and study.counted < study.budget:
+        print("the space is exhausted: no further architecture is within the limits")
+    if result.ended is not None:
+        print(f"ended early: {result.ended.why}; to continue: {_same_command()}")
+    print("written: " + ", ".join(str(file) for file in result.files))
+    if result.members:
+        print(f"retrain:   python runners/retrain.py {result.files[0]} --select knee")
+    print(f"dashboard: optuna-dashboard {shlex.quote(hide_password(plan.storage))}")
+
+
+def _result_json(plan: Plan, result: Any) -> dict[str, Any]:
+    study = result.study
+    return {
+        "study": plan.study_name,
+        "storage": hide_password(plan.storage),
+        "budget": study.budget,
+        "counted": study.counted,
+        "duplicates": study.duplicates,
+        "failures": dict(study.failures),
+        "exhausted": study.exhausted,
+        "ended": result.ended.why if result.ended else None,
+        "seconds": round(result.seconds, 3),
+        "files": [str(file) for file in result.files],
+        "front": [
+            {
+                name: member.attributes.get(name)
+                for name in ("arch_id", "accuracy", "macs", "params")
+            }
+            | {"knee": member.knee}
+            for member in result.members
+        ],
+    }
+
+
+def _same_command() -> str:
+    """The command line that was typed, without a password."""
+    words = [hide_password(word) if "://" in word else word for word in sys.argv]
+    return "python " + shlex.join(words)
+
+
+def _limit(value: int | None) -> str:
+    return "unlimited" if value is None else f"at most {format_count(value)}"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)

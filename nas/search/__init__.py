@@ -1,0 +1,1 @@
+"""The study, its samplers, its front: Optuna here, no ray."""

@@ -1,0 +1,96 @@
+"""What a study was started with: recorded in it, and compared when it goes on."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import optuna
+
+from nas.data import DatasetInfo
+from nas.limits import Limits
+from nas.search.objectives import Objectives
+from nas.space import SearchSpace
+from nas.training import Recipe
+
+VERSIONED = ("torch", "torchvision", "optuna", "ray", "botorch")
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """Everything that must stay the same over the life of a study."""
+
+    space: SearchSpace
+    dataset: DatasetInfo
+    recipe: Recipe
+    objectives: Objectives
+    limits: Limits
+
+    def to_attributes(self) -> dict[str, Any]:
+        """The study's user attributes, as plain values."""
+        return {
+            "space_name": self.space.name,
+            "space": self.space.to_dict(),
+            "dataset": self.dataset.to_dict(),
+            "recipe": self.recipe.model_dump(mode="json"),
+            "objectives": list(self.objectives.names),
+            "limits": {"max_macs": self.limits.max_macs, "max_params": self.limits.max_params},
+        }
+
+    @classmethod
+    def from_attributes(cls, attributes: dict[str, Any], study_name: str) -> StudyConfig:
+        """Inverse of `to_attributes`.
+
+        Raises:
+            ValueError: the study was not made by this program, or holds what it cannot read.
+        """
+        try:
+            return cls(
+                SearchSpace.from_dict(attributes["space"], attributes["space_name"]),
+                DatasetInfo.from_dict(attributes["dataset"]),
+                Recipe.model_validate(attributes["recipe"]),
+                Objectives(tuple(attributes["objectives"])),
+                Limits(**attributes["limits"]),
+            )
+        except KeyError as error:
+            raise ValueError(
+                f"study {study_name}: its attribute {error} is missing; "
+                "it was not made by this program"
+            ) from None
+
+    def differences(self, other: StudyConfig) -> list[str]:
+        """What differs, as `what: recorded, asked`, from `other`, which is asked for."""
+        recorded, asked = _flat(self.to_attributes()), _flat(other.to_attributes())
+        return [
+            f"{key}: {recorded.get(key)} recorded, {asked.get(key)} asked"
+            for key in sorted(recorded.keys() | asked.keys())
+            if key != "space_name" and recorded.get(key) != asked.get(key)
+        ]
+
+
+def software_versions() -> dict[str, str]:
+    """Versions that results depend on."""
+    return {"python": platform.python_version(), "nas": version("nas")} | {
+        name: version(name) for name in VERSIONED
+    }
+
+
+def recorded_config(study: optuna.Study) -> StudyConfig | None:
+    """The configuration that a study holds; None for one that was just created."""
+    attributes = study.user_attrs
+    return StudyConfig.from_attributes(attributes, study.study_name) if attributes else None
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, str]:
+    """Nested plain values by dotted key, each as JSON."""
+    if isinstance(data, dict) and data:
+        flat: dict[str, str] = {}
+        for key, value in data.items():
+            flat |= _flat(value, f"{prefix}.{key}" if prefix else str(key))
+        return flat
+    if isinstance(data, list) and data and isinstance(data[0], dict):
+        return _flat({str(i + 1): item for i, item in enumerate(data)}, prefix)
+    return {prefix: json.dumps(data)}

@@ -1,0 +1,208 @@
+"""From what was asked for on the command line to a plan with everything resolved.
+
+Everything is checked here, before any work starts and before anything is written.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+import sqlalchemy
+import torch
+
+from nas.cost import Cost, cost
+from nas.data import SearchData, load_search_data, resolve_dataset
+from nas.limits import Limits, extreme
+from nas.search.choose_sampler import SAMPLERS
+from nas.search.config import StudyConfig, recorded_config
+from nas.search.objectives import Objectives
+from nas.search.storage import open_storage, parse_storage, sqlite_url
+from nas.space import SearchSpace
+from nas.training import Recipe, default_recipe, get_recipe
+
+DEFAULT_GPU_SHARE = 0.25  # of a GPU per trial, where there is one
+MAX_BUDGET = 1_000_000
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks of a search; None where the program is to choose."""
+
+    budget: int  # distinct architectures over the life of the study
+    space: Path = Path("search_spaces/dyclotnet.yaml")
+    dataset: str = "auto"
+    data_dir: Path = Path("data")
+    image_size: int | None = None
+    study: str | None = None
+    storage: str | None = None
+    results: Path = Path("results")
+    objectives: str | None = None
+    sampler: str = SAMPLERS[0]
+    recipe: str | None = None
+    overrides: dict[str, Any] = field(default_factory=dict)  # of single fields of the recipe
+    max_macs: int | None = None
+    max_params: int | None = None
+    timeout: float | None = None  # seconds, after which running trials are given up
+    max_failures: int = 10  # failed trials; more end the search
+    concurrency: int | None = None  # trials in flight
+    cpus_per_trial: float = 1.0
+    gpus_per_trial: float | None = None
+    ray_address: str | None = None  # None: a Ray of our own on this machine
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search with everything resolved."""
+
+    request: Request
+    study_name: str
+    folder: Path
+    storage: str  # URL, with its password
+    config: StudyConfig
+    data: SearchData
+    dataset_reason: str
+    gpus_per_trial: float
+    recorded: int  # trials that the study holds already
+    smallest: Cost  # of the space, by multiply-adds
+    largest: Cost
+
+
+def make_plan(request: Request) -> Plan:
+    """Resolve and check a request; nothing is written.
+
+    Raises:
+        ValueError: one line that names the argument, what is wrong and what is accepted.
+    """
+    _require_ranges(request)
+    space = SearchSpace.from_yaml(request.space)
+    name = study_name(request)
+    folder = request.results / name
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"--results: {folder} is a file; accepted: a folder")
+    storage = request.storage or sqlite_url(folder / "study.db")
+    parse_storage(storage)
+    study = find_study(storage, name)
+    recorded = recorded_config(study) if study else None
+
+    gpus = request.gpus_per_trial
+    if gpus is None:
+        gpus = DEFAULT_GPU_SHARE if torch.cuda.is_available() else 0.0
+    dataset, reason = _dataset(request, recorded, gpus > 0)
+    data = load_search_data(dataset, request.data_dir, image_size=request.image_size)
+    config = StudyConfig(
+        space,
+        data.info,
+        _recipe(request, recorded, dataset, gpus > 0),
+        _objectives(request, recorded),
+        Limits(request.max_macs, request.max_params),
+    )
+    differences = recorded.differences(config) if recorded else []
+    if differences:
+        raise ValueError(
+            f"study {name} was started with another setting; {differences[0]}"
+            + (f" (and {len(differences) - 1} more)" if len(differences) > 1 else "")
+            + "; accepted: the recorded one, or another --study"
+        )
+    sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
+    smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
+    fewest = cost(extreme(space, *sizes, lambda c: c.params), *sizes)
+    config.limits.require_reachable(space, (smallest, fewest))
+    return Plan(
+        request=request,
+        study_name=name,
+        folder=folder,
+        storage=storage,
+        config=config,
+        data=data,
+        dataset_reason=reason,
+        gpus_per_trial=gpus,
+        recorded=len(study.get_trials(deepcopy=False)) if study else 0,
+        smallest=smallest,
+        largest=cost(extreme(space, *sizes, lambda c: c.macs, largest=True), *sizes),
+    )
+
+
+def _require_ranges(request: Request) -> None:
+    gpus, concurrency = request.gpus_per_trial, request.concurrency
+    checks = [
+        ("--budget", request.budget, 1 <= request.budget <= MAX_BUDGET, f"1 to {MAX_BUDGET}"),
+        ("--sampler", request.sampler, request.sampler in SAMPLERS, ", ".join(SAMPLERS)),
+        ("--max-failures", request.max_failures, request.max_failures >= 0, "0 or more"),
+        ("--concurrency", concurrency, concurrency is None or concurrency >= 1, "1 or more"),
+        ("--cpus-per-trial", request.cpus_per_trial, 0 < request.cpus_per_trial <= 1024, "over 0"),
+        ("--gpus-per-trial", gpus, gpus is None or 0 <= gpus <= 64, "0 to 64"),
+        ("--seed", request.seed, 0 <= request.seed < 2**32, "0 to 4294967295"),
+    ]
+    for option, value, accepted, values in checks:
+        if not accepted:
+            raise ValueError(f"{option} {value}: accepted: {values}")
+
+
+def study_name(request: Request) -> str:
+    """The name that was given, or one made of the space and the data set asked for.
+
+    Raises:
+        ValueError: a name that could not be a folder's.
+    """
+    if request.study is None:
+        dataset = request.dataset
+        if dataset.startswith("folder:"):
+            dataset = f"folder-{Path(dataset.removeprefix('folder:')).name}"
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", f"{request.space.stem}-{dataset}")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", request.study):
+        raise ValueError(
+            f"--study: {request.study[:40]!r}; accepted: up to 100 letters, digits, '.', '_', '-', "
+            "the first a letter or digit"
+        )
+    return request.study
+
+
+def find_study(storage: str, name: str) -> optuna.Study | None:
+    """Open a study that exists; None, with nothing created, where there is none.
+
+    Raises:
+        StorageError: the database cannot be read.
+    """
+    url = parse_storage(storage)
+    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+        return None
+    if url.get_backend_name() == "postgresql" and not _has_tables(storage):
+        return None
+    try:
+        return optuna.load_study(study_name=name, storage=open_storage(storage))
+    except KeyError:
+        return None
+
+
+def _has_tables(storage: str) -> bool:
+    engine = sqlalchemy.create_engine(storage)
+    try:
+        return bool(sqlalchemy.inspect(engine).has_table("studies"))
+    except sqlalchemy.exc.SQLAlchemyError:
+        return True  # open_storage says what is wrong
+    finally:
+        engine.dispose()
+
+
+def _dataset(request: Request, recorded: StudyConfig | None, gpu: bool) -> tuple[str, str]:
+    if request.dataset == "auto" and recorded is not None:
+        return recorded.dataset.name, "recorded in the study"
+    return resolve_dataset(request.dataset, request.data_dir, gpu)
+
+
+def _recipe(request: Request, recorded: StudyConfig | None, dataset: str, gpu: bool) -> Recipe:
+    if request.recipe is not None:
+        return get_recipe(request.recipe, **request.overrides)
+    base = recorded.recipe if recorded is not None else default_recipe(dataset, gpu)
+    return get_recipe(base.name, **(base.model_dump(exclude={"name"}) | request.overrides))
+
+
+def _objectives(request: Request, recorded: StudyConfig | None) -> Objectives:
+    if request.objectives is not None:
+        return Objectives.parse(request.objectives)
+    return recorded.objectives if recorded else Objectives(("accuracy", "macs"))

@@ -1,0 +1,87 @@
+"""The study database: SQLite in the study's folder, or PostgreSQL."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from sqlalchemy.engine import URL, make_url
+
+BUSY_TIMEOUT = 60  # seconds that a reader's lock on SQLite is waited for
+ACCEPTED = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+
+
+class StorageError(ValueError):
+    """The study database cannot be used; the message is one line without a password."""
+
+
+def parse_storage(url: str) -> URL:
+    """Check a storage URL before anything connects to it.
+
+    Raises:
+        StorageError: no URL, another kind of database, or SQLite without a file.
+    """
+    try:
+        parsed = make_url(url)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        raise StorageError(f"--storage: not a database URL; accepted: {ACCEPTED}") from None
+    kind = parsed.get_backend_name()
+    if kind not in ("sqlite", "postgresql"):
+        raise StorageError(f"--storage: {kind} is not supported; accepted: {ACCEPTED}")
+    if kind == "sqlite" and parsed.database in (None, "", ":memory:"):
+        raise StorageError(f"--storage: SQLite needs a file; accepted: {ACCEPTED}")
+    return parsed
+
+
+def sqlite_url(file: Path) -> str:
+    """The URL of a SQLite file."""
+    return f"sqlite:///{file.resolve()}"
+
+
+def hide_password(url: str | URL) -> str:
+    """The URL as it may be shown or written."""
+    return make_url(url).render_as_string(hide_password=True)
+
+
+def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """Connect, creating the tables where there are none.
+
+    Raises:
+        StorageError: the database cannot be reached, written, or is none.
+    """
+    parsed = parse_storage(url)
+    engine_args: dict[str, object] = {"pool_pre_ping": True}
+    if parsed.get_backend_name() == "sqlite":
+        _prepare_sqlite(Path(str(parsed.database)))
+        engine_args = {"connect_args": {"timeout": BUSY_TIMEOUT}}
+    try:
+        return optuna.storages.RDBStorage(url, engine_kwargs=engine_args)
+    except ModuleNotFoundError as error:
+        raise StorageError(
+            f"--storage: the driver {error.name} is not installed; "
+            "install it with: pip install 'nas[postgres]'"
+        ) from None
+    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
+        raise StorageError(f"--storage {hide_password(parsed)}: {_first_line(error)}") from None
+
+
+def _prepare_sqlite(file: Path) -> None:
+    """Switch to write-ahead logging, so that readers never block the search."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT)
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+        finally:
+            connection.close()
+    except (sqlite3.Error, OSError) as error:
+        raise StorageError(f"--storage: {file}: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    """The database's own words, without SQL and without what a driver adds."""
+    cause = getattr(error, "orig", None) or error
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    return lines[0]

@@ -1,0 +1,309 @@
+"""The study of a search: asks for architectures, records what they showed.
+
+The study database is the only source of truth (DESIGN, decision 1). This class adds
+to Optuna's ask and tell what a search needs: a budget of distinct architectures,
+duplicates answered from the record, hard limits, failures with a reason, and the
+recovery of trials that a dead driver left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.arch import Arch
+from nas.cost import Cost, cost
+from nas.search.config import StudyConfig
+from nas.space import Choice, Setting, Value
+
+INTERRUPTED = "interrupted"
+OVER_LIMIT = "over_limit"
+REPEATS_RUNNING = "repeats_running"
+NEVER_LAUNCHED = "never_launched"
+UNCOUNTED = (INTERRUPTED, OVER_LIMIT, REPEATS_RUNNING, NEVER_LAUNCHED)
+"""Reasons of FAIL that are nobody's failure: they do not count for `--max-failures`."""
+
+MAX_REPEATS_IN_A_ROW = 20  # unusable suggestions, after which one is drawn at random
+MAX_ENUMERATED = 20_000  # spaces up to this many settings are searched for what is unseen
+MAX_DRAWS = 10_000  # tries to draw an unseen architecture of a larger space
+
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trial that is to be run."""
+
+    number: int
+    arch: Arch
+    cost: Cost
+    seed: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What a trial showed, at its end or where it was stopped."""
+
+    accuracy: float  # fraction in [0, 1] on the validation split
+    epochs: int  # trained
+    seconds: float  # of training and evaluation
+    curve: Sequence[tuple[int, float]] = field(default=())  # (epoch, accuracy)
+    latency: float | None = None  # seconds of one forward pass of one image
+
+
+class SearchStudy:
+    """Ask and tell over an Optuna study, one driver at a time.
+
+    Args:
+        study: opened with the sampler that is to suggest.
+        config: what the study was started with.
+        budget: distinct architectures to train to the end or to an early stop, over the
+            life of the study.
+        seed: of everything random that is drawn here, and of every trial.
+        joint: suggest choices without effect too, for samplers that drop parameters
+            which are not in every trial.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        config: StudyConfig,
+        *,
+        budget: int,
+        seed: int = 0,
+        joint: bool = False,
+    ) -> None:
+        self.study = study
+        self.config = config
+        self.budget = budget
+        self.seed = seed
+        self.exhausted = False  # no architecture of the space is left
+        self.failures: Counter[str] = Counter()  # by reason, since this object exists
+        self.duplicates = 0  # suggestions answered from the record
+        self._joint = joint
+        self._outcomes: dict[str, FrozenTrial] = {}  # finished or failed for good, by arch_id
+        self._running: dict[int, Candidate] = {}
+        self._trials: dict[int, optuna.Trial] = {}
+        self._recover()
+
+    @property
+    def counted(self) -> int:
+        """Distinct architectures that count for the budget."""
+        return sum(trial.state in FINISHED for trial in self._outcomes.values())
+
+    @property
+    def running(self) -> Mapping[int, Candidate]:
+        """Trials that were asked for and not told, by number."""
+        return self._running
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is running and nothing more will be asked for."""
+        return not self._running and (self.counted >= self.budget or self.exhausted)
+
+    def cost(self, arch: Arch) -> Cost:
+        """Cost of `arch` on the study's data set."""
+        data = self.config.dataset
+        return cost(arch, data.image_size, data.in_channels, data.num_classes)
+
+    def ask(self) -> Candidate | None:
+        """The next architecture to train; None where the budget or the space has no more.
+
+        None may also mean that running trials could still fail and be replaced: see `done`.
+        """
+        if self.counted + len(self._running) >= self.budget or self.exhausted:
+            return None
+        for _ in range(MAX_REPEATS_IN_A_ROW):
+            try:
+                candidate = self._suggest()
+            except SpaceExhausted:
+                break
+            if candidate is not None:
+                return candidate
+        arch = self._draw_unseen()
+        if arch is None:
+            # What runs may still be interrupted and queued again; nothing else is left.
+            self.exhausted = True
+            return None
+        self._enqueue(self.config.space.encode(arch), {})
+        return self._suggest()
+
+    def report(self, number: int, curve: Sequence[tuple[int, float]]) -> None:
+        """Record what a running trial has shown so far."""
+        self._trials[number].set_user_attr("curve", [list(point) for point in curve])
+
+    def complete(self, number: int, measurement: Measurement) -> None:
+        """Record a trial that finished the whole schedule."""
+        candidate = self._record(number, measurement)
+        measured = {
+            "accuracy": measurement.accuracy,
+            "macs": candidate.cost.macs,
+            "params": candidate.cost.params,
+        }
+        if measurement.latency is not None:
+            measured["latency"] = measurement.latency
+        self._tell(number, TrialState.COMPLETE, self.config.objectives.values(measured))
+
+    def stop(self, number: int, measurement: Measurement) -> None:
+        """Record a trial that was stopped early: PRUNED, never on the front."""
+        self._record(number, measurement)
+        self._tell(number, TrialState.PRUNED)
+
+    def fail(self, number: int, reason: str) -> None:
+        """Record a trial that failed for good; its architecture is not tried again."""
+        self.failures[reason] += 1
+        self._trials[number].set_user_attr("reason", reason)
+        self._tell(number, TrialState.FAIL)
+
+    def interrupt(self, number: int) -> None:
+        """Give up a running trial through no fault of its own; it is queued again."""
+        candidate, trial = self._running[number], self._trials[number]
+        self.exhausted = False
+        self._enqueue(
+            dict(trial.params), {"retry_of": number, "retry_arch": candidate.arch.arch_id}
+        )
+        trial.set_user_attr("reason", INTERRUPTED)
+        self.study.tell(trial, state=TrialState.FAIL)
+        del self._running[number], self._trials[number]
+
+    def _suggest(self) -> Candidate | None:
+        """Ask once; None where the suggestion was answered without training."""
+        trial = self.study.ask()
+        setting: Setting = {}
+        for choice in self.config.space.choices:
+            if choice.active(setting) or self._joint:
+                setting[choice.name] = suggest(trial, choice)
+        arch = self.config.space.decode(setting)
+        arch_cost = self.cost(arch)
+        trial.set_user_attr("arch_id", arch.arch_id)
+        trial.set_user_attr("macs", arch_cost.macs)
+        trial.set_user_attr("params", arch_cost.params)
+        if not self.config.limits.admit(arch_cost):
+            return self._refuse(trial, OVER_LIMIT)
+        if any(running.arch == arch for running in self._running.values()):
+            return self._refuse(trial, REPEATS_RUNNING)
+        if arch.arch_id in self._outcomes:
+            return self._answer(trial, self._outcomes[arch.arch_id])
+        candidate = Candidate(trial.number, arch, arch_cost, self._trial_seed(arch))
+        trial.set_user_attr("seed", candidate.seed)
+        # Last: a RUNNING trial that has its architecture was launched (DESIGN, section 6).
+        trial.set_user_attr("arch", arch.to_dict())
+        self._running[trial.number] = candidate
+        self._trials[trial.number] = trial
+        return candidate
+
+    def _refuse(self, trial: optuna.Trial, reason: str) -> None:
+        trial.set_user_attr("reason", reason)
+        self.study.tell(trial, state=TrialState.FAIL)
+
+    def _answer(self, trial: optuna.Trial, known: FrozenTrial) -> None:
+        """Tell a repeated architecture what its first trial showed."""
+        self.duplicates += 1
+        trial.set_user_attr("duplicate_of", known.number)
+        for name in ("arch", "accuracy", "epochs", "curve", "reason"):
+            if name in known.user_attrs:
+                trial.set_user_attr(name, known.user_attrs[name])
+        self.study.tell(trial, known.values, known.state)
+
+    def _record(self, number: int, measurement: Measurement) -> Candidate:
+        """Write all attributes; a finished trial's cannot be changed."""
+        trial = self._trials[number]
+        trial.set_user_attr("accuracy", measurement.accuracy)
+        trial.set_user_attr("epochs", measurement.epochs)
+        trial.set_user_attr("seconds", round(measurement.seconds, 3))
+        trial.set_user_attr("curve", [list(point) for point in measurement.curve])
+        if measurement.latency is not None:
+            trial.set_user_attr("latency", measurement.latency)
+        return self._running[number]
+
+    def _tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
+        frozen = self.study.tell(self._trials[number], values, state)
+        self._outcomes[self._running[number].arch.arch_id] = frozen
+        del self._running[number], self._trials[number]
+
+    def _trial_seed(self, arch: Arch) -> int:
+        """The same for the same study seed and architecture, whenever it is trained."""
+        digest = hashlib.sha256(f"{self.seed}:{arch.arch_id}".encode()).digest()
+        return int.from_bytes(digest[:4], "big")
+
+    def _enqueue(self, setting: Setting, attributes: dict[str, int | str]) -> None:
+        self.study.enqueue_trial(dict(setting), user_attrs=attributes)
+
+    def _draw_unseen(self) -> Arch | None:
+        """An architecture within the limits that was never tried, or None."""
+        taken = self._outcomes.keys() | {c.arch.arch_id for c in self._running.values()}
+
+        def usable(arch: Arch) -> bool:
+            return arch.arch_id not in taken and self.config.limits.admit(self.cost(arch))
+
+        space = self.config.space
+        rng = random.Random(f"{self.seed}:{len(taken)}")
+        if space.size <= MAX_ENUMERATED:
+            unseen = [arch for arch in space.architectures() if usable(arch)]
+            return rng.choice(unseen) if unseen else None
+        drawn = (space.sample(rng) for _ in range(MAX_DRAWS))
+        return next((arch for arch in drawn if usable(arch)), None)
+
+    def _recover(self) -> None:
+        """Read the record; fail what a dead driver left RUNNING and queue it again."""
+        trials = self.study.get_trials(deepcopy=False)
+        for trial in trials:
+            arch_id = trial.user_attrs.get("arch_id")
+            final = trial.state in FINISHED or (
+                trial.state == TrialState.FAIL and trial.user_attrs.get("reason") not in UNCOUNTED
+            )
+            if final and arch_id and "duplicate_of" not in trial.user_attrs:
+                self._outcomes.setdefault(arch_id, trial)
+        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+        queued = {trial.user_attrs.get("retry_arch") for trial in waiting}
+        for trial in trials:
+            if trial.state != TrialState.RUNNING:
+                continue
+            handle = optuna.Trial(self.study, trial._trial_id)
+            launched = "arch" in trial.user_attrs
+            arch_id = trial.user_attrs.get("arch_id")
+            # Queued before it is failed: a crash between the two loses nothing.
+            retried = trial.user_attrs.get("retry_arch")
+            if launched and arch_id not in queued and arch_id not in self._outcomes:
+                self._enqueue(trial.params, {"retry_of": trial.number, "retry_arch": arch_id})
+                queued.add(arch_id)
+            elif not launched and retried and retried not in queued | self._outcomes.keys():
+                fixed = trial.system_attrs.get("fixed_params", trial.params)
+                attributes = {"retry_of": trial.user_attrs["retry_of"], "retry_arch": retried}
+                self._enqueue(fixed, attributes)
+                queued.add(retried)
+            handle.set_user_attr("reason", INTERRUPTED if launched else NEVER_LAUNCHED)
+            self.study.tell(trial.number, state=TrialState.FAIL)
+
+
+class SpaceExhausted(RuntimeError):
+    """A sampler has nothing left to suggest."""
+
+
+def suggest(trial: optuna.Trial, choice: Choice) -> Value:
+    """Let the study's sampler take a choice; one of a single value is no parameter."""
+    values = choice.values
+    if len(values) == 1:
+        return values[0]
+    integers = distribution(choice)
+    if isinstance(integers, IntDistribution):
+        return trial.suggest_int(choice.name, integers.low, integers.high, step=integers.step)
+    return trial.suggest_categorical(choice.name, values)  # type: ignore[return-value]
+
+
+def distribution(choice: Choice) -> BaseDistribution:
+    """The study parameter of a choice: integers in a row as such, else a category."""
+    values = choice.values
+    if len(values) > 1 and all(isinstance(value, int) for value in values):
+        integers = sorted(int(value) for value in values)
+        step = integers[1] - integers[0]
+        if list(values) == list(range(integers[0], integers[-1] + 1, step)):
+            return IntDistribution(integers[0], integers[-1], step=step)
+    return CategoricalDistribution(values)

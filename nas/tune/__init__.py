@@ -1,0 +1,1 @@
+"""Ray Tune runs the trials: the only package that imports ray."""

@@ -1,0 +1,205 @@
+"""Run a search: start Ray, let Tune work through the study's trials, clean up."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+# Read when ray is imported: its own handler would swallow Ctrl-C, its loggers write files.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
+os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import ray
+from ray import tune
+
+from nas.data import SearchData
+from nas.search.study import SearchStudy
+from nas.training import Recipe
+from nas.tune.searcher import StudySearcher, View
+from nas.tune.trainable import TrainingTrial
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What trials run on."""
+
+    concurrency: int | None  # trials in flight; None: as many as fit
+    cpus_per_trial: float
+    gpus_per_trial: float
+    ray_address: str | None  # None: a Ray of our own on this machine
+
+
+@dataclass(frozen=True)
+class Stops:
+    """What ends a search before its budget is reached."""
+
+    deadline: float | None  # on `time.monotonic`'s clock
+    max_failures: int
+
+
+class SearchEnded(BaseException):
+    """Leaves Tune's loop between two steps; no Exception, or Tune would wait for its trials."""
+
+    def __init__(self, why: str, signal_number: int | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.signal_number = signal_number
+
+
+def run(
+    study: SearchStudy,
+    data: SearchData,
+    recipe: Recipe,
+    resources: Resources,
+    stops: Stops,
+    view: View,
+) -> SearchEnded | None:
+    """Run trials until the budget is reached.
+
+    Returns:
+        None, or what ended the search before; running trials were then given up and
+        queued for the next start. In either case no trial is left RUNNING.
+
+    Raises:
+        ValueError: the resources that were asked for are not there.
+    """
+    with (
+        _signals() as received,
+        tempfile.TemporaryDirectory(prefix="nas-search-") as scratch,
+        _ray(resources),
+    ):
+        concurrency = fit_concurrency(resources)
+        gate = _Gate(study, stops, received)
+        try:
+            searcher = StudySearcher(study, recipe.epochs, concurrency, view)
+            trainable = tune.with_parameters(
+                TrainingTrial,
+                data=data,
+                recipe=recipe,
+                rungs=recipe.rungs,
+                threads=max(1, int(resources.cpus_per_trial)),
+                latency="latency" in study.config.objectives.names,
+            )
+            _tuner(trainable, searcher, resources, gate, scratch).fit()
+        except SearchEnded as ended:
+            return ended
+        finally:
+            for number in list(study.running):
+                study.interrupt(number)
+    return None
+
+
+def fit_concurrency(resources: Resources) -> int:
+    """Trials that Ray can hold at once, or what was asked for.
+
+    Raises:
+        ValueError: not even one trial fits, or fewer than were asked for.
+    """
+    there = ray.cluster_resources()
+    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
+    fitting = cpus // resources.cpus_per_trial
+    if resources.gpus_per_trial > 0:
+        fitting = min(fitting, gpus // resources.gpus_per_trial)
+    if fitting < max(1, resources.concurrency or 1):
+        raise ValueError(
+            f"--concurrency {resources.concurrency or 1}: needs {resources.cpus_per_trial:g} CPUs "
+            f"and {resources.gpus_per_trial:g} GPUs per trial, Ray has {cpus:g} CPUs and "
+            f"{gpus:g} GPUs; accepted: at most {fitting:g} such trials"
+        )
+    return resources.concurrency or int(fitting)
+
+
+class _Gate(tune.Callback):  # type: ignore[misc]
+    """Leaves the loop at a safe point: no write to the study is ever cut in two."""
+
+    def __init__(self, study: SearchStudy, stops: Stops, received: list[int]) -> None:
+        self._study, self._stops, self._received = study, stops, received
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if self._received:
+            raise SearchEnded("interrupted", self._received[0])
+        if self._stops.deadline is not None and time.monotonic() >= self._stops.deadline:
+            raise SearchEnded("--timeout reached")
+        failures = self._study.failures
+        if failures.total() > self._stops.max_failures:
+            reason, times = failures.most_common(1)[0]
+            raise SearchEnded(
+                f"{failures.total()} trials failed, more than --max-failures "
+                f"{self._stops.max_failures}; most often ({times} times): {reason}"
+            )
+
+
+def _tuner(
+    trainable: Any, searcher: StudySearcher, resources: Resources, gate: _Gate, scratch: str
+) -> tune.Tuner:
+    per_trial = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
+    return tune.Tuner(
+        tune.with_resources(trainable, per_trial),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=-1,
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name="search",
+            storage_path=scratch,
+            callbacks=[gate],
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+        ),
+    )
+
+
+@contextmanager
+def _ray(resources: Resources) -> Iterator[None]:
+    """A Ray of our own, started and stopped here, or a connection to one that runs."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "ignore_reinit_error": False,
+    }
+    if resources.ray_address is None:
+        options |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    else:
+        options |= {"address": resources.ray_address}
+    try:
+        ray.init(**options)
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM; the second one ends the process at once."""
+    received: list[int] = []
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

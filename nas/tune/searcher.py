@@ -1,0 +1,118 @@
+"""Ray Tune's view of the study: ask for a trial, tell what it showed."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any, Protocol
+
+from ray.tune.search import Searcher
+
+from nas.search.study import Candidate, Measurement, SearchStudy
+
+MAX_ATTEMPTS = 3  # of an architecture whose worker died
+WORKER_DIED = "worker_died"
+
+logger = logging.getLogger(__name__)
+
+
+class View(Protocol):
+    """What is shown while a search runs."""
+
+    def started(self, candidate: Candidate) -> None:
+        """A trial was handed to Ray."""
+
+    def reported(self, candidate: Candidate, epochs: int, accuracy: float) -> None:
+        """A running trial reached a rung."""
+
+    def ended(self, candidate: Candidate, state: str, detail: str) -> None:
+        """A trial was recorded: `complete`, `stopped`, `failed` or `queued again`."""
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]
+    """A Ray Tune searcher over `SearchStudy` (DESIGN, decision 2).
+
+    Args:
+        study: the only state; nothing of it goes into Ray's files.
+        epochs: of the whole schedule; a trial that reported fewer was stopped early.
+        concurrency: trials in flight at the most.
+        view: told of every change.
+    """
+
+    def __init__(self, study: SearchStudy, epochs: int, concurrency: int, view: View) -> None:
+        super().__init__(metric="accuracy", mode="max")
+        self._study, self._epochs, self._concurrency, self._view = study, epochs, concurrency, view
+        self._numbers: dict[str, int] = {}  # Ray's trial id -> the study's number
+        self._curves: dict[int, list[tuple[int, float]]] = {}
+        self._attempts: Counter[str] = Counter()  # of architectures whose worker died
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray pickles its searcher, and the study holds a password."""
+        return {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """A trial's configuration, None for not now, FINISHED for no more."""
+        if len(self._study.running) >= self._concurrency:
+            return None
+        candidate = self._study.ask()
+        if candidate is None:
+            return str(Searcher.FINISHED) if self._study.done else None
+        self._numbers[trial_id] = candidate.number
+        self._curves[candidate.number] = []
+        self._view.started(candidate)
+        return {"arch": candidate.arch.to_json(), "seed": candidate.seed}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """A rung was reached."""
+        number = self._numbers[trial_id]
+        if result.get("accuracy") is None:
+            return
+        point = (int(result["epochs"]), float(result["accuracy"]))
+        if point not in self._curves[number]:
+            self._curves[number].append(point)
+        self._study.report(number, self._curves[number])
+        self._view.reported(self._study.running[number], *point)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        """A trial ended: finished, stopped, failed, or lost with its worker."""
+        number = self._numbers.pop(trial_id)
+        candidate = self._study.running[number]
+        if error or result is None:
+            self._lost(candidate)
+        elif result.get("reason") is not None:
+            self._study.fail(number, str(result["reason"]))
+            self._view.ended(candidate, "failed", str(result["reason"]))
+        else:
+            self._record(candidate, result)
+        self._curves.pop(number, None)
+
+    def _record(self, candidate: Candidate, result: dict[str, Any]) -> None:
+        point = (int(result["epochs"]), float(result["accuracy"]))
+        curve = self._curves[candidate.number]
+        if point not in curve:
+            curve.append(point)
+        measurement = Measurement(
+            accuracy=point[1],
+            epochs=point[0],
+            seconds=float(result["seconds"]),
+            curve=curve,
+            latency=result.get("latency"),
+        )
+        if measurement.epochs >= self._epochs:
+            self._study.complete(candidate.number, measurement)
+            self._view.ended(candidate, "complete", f"{measurement.accuracy:.4f}")
+        else:
+            self._study.stop(candidate.number, measurement)
+            self._view.ended(candidate, "stopped", f"at epoch {measurement.epochs}")
+
+    def _lost(self, candidate: Candidate) -> None:
+        """The worker died: try again, up to a limit."""
+        self._attempts[candidate.arch.arch_id] += 1
+        if self._attempts[candidate.arch.arch_id] < MAX_ATTEMPTS:
+            self._study.interrupt(candidate.number)
+            self._view.ended(candidate, "queued again", "its worker died")
+        else:
+            self._study.fail(candidate.number, WORKER_DIED)
+            self._view.ended(candidate, "failed", WORKER_DIED)

@@ -1,0 +1,103 @@
+"""One trial as Ray Tune runs it: an actor that trains one architecture after another."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import ray
+import torch
+from ray import tune
+
+from nas.arch import Arch
+from nas.data import SearchData
+from nas.training import Diverged, Recipe, Trainer, build
+from nas.training.latency import measure_latency
+
+DIVERGED = "diverged"
+OUT_OF_MEMORY = "out_of_memory"
+
+logger = logging.getLogger(__name__)
+
+
+class TrainingTrial(tune.Trainable):  # type: ignore[misc]
+    """Trains to the next rung at each step, and reports the accuracy there.
+
+    A trial's configuration is `arch` (canonical JSON) and `seed`. A result holds
+    `epochs`, `accuracy`, `seconds`, `latency` where it is an objective, and `reason` for
+    a trial that cannot go on. Whatever goes wrong inside a trial is a result, so that
+    the actor lives on.
+    """
+
+    def setup(
+        self,
+        config: dict[str, Any],
+        data: SearchData,
+        recipe: Recipe,
+        rungs: tuple[int, ...],
+        threads: int,
+        latency: bool,
+    ) -> None:
+        """Keep what all trials of this actor share; the data comes from the object store."""
+        self._data, self._recipe, self._rungs = data, recipe, rungs
+        self._threads, self._latency = threads, latency
+        self._device = torch.device("cuda" if _has_gpu() else "cpu")
+        self._usable = True
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Take the next trial; False, so that a new actor is made, after running out of memory."""
+        self._config = new_config
+        self._trainer: Trainer | None = None
+        self._seconds = 0.0
+        return self._usable
+
+    def step(self) -> dict[str, Any]:
+        """Train to the next rung and evaluate there."""
+        start = time.perf_counter()
+        result: dict[str, Any] = {"reason": None, "done": True}
+        try:
+            if self._trainer is None:
+                self._trainer = self._build()
+            trainer = self._trainer
+            rung = next(rung for rung in self._rungs if rung > trainer.epoch)
+            while trainer.epoch < rung:
+                trainer.train_epoch()
+            result["accuracy"] = trainer.evaluate()
+            result["epochs"] = trainer.epoch
+            result["done"] = trainer.epoch >= self._rungs[-1]
+            if result["done"] and self._latency:
+                info = self._data.info
+                result["latency"] = measure_latency(
+                    trainer.network, info.image_size, info.in_channels, self._device
+                )
+        except Diverged:
+            result["reason"] = DIVERGED
+        except (MemoryError, torch.OutOfMemoryError):
+            result["reason"] = OUT_OF_MEMORY
+            self._trainer, self._usable = None, False
+        except Exception as error:
+            logger.exception("trial failed")
+            first_line = (str(error).splitlines() or [""])[0]
+            result["reason"] = f"{type(error).__name__}: {first_line}"[:200]
+        self._seconds += time.perf_counter() - start
+        result["seconds"] = self._seconds
+        return result
+
+    def cleanup(self) -> None:
+        """Let go of the network."""
+        self._trainer = None
+
+    def _build(self) -> Trainer:
+        seed = int(self._config["seed"])
+        arch = Arch.from_json(self._config["arch"])
+        network = build(arch, self._data.info, seed)
+        return Trainer(
+            network, self._data, self._recipe, seed=seed, device=self._device, threads=self._threads
+        )
+
+
+def _has_gpu() -> bool:
+    """Whether this actor was given a GPU, or a share of one."""
+    return bool(ray.get_gpu_ids()) and torch.cuda.is_available()

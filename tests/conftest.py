@@ -1,0 +1,50 @@
+"""What several test files share: a small space and a study over it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from nas.data import DatasetInfo
+from nas.limits import Limits
+from nas.search.config import StudyConfig
+from nas.search.objectives import Objectives
+from nas.space import SearchSpace
+from nas.training import get_recipe
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_space() -> SearchSpace:
+    return SearchSpace.from_yaml(ROOT / "search_spaces/tiny.yaml")
+
+
+@pytest.fixture(scope="session")
+def digits_info() -> DatasetInfo:
+    return DatasetInfo(
+        name="digits",
+        image_size=8,
+        in_channels=1,
+        class_names=tuple("0123456789"),
+        crop=1,
+        flip=False,
+        mean=(0.3,),
+        std=(0.38,),
+        fingerprint="0" * 16,
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_space: SearchSpace, digits_info: DatasetInfo) -> StudyConfig:
+    return StudyConfig(
+        tiny_space,
+        digits_info,
+        get_recipe("short-cpu", epochs=2),
+        Objectives(("accuracy", "macs")),
+        Limits(),
+    )

@@ -1,0 +1,271 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import TrialState
+
+from nas.limits import Limits
+from nas.search.choose_sampler import SAMPLERS, choose_sampler
+from nas.search.config import StudyConfig, recorded_config
+from nas.search.front import finished_trials, front
+from nas.search.storage import open_storage, sqlite_url
+from nas.search.study import Candidate, Measurement, SearchStudy
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def measured(candidate: Candidate, epochs: int = 2) -> Measurement:
+    """A made-up result that depends on the architecture alone."""
+    accuracy = 0.5 + int(candidate.arch.arch_id[:4], 16) / 2**17
+    return Measurement(accuracy, epochs, 1.0, ((1, 0.3), (epochs, accuracy)))
+
+
+class Driver:
+    """Opens the same study again and again, as processes do one after another."""
+
+    def __init__(self, folder: Path, config: StudyConfig) -> None:
+        self.url, self.config = sqlite_url(folder / "study.db"), config
+
+    def open(
+        self, budget: int, sampler: BaseSampler | None = None, joint: bool = False
+    ) -> SearchStudy:
+        study = optuna.create_study(
+            storage=open_storage(self.url),
+            study_name="test",
+            directions=self.config.objectives.directions,
+            sampler=sampler or RandomSampler(seed=0),
+            load_if_exists=True,
+        )
+        if recorded_config(study) is None:
+            for key, value in self.config.to_attributes().items():
+                study.set_user_attr(key, value)
+        return SearchStudy(study, self.config, budget=budget, joint=joint)
+
+
+@pytest.fixture
+def driver(tmp_path: Path, tiny_config: StudyConfig) -> Driver:
+    return Driver(tmp_path, tiny_config)
+
+
+def finish(study: SearchStudy) -> list[str]:
+    """Complete everything that the study asks for; the arch_ids in order."""
+    ids = []
+    while (candidate := study.ask()) is not None:
+        ids.append(candidate.arch.arch_id)
+        study.complete(candidate.number, measured(candidate))
+    return ids
+
+
+def states(study: SearchStudy) -> list[TrialState]:
+    return [trial.state for trial in study.study.get_trials()]
+
+
+class Stuck(RandomSampler):
+    """Suggests the same setting for ever."""
+
+    def sample_independent(self, study, trial, name, distribution):  # type: ignore[no-untyped-def]
+        return distribution.to_external_repr(0 if "Categorical" in repr(distribution) else 1)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_budget_is_exact_and_counts_distinct_architectures(driver: Driver, name: str) -> None:
+    chosen = choose_sampler(name, 0, 0)
+    study = driver.open(25, chosen.sampler, chosen.joint)
+    ids = finish(study)
+    assert len(ids) == len(set(ids)) == study.counted == 25
+    assert study.done
+    assert TrialState.RUNNING not in states(study)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_suggests_only_parameters_with_effect_unless_joint(
+    driver: Driver, name: str
+) -> None:
+    chosen = choose_sampler(name, 0, 0)
+    study = driver.open(15, chosen.sampler, chosen.joint)
+    finish(study)
+    for trial in finished_trials(study.study):
+        for stage in ("stage1", "stage2"):
+            has_r = f"{stage}.r" in trial.params
+            assert has_r == (chosen.joint or trial.params[f"{stage}.expansion"] == "dct")
+
+
+def test_same_seed_gives_the_same_architectures(tmp_path: Path, tiny_config: StudyConfig) -> None:
+    sequences = []
+    for attempt in ("a", "b"):
+        sampler = choose_sampler("tpe", 7, 0).sampler
+        sequences.append(finish(Driver(tmp_path / attempt, tiny_config).open(20, sampler)))
+    assert sequences[0] == sequences[1]
+
+
+def test_a_repeated_architecture_is_told_again_and_does_not_count(driver: Driver) -> None:
+    study = driver.open(3, Stuck(seed=0))
+    ids = finish(study)
+    assert len(set(ids)) == 3
+    repeats = [t for t in study.study.get_trials() if "duplicate_of" in t.user_attrs]
+    assert len(repeats) == study.duplicates >= 20
+    original = study.study.get_trials()[repeats[0].user_attrs["duplicate_of"]]
+    assert repeats[0].values == original.values
+    assert repeats[0].state == TrialState.COMPLETE
+    assert len(finished_trials(study.study)) == 3
+
+
+def test_repeats_of_stopped_and_failed_trials_keep_their_state(driver: Driver) -> None:
+    study = driver.open(3, Stuck(seed=0))
+    first = study.ask()
+    assert first is not None
+    study.stop(first.number, measured(first, epochs=1))
+    second = study.ask()
+    assert second is not None
+    repeat = next(t for t in study.study.get_trials() if "duplicate_of" in t.user_attrs)
+    assert repeat.state == TrialState.PRUNED
+    assert repeat.user_attrs["curve"] == [[1, 0.3], [1, measured(first).accuracy]]
+
+
+def test_a_running_architecture_is_not_started_twice(driver: Driver) -> None:
+    study = driver.open(4, Stuck(seed=0))
+    running = [study.ask() for _ in range(4)]
+    assert len({c.arch.arch_id for c in running if c is not None}) == 4
+    assert study.ask() is None
+    assert not study.done
+    refused = [t for t in study.study.get_trials() if t.state == TrialState.FAIL]
+    assert {t.user_attrs["reason"] for t in refused} == {"repeats_running"}
+    assert study.failures.total() == 0
+
+
+def test_a_failed_trial_is_replaced_and_never_tried_again(driver: Driver) -> None:
+    study = driver.open(10)
+    failed = study.ask()
+    assert failed is not None
+    study.fail(failed.number, "diverged")
+    ids = finish(study)
+    assert failed.arch.arch_id not in ids
+    assert study.counted == 10
+    assert study.failures == {"diverged": 1}
+
+
+def test_limits_are_never_exceeded(tmp_path: Path, tiny_config: StudyConfig) -> None:
+    costs = sorted(
+        SearchStudy.cost(_Sized(tiny_config), arch).macs
+        for arch in tiny_config.space.architectures()
+    )
+    config = replace(tiny_config, limits=Limits(max_macs=costs[30]))
+    study = Driver(tmp_path, config).open(20)
+    finish(study)
+    trials = finished_trials(study.study)
+    assert len(trials) == 20
+    assert all(trial.user_attrs["macs"] <= costs[30] for trial in trials)
+
+
+class _Sized(SearchStudy):
+    def __init__(self, config: StudyConfig) -> None:
+        self.config = config
+
+
+def test_exhausted_space_ends_with_every_architecture_once(
+    tmp_path: Path, tiny_config: StudyConfig
+) -> None:
+    costs = sorted(_Sized(tiny_config).cost(a).macs for a in tiny_config.space.architectures())
+    config = replace(tiny_config, limits=Limits(max_macs=costs[11]))
+    fitting = sum(cost <= costs[11] for cost in costs)
+    study = Driver(tmp_path, config).open(100)
+    assert len(finish(study)) == fitting
+    assert study.exhausted
+    assert study.done
+
+
+def test_trials_of_a_dead_driver_are_queued_again_first(driver: Driver) -> None:
+    before = driver.open(10)
+    done, *lost = (before.ask() for _ in range(4))
+    assert done is not None
+    before.complete(done.number, measured(done))
+    after = driver.open(10)
+    assert after.counted == 1
+    assert TrialState.RUNNING not in states(after)
+    retried = [after.ask() for _ in range(3)]
+    assert [c.arch for c in retried if c] == [c.arch for c in lost if c]
+    trials = after.study.get_trials()
+    for old, new in zip(lost, retried, strict=True):
+        assert old is not None
+        assert new is not None
+        assert trials[old.number].state == TrialState.FAIL
+        assert trials[old.number].user_attrs["reason"] == "interrupted"
+        assert trials[new.number].user_attrs["retry_of"] == old.number
+        assert new.seed == old.seed
+
+
+def test_opening_again_and_again_queues_nothing_twice(driver: Driver) -> None:
+    driver.open(10).ask()
+    for _ in range(3):
+        study = driver.open(10)
+    waiting = [t for t in study.study.get_trials() if t.state == TrialState.WAITING]
+    assert len(waiting) == 1
+    assert len(set(finish(study))) == 10
+
+
+def test_a_retry_that_died_before_its_launch_is_queued_again(driver: Driver) -> None:
+    lost = driver.open(5).ask()
+    study = driver.open(5)
+    study.study.ask()  # takes the queued trial, and dies before it has an architecture
+    again = driver.open(5)
+    retried = again.ask()
+    assert lost is not None
+    assert retried is not None
+    assert retried.arch == lost.arch
+
+
+def test_a_trial_without_architecture_was_never_launched(driver: Driver) -> None:
+    study = driver.open(5)
+    study.study.ask()
+    again = driver.open(5)
+    assert again.study.get_trials()[0].user_attrs["reason"] == "never_launched"
+    assert not [t for t in again.study.get_trials() if t.state == TrialState.WAITING]
+
+
+def test_interrupting_a_running_trial_queues_it(driver: Driver) -> None:
+    study = driver.open(5)
+    candidate = study.ask()
+    assert candidate is not None
+    study.interrupt(candidate.number)
+    assert not study.running
+    retried = study.ask()
+    assert retried is not None
+    assert retried.arch == candidate.arch
+
+
+def test_stopped_trials_are_never_on_the_front(driver: Driver) -> None:
+    study = driver.open(12)
+    while (candidate := study.ask()) is not None:
+        if candidate.number % 2:
+            study.stop(candidate.number, replace(measured(candidate), accuracy=1.0, epochs=1))
+        else:
+            study.complete(candidate.number, measured(candidate))
+    members = front(study.study, study.config.objectives)
+    assert members
+    assert all(member.trial.state == TrialState.COMPLETE for member in members)
+    assert sum(member.knee for member in members) == 1
+
+
+def test_front_is_the_non_dominated_set(driver: Driver) -> None:
+    study = driver.open(40)
+    finish(study)
+    points = [(t.values[1], -t.values[0]) for t in finished_trials(study.study)]
+    naive = {
+        p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)
+    }
+    members = front(study.study, study.config.objectives)
+    assert {(m.trial.values[1], -m.trial.values[0]) for m in members} == naive
+    macs = [m.attributes["macs"] for m in members]
+    assert macs == sorted(macs)
+
+
+def test_config_round_trip_and_differences(tiny_config: StudyConfig) -> None:
+    attributes = tiny_config.to_attributes()
+    again = StudyConfig.from_attributes(attributes, "test")
+    assert again.differences(tiny_config) == []
+    other = replace(tiny_config, limits=Limits(max_macs=5))
+    assert tiny_config.differences(other) == ["limits.max_macs: null recorded, 5 asked"]
