@@ -29,7 +29,7 @@ GOLDEN = [
 def count(network: nn.Module, image_size: int, in_channels: int) -> tuple[int, int, int]:
     """Multiply-adds in convolutions and elsewhere, and parameters, counted by PyTorch."""
     device = next(network.parameters()).device
-    with FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(torch.empty(1, in_channels, image_size, image_size, device=device))
     by_operator = counter.get_flop_counts()["Global"]
     conv = sum(flops for op, flops in by_operator.items() if "conv" in str(op))
@@ -50,9 +50,9 @@ def test_cost_equals_the_flop_counter_for_200_random_architectures():
     rng = random.Random(0)
     for _ in range(200):
         arch = SPACE.sample(rng)
-        image_size, in_channels, classes = rng.choice([8, 28, 32, 33]), rng.choice([1, 3]), 10
-        with torch.device("meta"):
-            network = DyClotNet(arch, in_channels, classes).eval()
+        # Small images, for speed; odd sizes, because strides round up.
+        image_size, in_channels, classes = rng.choice([4, 7, 8, 9]), rng.choice([1, 3]), 10
+        network = DyClotNet(arch, in_channels, classes).eval()
         formula = cost(arch, image_size, in_channels, classes)
         counted = count(network, image_size, in_channels)
         assert counted == (formula.conv_macs, formula.fc_macs, formula.params), arch
