@@ -22,7 +22,8 @@ MAX_WIDTH = 4096
 MAX_REPEATS = 64
 MAX_STAGES = 8
 MAX_P = 64
-STRIDES = (1, 2)
+MAX_ALPHA = 16
+MAX_STRIDE = 2
 
 TABLE2_STEM = 32
 TABLE2_STAGES = ((5, 64, 1), (6, 128, 2), (7, 256, 2))
@@ -46,19 +47,18 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else text[:37] + "..."
 
 
-def _require_keys(name: str, data: object, required: set[str], optional: set[str]) -> None:
+def _require_keys(
+    where: str, data: object, required: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> None:
+    accepted = ", ".join(required + optional)
     if not isinstance(data, Mapping):
-        raise ValueError(
-            f"{name}: {_short(data)} is not a mapping; accepted keys: {sorted(required)}"
-        )
-    missing = sorted(required - data.keys())
-    if missing:
-        raise ValueError(f"{name}: {missing[0]!r} is missing; required keys: {sorted(required)}")
-    unknown = [key for key in data if key not in required | optional]
-    if unknown:
-        raise ValueError(
-            f"{name}: unknown key {_short(unknown[0])}; accepted: {sorted(required | optional)}"
-        )
+        raise ValueError(f"{where}: {_short(data)} is not a mapping; accepted keys: {accepted}")
+    for key in required:
+        if key not in data:
+            raise ValueError(f"{where}.{key}: missing; required keys: {', '.join(required)}")
+    for key in data:
+        if key not in required + optional:
+            raise ValueError(f"{where}: unknown key {_short(key)}; accepted: {accepted}")
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,7 @@ class StageArch:
     def __post_init__(self) -> None:
         _require_int("width", self.width, 2, MAX_WIDTH)
         _require_int("repeats", self.repeats, 1, MAX_REPEATS)
-        if isinstance(self.stride, bool) or self.stride not in STRIDES:
-            raise ValueError(f"stride: {_short(self.stride)} is not known; accepted: 1, 2")
+        _require_int("stride", self.stride, 1, MAX_STRIDE)
         if self.expansion not in EXPANSIONS:
             raise ValueError(
                 f"expansion: {_short(self.expansion)} is not known; accepted: dct, pointwise"
@@ -114,19 +113,18 @@ class StageArch:
         return data
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> StageArch:
-        """Inverse of `to_dict`. Raises ValueError naming the field that is wrong."""
-        _require_keys(
-            "stage", data, {"width", "repeats", "stride", "expansion", "p"}, optional={"hidden"}
-        )
-        return cls(
-            data["width"],
-            data["repeats"],
-            data["stride"],
-            data["expansion"],
-            data["p"],
-            data.get("hidden"),
-        )
+    def from_dict(cls, data: Mapping[str, Any], where: str = "stage") -> StageArch:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: names the field that is wrong, after `where`.
+        """
+        required = ("width", "repeats", "stride", "expansion", "p")
+        _require_keys(where, data, required, ("hidden",))
+        try:
+            return cls(**{key: data[key] for key in required}, hidden=data.get("hidden"))
+        except ValueError as error:
+            raise ValueError(f"{where}.{error}") from None
 
     def __str__(self) -> str:
         unit = f"dct h{self.hidden}" if self.expansion == "dct" else "pointwise"
@@ -148,6 +146,9 @@ class Arch:
         _require_int("stem", self.stem, 1, MAX_WIDTH)
         if not isinstance(self.stages, tuple) or not 1 <= len(self.stages) <= MAX_STAGES:
             raise ValueError(f"stages: accepted: a tuple of 1 to {MAX_STAGES} stages")
+        for index, stage in enumerate(self.stages):
+            if not isinstance(stage, StageArch):
+                raise ValueError(f"stages[{index}]: {_short(stage)}; accepted: a StageArch")
 
     @cached_property
     def arch_id(self) -> str:
@@ -161,16 +162,11 @@ class Arch:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Arch:
         """Inverse of `to_dict`. Raises ValueError naming the stage and field that is wrong."""
-        _require_keys("architecture", data, {"stem", "stages"}, optional=set())
+        _require_keys("architecture", data, ("stem", "stages"))
         stages = data["stages"]
         if not isinstance(stages, list | tuple) or not 1 <= len(stages) <= MAX_STAGES:
             raise ValueError(f"stages: accepted: a list of 1 to {MAX_STAGES} stages")
-        parsed = []
-        for index, stage in enumerate(stages):
-            try:
-                parsed.append(StageArch.from_dict(stage))
-            except ValueError as error:
-                raise ValueError(f"stages[{index}].{error}") from None
+        parsed = [StageArch.from_dict(stage, f"stages[{i}]") for i, stage in enumerate(stages)]
         return cls(data["stem"], tuple(parsed))
 
     def to_json(self) -> str:
@@ -182,12 +178,17 @@ class Arch:
         """Inverse of `to_json`. Raises ValueError for text that is no architecture."""
         try:
             data = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"architecture: not valid JSON ({error})") from None
         return cls.from_dict(data)
 
     def __str__(self) -> str:
         return f"stem {self.stem} | " + " | ".join(str(stage) for stage in self.stages)
+
+
+def _require_alpha(alpha: float) -> None:
+    if not 0 < alpha <= MAX_ALPHA:
+        raise ValueError(f"alpha: {alpha!r}; accepted: a number above 0, at most {MAX_ALPHA}")
 
 
 def scale_width(width: int, alpha: float, multiple: int) -> int:
@@ -197,6 +198,7 @@ def scale_width(width: int, alpha: float, multiple: int) -> int:
 
 def scale_stem(width: int, alpha: float) -> int:
     """The stem's channels under the width multiplier: the nearest multiple of 8, at least 8."""
+    _require_alpha(alpha)
     return scale_width(width, alpha, 8)
 
 
@@ -206,12 +208,18 @@ def make_stage(
     """Resolve one stage's settings: scaled width, hidden units max(1, N // r).
 
     `r` is ignored for a pointwise expansion, where it has no meaning.
+
+    Raises:
+        ValueError: a setting, or the width that it leads to, is out of range.
     """
+    _require_int("p", p, 1, MAX_P)
+    _require_alpha(alpha)
     n = scale_width(width, alpha, 2 * p)
     hidden = None
     if expansion == "dct":
         if r is None:
             raise ValueError("r: missing; a dct stage needs a reduction ratio")
+        _require_int("r", r, 1, MAX_WIDTH)
         hidden = max(1, n // r)
     return StageArch(n, repeats, stride, expansion, p, hidden)
 

@@ -2,7 +2,7 @@
 
 Convolutions have no bias, fully connected layers do, batch norms have scale and
 shift. Multiply-adds count convolutions and fully connected layers of one forward
-pass of one image; papers call them FLOPs. `tests/test_cost.py` compares with
+pass of one image; papers call them FLOPs. `tests/models` compares with
 PyTorch's own counter.
 """
 
@@ -54,7 +54,11 @@ def cost(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> Cos
     """Cost of `arch` for square images of `image_size` pixels.
 
     Takes some 10 microseconds: a block is counted once however often it is repeated.
+
+    Raises:
+        ValueError: a number is not positive.
     """
+    _require_positive(image_size, in_channels, num_classes)
     size = image_size
     total = _total(_stem_layers(arch.stem, in_channels, size))
     w_in = arch.stem
@@ -70,6 +74,7 @@ def cost(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> Cos
 
 def layer_costs(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> list[LayerCost]:
     """Cost of each layer in the order of the forward pass; sums to `cost`."""
+    _require_positive(image_size, in_channels, num_classes)
     size = image_size
     layers = list(_stem_layers(arch.stem, in_channels, size))
     w_in = arch.stem
@@ -85,12 +90,22 @@ def layer_costs(arch: Arch, image_size: int, in_channels: int, num_classes: int)
     return [*layers, _fc("classifier", w_in, num_classes)]
 
 
+def _require_positive(image_size: int, in_channels: int, num_classes: int) -> None:
+    if min(image_size, in_channels, num_classes) < 1:
+        raise ValueError(
+            f"image_size, in_channels, num_classes: {image_size}, {in_channels}, {num_classes}; "
+            "accepted: positive integers"
+        )
+
+
 def separable_macs(m: int, n: int, size: int, kernel: int = 3) -> int:
     """C0 of equation (7): depthwise plus pointwise convolution at stride 1.
 
     Args:
-        m, n: input and output channels; size: side of the feature map; kernel: of the
-            depthwise convolution.
+        m: input channels.
+        n: output channels.
+        size: side of the feature map.
+        kernel: side of the depthwise convolution's kernel.
     """
     return size * size * (kernel * kernel * m + m * n)
 
@@ -98,7 +113,7 @@ def separable_macs(m: int, n: int, size: int, kernel: int = 3) -> int:
 def dct_bottleneck_macs(m: int, n: int, p: int, size: int, kernel: int = 3) -> int:
     """C1 of equation (8), exact: the DCT bottleneck's convolutions at stride 1.
 
-    The recalibrator, which the paper calls negligible, is not in it.
+    The recalibrator, which the paper calls negligible, is not in it. `n` is a multiple of 2p.
     """
     half = n // (2 * p)
     return size * size * (kernel * kernel * m + m * half + half * half)

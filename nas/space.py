@@ -15,111 +15,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
-
-from nas.arch import (
-    MAX_P,
-    MAX_REPEATS,
-    MAX_STAGES,
-    MAX_WIDTH,
-    Arch,
-    Expansion,
-    StageArch,
-    make_stage,
-    scale_stem,
-    scale_width,
-)
-
-MAX_FILE_BYTES = 64 * 1024
-MAX_VALUES = 64  # of one choice
+from nas import space_file
+from nas.arch import Arch, Expansion, StageArch, make_stage, scale_stem
+from nas.space_file import SpaceFile
 
 Value = int | float | str
 Setting = dict[str, Value]
-
-
-def _as_list(value: object) -> object:
-    return value if isinstance(value, list | tuple) else [value]
-
-
-def _no_bool(value: object) -> object:
-    if isinstance(value, bool):
-        raise ValueError("a number is expected")
-    return value
-
-
-_Ratio = Annotated[int, Field(strict=True, ge=1, le=MAX_P)]
-_List = BeforeValidator(_as_list)
-_Some = Field(min_length=1, max_length=MAX_VALUES)
-
-
-class StageSpace(BaseModel):
-    """The settings of one stage; a single value may stand for a list of one."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    width: Annotated[int, Field(strict=True, ge=2, le=MAX_WIDTH)]  # channels at alpha = 1
-    stride: Annotated[int, Field(strict=True, ge=1, le=2)]
-    repeats: Annotated[
-        tuple[Annotated[int, Field(strict=True, ge=1, le=MAX_REPEATS)], ...], _List, _Some
-    ]
-    p: Annotated[tuple[_Ratio, ...], _List, _Some]
-    r: Annotated[
-        tuple[Annotated[int, Field(strict=True, ge=1, le=MAX_WIDTH)], ...], _List, _Some
-    ] = (4,)
-    expansion: Annotated[tuple[Expansion, ...], _List, _Some] = ("dct", "pointwise")
-
-    @model_validator(mode="after")
-    def _distinct_values(self) -> StageSpace:
-        for name in ("repeats", "p", "r", "expansion"):
-            _require_distinct(name, getattr(self, name))
-        return self
-
-    def settings(self) -> Iterator[tuple[int, int, Expansion, int | None]]:
-        """All (repeats, p, expansion, r); r is None where it has no effect."""
-        for repeats, p, expansion in itertools.product(self.repeats, self.p, self.expansion):
-            for r in self.r if expansion == "dct" else (None,):
-                yield repeats, p, expansion, r
-
-
-class SpaceFile(BaseModel):
-    """The schema of a space file."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    stem: Annotated[int, Field(strict=True, ge=1, le=MAX_WIDTH)]  # channels at alpha = 1
-    width_multiplier: Annotated[
-        tuple[
-            Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=16, allow_inf_nan=False)],
-            ...,
-        ],
-        _List,
-        _Some,
-    ]
-    stages: Annotated[tuple[StageSpace, ...], Field(min_length=1, max_length=MAX_STAGES)]
-
-    @model_validator(mode="after")
-    def _fits(self) -> SpaceFile:
-        _require_distinct("width_multiplier", self.width_multiplier)
-        alpha = max(self.width_multiplier)
-        for index, stage in enumerate(self.stages):
-            widest = max(scale_width(stage.width, alpha, 2 * p) for p in stage.p)
-            if widest > MAX_WIDTH:
-                raise ValueError(
-                    f"stages[{index}].width: {stage.width} x {alpha:g} is {widest} channels; "
-                    f"accepted: at most {MAX_WIDTH}"
-                )
-        if scale_stem(self.stem, alpha) > MAX_WIDTH:
-            raise ValueError(f"stem: {self.stem} x {alpha:g}; accepted: at most {MAX_WIDTH}")
-        return self
-
-
-def _require_distinct(name: str, values: tuple[Any, ...]) -> None:
-    repeated = [value for value, times in Counter(values).items() if times > 1]
-    if repeated:
-        raise ValueError(f"{name}: {repeated[0]!r} stands there twice")
 
 
 @dataclass(frozen=True)
@@ -165,16 +68,12 @@ class SearchSpace:
                 and what is accepted.
         """
         path = Path(path)
-        return cls(_load(path), path.stem)
+        return cls(space_file.load(path), path.stem)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any], name: str = "space") -> SearchSpace:
         """Validate plain values. Raises ValueError naming the key of the mistake."""
-        try:
-            return cls(SpaceFile.model_validate(data), name)
-        except ValidationError as error:
-            key, message, _ = _first_error(error)
-            raise ValueError(f"space {name}: {key}: {message}") from None
+        return cls(space_file.parse(data, name), name)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in canonical form; inverse of `from_dict`."""
@@ -200,8 +99,7 @@ class SearchSpace:
         """Number of settings."""
         total = len(self.schema.width_multiplier)
         for stage in self.schema.stages:
-            units = sum(len(stage.r) if kind == "dct" else 1 for kind in stage.expansion)
-            total *= len(stage.repeats) * len(stage.p) * units
+            total *= stage.size
         return total
 
     @cached_property
@@ -331,6 +229,10 @@ class SearchSpace:
                     seen.add(arch)
                     yield arch
 
+    def stage_options(self, alpha: float, index: int) -> list[StageArch]:
+        """Each distinct stage that can be built at `index` under the multiplier `alpha`."""
+        return list(self._options[alpha][index])
+
     @property
     def _alphas(self) -> tuple[float, ...]:
         return self.schema.width_multiplier
@@ -378,77 +280,7 @@ def _builders(built: Mapping[float, Any]) -> Iterator[frozenset[float]]:
 
 
 def _one_choice_apart(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
-    differs = [x != y for x, y in zip(a, b, strict=True)]
+    differs: list[bool] = [x != y for x, y in zip(a, b, strict=True)]
     if differs[2]:  # the expansion: r comes or goes with it
         return not (differs[0] or differs[1])
     return sum(differs) == 1
-
-
-def _load(path: Path) -> SpaceFile:
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ValueError(f"space file {path}: cannot be read ({error.strerror})") from None
-    if len(raw) > MAX_FILE_BYTES:
-        raise ValueError(f"space file {path}: larger than {MAX_FILE_BYTES} bytes")
-    try:
-        text = raw.decode()
-        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            raise ValueError(f"space file {path}: aliases (*name) are not accepted")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        data = yaml.safe_load(text)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ValueError(f"space file {path}, line {line}: {error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError, OverflowError) as error:
-        raise ValueError(f"space file {path}: not YAML ({type(error).__name__})") from None
-    if not isinstance(data, dict):
-        raise ValueError(
-            f"space file {path}: accepted: a mapping with {', '.join(SpaceFile.model_fields)}"
-        )
-    try:
-        return SpaceFile.model_validate(data)
-    except ValidationError as error:
-        key, message, location = _first_error(error)
-        raise ValueError(
-            f"space file {path}, line {_line_of(root, location)}: {key}: {message}"
-        ) from None
-
-
-def _first_error(error: ValidationError) -> tuple[str, str, tuple[int | str, ...]]:
-    """Key, message and location of the first mistake."""
-    first = error.errors(include_url=False)[0]
-    location = first["loc"]
-    key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    message = first["msg"].removeprefix("Value error, ")
-    value = first["input"]
-    if isinstance(value, str | int | float) and first["type"] not in ("missing", "value_error"):
-        text = (
-            repr(value)
-            if not isinstance(value, int) or value.bit_length() < 64
-            else "a huge integer"
-        )
-        message += f", not {text if len(text) <= 40 else text[:37] + '...'}"
-    return key.lstrip(".") or "space", message, location
-
-
-def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int:
-    """Line of the deepest node of the YAML tree on the way to `location`."""
-    line = 1
-    for part in location:
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                if key.value == part:
-                    line, node = key.start_mark.line + 1, value
-                    break
-            else:
-                break
-        elif (
-            isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value)
-        ):
-            node = node.value[part]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
