@@ -7,6 +7,7 @@ whatever is wrong with it ends in one ValueError of one line.
 from __future__ import annotations
 
 import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -230,16 +231,16 @@ def _first_error(error: ValidationError) -> tuple[str, str, Location]:
         case "mistake" | "value_error":
             message = first["msg"].removeprefix("Value error, ")
         case _:
-            message = f"{_describe(first['input'])}: {_plain(first['msg'])}"
+            message = _sentence(first["input"], first["msg"])
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return _short(key.removeprefix(".")) or "space", message, location
+    return _short(key.removeprefix(".")) or "the whole", message, location
 
 
-def _plain(message: str) -> str:
-    """Pydantic's message in the words of a space file."""
+def _sentence(value: object, message: str) -> str:
+    """Pydantic's message about a value, in the words of a space file."""
     message = message.replace(" after validation", "").replace("valid tuple", "list")
-    message = message.replace("Tuple", "the list").replace("Input", "it")
-    return message.replace("a valid dictionary or instance of StageSpace", "a mapping")
+    message = re.sub("valid dictionary or instance of .*", "mapping", message)
+    return f"{_describe(value)} {message.split(' ', 1)[1]}"  # "Input should be ..."
 
 
 def _describe(value: object) -> str:
@@ -247,6 +248,8 @@ def _describe(value: object) -> str:
         return "a huge integer"
     if isinstance(value, list | tuple | dict):
         return f"a {'mapping' if isinstance(value, dict) else 'list'} of {len(value)}"
+    if value is None:
+        return "nothing"
     return _short(repr(value)) if isinstance(value, str | int | float) else type(value).__name__
 
 
