@@ -1,0 +1,17 @@
+"""Data sets and batches."""
+
+from nas.data.batches import Batches
+from nas.data.datasets import load_search_data, load_test_data, resolve_dataset
+from nas.data.info import DatasetInfo, SearchData
+from nas.data.splits import DatasetError, Split
+
+__all__ = [
+    "Batches",
+    "DatasetError",
+    "DatasetInfo",
+    "SearchData",
+    "Split",
+    "load_search_data",
+    "load_test_data",
+    "resolve_dataset",
+]

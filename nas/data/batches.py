@@ -1,0 +1,104 @@
+"""Batches of images that stay on the device, augmented there.
+
+Shape suffixes: N images of the split, B of a batch, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nas.data.info import DatasetInfo
+from nas.data.splits import Split
+
+
+class Batches:
+    """Iterates over one epoch's (images [B, C, H, W], labels [B]).
+
+    Images are normalised float32 in channels-last layout. For training they come in a
+    new order at each epoch, cropped at random from a black margin and flipped where that
+    keeps the label, and the last partial batch is dropped; for evaluation they come in
+    their own order, all of them. Nothing synchronises with the device.
+
+    Args:
+        split: moved to the device once.
+        info: says how to normalise, crop and flip.
+        batch_size: images; a smaller split is one batch.
+        device: where the batches are made.
+        generator: on the CPU, draws order, crops and flips, so that they are the same on
+            every device; None for evaluation.
+        augment: whether to crop and flip while training.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        info: DatasetInfo,
+        batch_size: int,
+        device: torch.device,
+        *,
+        generator: torch.Generator | None = None,
+        augment: bool = True,
+    ) -> None:
+        self.size = len(split)
+        self.batch_size = min(batch_size, self.size)
+        self.generator = generator
+        self._crop = info.crop if augment and generator is not None else 0
+        self._flip = info.flip and augment and generator is not None
+        self._side = split.images.shape[-1]
+        padded_NCHW = F.pad(split.images, [self._crop] * 4)
+        # Pixels before channels: rows and columns are then gathered straight into
+        # channels-last images.
+        self._images_NHWC = padded_NCHW.permute(0, 2, 3, 1).contiguous().to(device)
+        self._labels_N = split.labels.to(device)
+        mean = torch.tensor(info.mean, device=device)
+        std = torch.tensor(info.std, device=device)
+        self._scale_C, self._shift_C = 1 / (255 * std), -mean / std
+        self._device = device
+
+    def __len__(self) -> int:
+        """Number of batches of an epoch, at least one."""
+        if self.generator is None:
+            return -(-self.size // self.batch_size)
+        return self.size // self.batch_size
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        if self.generator is None:
+            for start in range(0, self.size, self.batch_size):
+                chosen = slice(start, start + self.batch_size)
+                yield self._normalise(self._images_NHWC[chosen]), self._labels_N[chosen]
+            return
+        order_N = self._random(torch.randperm(self.size, generator=self.generator))
+        rows_NH1, columns_N1W = self._windows()
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            chosen_B = order_N[start : start + self.batch_size]
+            images_BHWC = self._images_NHWC[
+                chosen_B[:, None, None], rows_NH1[chosen_B], columns_N1W[chosen_B]
+            ]
+            yield self._normalise(images_BHWC), self._labels_N[chosen_B]
+
+    def _windows(self) -> tuple[Tensor, Tensor]:
+        """For each image the rows and columns that it shows in this epoch."""
+        assert self.generator is not None
+        pixels = torch.arange(self._side)
+        offsets_2N = torch.randint(2 * self._crop + 1, (2, self.size, 1), generator=self.generator)
+        flipped_N1 = torch.randint(2, (self.size, 1), generator=self.generator).bool()
+        columns_NW = torch.where(
+            flipped_N1 & self._flip, pixels.flip(0).expand(self.size, -1), pixels
+        )
+        rows_NH = offsets_2N[0] + pixels
+        columns_NW = offsets_2N[1] + columns_NW
+        return self._random(rows_NH[:, :, None]), self._random(columns_NW[:, None, :])
+
+    def _random(self, drawn: Tensor) -> Tensor:
+        """To the device without waiting for it."""
+        if self._device.type == "cuda":
+            return drawn.pin_memory().to(self._device, non_blocking=True)
+        return drawn
+
+    def _normalise(self, images_BHWC: Tensor) -> Tensor:
+        x_BHWC = images_BHWC.float().mul_(self._scale_C).add_(self._shift_C)
+        return x_BHWC.permute(0, 3, 1, 2)

@@ -1,0 +1,100 @@
+"""What is known of a data set without its images, and the data that a search may see."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from nas.data.splits import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Split
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a network and a study need to know of a data set."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    name: str  # digits, fashion-mnist, cifar10, cifar100 or folder:PATH
+    image_size: int  # side of the square images, pixels
+    in_channels: int
+    class_names: tuple[str, ...]
+    crop: int  # pixels of padding for random crops
+    flip: bool  # whether a horizontal flip keeps the label
+    mean: tuple[float, ...]  # per channel, of the training split, in [0, 1]
+    std: tuple[float, ...]
+    fingerprint: str  # hash of the training and validation images, labels and class names
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        data = asdict(self)
+        for name in ("class_names", "mean", "std"):
+            data[name] = list(data[name])
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> DatasetInfo:
+        """Inverse of `to_dict`. Raises ValueError naming the field that is wrong."""
+        try:
+            info = _ADAPTER.validate_json(json.dumps(dict(data), allow_nan=False))
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"data set: {_first_line(error)}") from None
+        if not (
+            MIN_IMAGE_SIZE <= info.image_size <= MAX_IMAGE_SIZE
+            and info.in_channels in (1, 3)
+            and info.num_classes >= 2
+            and 0 <= info.crop < info.image_size
+            and len(info.mean) == len(info.std) == info.in_channels
+            and all(0 <= mean <= 1 for mean in info.mean)
+            and all(0 < std <= 1 for std in info.std)
+        ):
+            raise ValueError(f"data set: the description of {info.name!r} contradicts itself")
+        return info
+
+
+_ADAPTER = TypeAdapter(DatasetInfo)
+
+
+@dataclass(frozen=True)
+class SearchData:
+    """What a search may see: no test set."""
+
+    info: DatasetInfo
+    train: Split
+    val: Split
+
+
+def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of each channel, in [0, 1], from counts of shades."""
+    shades = np.arange(256) / 255
+    means, stds = [], []
+    for channel in split.images.unbind(1):
+        counts = np.bincount(channel.numpy().ravel(), minlength=256)
+        mean = float(np.average(shades, weights=counts))
+        std = float(np.sqrt(np.average((shades - mean) ** 2, weights=counts)))
+        means.append(mean)
+        stds.append(max(std, 1 / 255))  # a channel may be constant
+    return tuple(means), tuple(stds)
+
+
+def fingerprint(train: Split, val: Split, class_names: tuple[str, ...]) -> str:
+    """16 hexadecimal digits over the contents of both splits, in order."""
+    parts = (train.digest(), val.digest(), *class_names)
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _first_line(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return "not a mapping of plain values"
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

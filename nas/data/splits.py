@@ -1,0 +1,102 @@
+"""Labelled images as tensors, and the ways to divide, thin out and resize them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 4, 512  # pixels
+
+
+class DatasetError(ValueError):
+    """A data set that is missing, damaged or too small; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images with their labels."""
+
+    images: Tensor  # uint8 [N, C, H, W]
+    labels: Tensor  # int64 [N]
+
+    def __post_init__(self) -> None:
+        assert self.images.dtype == torch.uint8
+        assert self.images.ndim == 4
+        assert self.labels.shape == self.images.shape[:1]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, indices: NDArray[np.int64]) -> Split:
+        """The images at `indices`, in that order."""
+        chosen = torch.from_numpy(indices)
+        return Split(self.images[chosen], self.labels[chosen])
+
+    def digest(self) -> str:
+        """SHA-256 of the images and labels, in hexadecimal digits."""
+        sha = hashlib.sha256(repr(tuple(self.images.shape)).encode())
+        sha.update(self.images.numpy(force=True).tobytes())
+        sha.update(self.labels.numpy(force=True).tobytes())
+        return sha.hexdigest()
+
+
+Labelled = tuple[Split, tuple[str, ...]]
+"""Images with their labels, and the names of the classes in the order of the labels."""
+
+
+def stratified(
+    labels: NDArray[np.int64], held_out: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Indices of the images that stay and of `held_out` others, both ascending.
+
+    Each class is held out in proportion to its size. The same labels, number and
+    seed give the same indices.
+
+    Raises:
+        DatasetError: either part would have fewer images than there are classes,
+            or a class has a single image.
+    """
+    from sklearn.model_selection import train_test_split
+
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 2:
+        raise DatasetError(f"class {classes[counts.argmin()]} has 1 image; accepted: at least 2")
+    if min(held_out, len(labels) - held_out) < len(classes):
+        raise DatasetError(
+            f"{held_out} of {len(labels)} images cannot be held out: "
+            f"each part needs at least one of {len(classes)} classes"
+        )
+    kept, out = train_test_split(
+        np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed
+    )
+    return np.sort(kept), np.sort(out)
+
+
+def thin_out(split: Split, images: int, seed: int) -> Split:
+    """A stratified subset of at most `images` images, the same for the same seed."""
+    if images >= len(split):
+        return split
+    _, chosen = stratified(split.labels.numpy(), images, seed)
+    return split.take(chosen)
+
+
+def resize(split: Split, size: int) -> Split:
+    """Square images of `size` pixels: averaged over areas when smaller, else bilinear."""
+    images = split.images
+    if images.shape[-2:] == (size, size):
+        return split
+    resized = torch.empty((*images.shape[:2], size, size), dtype=torch.uint8)
+    for start in range(0, len(images), 4096):  # bounds the room that the floats take
+        chunk = images[start : start + 4096].float()
+        if size < images.shape[-1]:
+            chunk = F.interpolate(chunk, size=(size, size), mode="area")
+        else:
+            chunk = F.interpolate(chunk, size=(size, size), mode="bilinear", align_corners=False)
+        resized[start : start + 4096] = chunk.round_().clamp_(0, 255).to(torch.uint8)
+    return Split(resized, split.labels)
