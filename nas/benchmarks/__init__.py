@@ -1,0 +1,1 @@
+"""Measurements of the parts of the search, behind `runners/benchmark.py`."""

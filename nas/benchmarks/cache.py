@@ -1,0 +1,64 @@
+"""Replays kept on disk, so that a rerun costs only what changed.
+
+One JSON file for each (problem, sampler, version, seed, length, noise), written as soon
+as the replay ends: an interrupted benchmark loses at most the replays that were running.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import nas.search.samplers
+from nas.benchmarks.baselines import OURS, baseline_version
+from nas.benchmarks.problems import Problem
+from nas.benchmarks.replay import Replay
+
+
+class ReplayCache:
+    """A folder of replays. Files of another version are left alone and not read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(
+        self, problem: Problem, sampler: str, seed: int, evaluations: int, noise: bool
+    ) -> Replay | None:
+        """The replay, if it was made before with this version of everything."""
+        path = self._path(problem, sampler, seed, evaluations, noise)
+        try:
+            return Replay(**json.loads(path.read_text()))
+        except (OSError, ValueError, TypeError):
+            return None  # absent, or cut off by a crash of the machine: made again
+
+    def put(
+        self, problem: Problem, sampler: str, seed: int, evaluations: int, noise: bool, done: Replay
+    ) -> None:
+        """Keep a replay; atomic, so that readers never see half a file."""
+        path = self._path(problem, sampler, seed, evaluations, noise)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump(done.to_dict(), file)
+        os.replace(file.name, path)  # noqa: PTH105 - the same folder
+
+    def _path(
+        self, problem: Problem, sampler: str, seed: int, evaluations: int, noise: bool
+    ) -> Path:
+        made_by = sources_version() if sampler == OURS else baseline_version(sampler)
+        name = f"{seed}-{evaluations}{'-noise' if noise else ''}.json"
+        table = f"{problem.name}-{problem.fingerprint}"
+        return self.folder / f"{sampler}-{made_by}" / table / name
+
+
+@cache
+def sources_version() -> str:
+    """Hash of the sources of our samplers: any change makes their replays stale."""
+    digest = hashlib.sha256()
+    package = Path(nas.search.samplers.__path__[0])
+    for path in sorted([*package.glob("*.py"), package.parent / "pareto.py"]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]

@@ -1,0 +1,112 @@
+"""One replay: a sampler, a problem, a seed; what it evaluated, in order."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import optuna
+
+from nas.benchmarks.baselines import OURS, make_baseline, peers_flat
+from nas.benchmarks.problems import Problem
+from nas.search.pareto import Staircase
+from nas.search.samplers.parameters import SpaceExhausted, distribution
+from nas.space import Choice, Setting
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What one run of a sampler evaluated; duplicates are evaluations too."""
+
+    points: list[list[float]]  # [log10 macs, mean error] of each evaluation
+    distinct: int  # architectures
+    ms_per_ask: float  # mean over the run, of processor time (one thread)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for the cache."""
+        return asdict(self)
+
+    def hypervolumes(
+        self, reference: tuple[float, float], best: float, evaluations: int
+    ) -> list[float]:
+        """Normalised hypervolume after each evaluation; stays where the space was exhausted."""
+        front = Staircase(reference)
+        curve = [front.add((x, y)) / best for x, y in self.points[:evaluations]]
+        return curve + curve[-1:] * (evaluations - len(curve))
+
+
+def replay(
+    problem: Problem,
+    sampler: str,
+    seed: int,
+    evaluations: int,
+    *,
+    noise: bool = False,
+    ours: Callable[[Problem, int], optuna.samplers.BaseSampler] | None = None,
+) -> Replay:
+    """Run a sampler for a number of evaluations.
+
+    Args:
+        noise: tell the sampler one training seed's accuracy; the score stays on the mean.
+        ours: makes the `known-cost` sampler; the default has the default options.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("optuna").setLevel(logging.ERROR)
+    rng = np.random.default_rng([seed, 1]) if noise else None
+    if sampler == OURS:
+        return _run(problem, (ours or make_ours)(problem, seed), problem.choices, evaluations, rng)
+    choices = peers_flat(problem)
+    return _run(problem, make_baseline(sampler, choices, seed), choices, evaluations, rng, True)
+
+
+def make_ours(problem: Problem, seed: int) -> optuna.samplers.BaseSampler:
+    """The `known-cost` sampler on a problem: it knows the multiply-adds and nothing else."""
+    from nas.search.samplers.known_cost import KnownCostSampler
+
+    return KnownCostSampler(
+        problem.choices, lambda setting: (problem.macs(setting),), seed=seed, identity=problem.key
+    )
+
+
+def _run(
+    problem: Problem,
+    sampler: optuna.samplers.BaseSampler,
+    choices: tuple[Choice, ...],
+    evaluations: int,
+    rng: np.random.Generator | None,
+    flat: bool = False,
+) -> Replay:
+    study = optuna.create_study(sampler=sampler, directions=["maximize", "minimize"])
+    if flat:
+        study = optuna.create_study(sampler=sampler, directions=["minimize", "minimize"])
+    distributions = {choice.name: distribution(choice) for choice in choices}
+    points, keys, seconds = [], set(), 0.0
+    for _ in range(evaluations):
+        start = time.process_time()
+        trial = study.ask()
+        setting: Setting = {}
+        try:
+            for choice in choices:
+                if choice.active(setting):
+                    # The one way to ask for a parameter of any distribution.
+                    setting[choice.name] = trial._suggest(choice.name, distributions[choice.name])
+        except SpaceExhausted:
+            break
+        seconds += time.process_time() - start
+        if flat:
+            values = {c.name: c.values for c in problem.flat}
+            setting = problem.unflatten(
+                {
+                    c.name: values[c.name][int(setting[c.name])] if c.ordinal else setting[c.name]
+                    for c in choices
+                }
+            )
+        macs, observed = problem.macs(setting), problem.observe(setting, rng)
+        points.append([float(np.log10(macs)), problem.error(setting)])
+        keys.add(problem.key(setting))
+        study.tell(trial, [observed, float(np.log10(macs))] if flat else [1.0 - observed, macs])
+    return Replay(points, len(keys), 1000.0 * seconds / max(1, len(points)))

@@ -1,0 +1,18 @@
+"""Samplers of our own, in Optuna's form.
+
+`KnownCostSampler` is imported on first use: it needs torch, which takes seconds.
+"""
+
+from typing import Any
+
+from nas.search.samplers.parameters import SpaceExhausted, distribution
+
+__all__ = ["KnownCostSampler", "SpaceExhausted", "distribution"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "KnownCostSampler":
+        from nas.search.samplers.known_cost import KnownCostSampler
+
+        return KnownCostSampler
+    raise AttributeError(name)

@@ -1,0 +1,165 @@
+"""Which architectures a sampler looks at, with their costs, each once.
+
+A small space is looked at as a whole. Of a large one: a pool that is spread evenly over
+the range of log cost, the neighbours and crossings of the front, some random ones, and
+hill climbing from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.search.samplers.encoding import Code, Encoding
+
+Array = NDArray[np.float64]
+Costs = Callable[[Mapping[str, Any]], tuple[float, ...]]
+
+WHOLE = 20_000  # settings up to which a space is looked at as a whole
+DRAWN = 6_000  # random codes that the pool of a large space is chosen from
+POOL = 1_500
+BINS = 30  # of log cost, filled evenly
+CROSSINGS = 200
+FRESH = 200
+CLIMBERS = 8  # of each round of hill climbing
+
+
+class Known(NamedTuple):
+    """What is known of a code without training."""
+
+    cost: tuple[float, ...]  # log10 of each known objective
+    identity: Hashable
+
+
+class Candidates:
+    """The candidates of a space, within limits, one code for each architecture.
+
+    Args:
+        costs: values of the known objectives for a setting, in the study's order.
+        limits: the largest value of each known objective; None where there is none.
+        feasible: False for settings that are not to be suggested.
+        identity: equal for settings that build the same architecture.
+    """
+
+    def __init__(
+        self,
+        encoding: Encoding,
+        costs: Costs,
+        *,
+        limits: Sequence[float | None] | None,
+        feasible: Callable[[Mapping[str, Any]], bool] | None,
+        identity: Callable[[Mapping[str, Any]], Hashable] | None,
+        seed: int,
+    ) -> None:
+        self.encoding = encoding
+        self._costs, self._limits = costs, limits
+        self._feasible, self._identity = feasible, identity
+        self._known: dict[Code, Known] = {}
+        self._usable_codes: dict[Code, bool] = {}
+        self.whole = encoding.size(WHOLE + 1) <= WHOLE
+        rng = np.random.default_rng([seed, 0])
+        if self.whole:
+            self.codes = self._usable(encoding.all())
+        else:
+            drawn = self._usable(encoding.sample(rng) for _ in range(DRAWN))
+            ends = self._climb(drawn, -1, rng) + self._climb(drawn, +1, rng)
+            self.codes = self._usable([*ends, *_spread(drawn, self.costs(drawn), rng)])
+        self.array = encoding.array(self.codes)
+        self.base_costs = self.costs(self.codes)
+        self._identities = [self.look_up(code).identity for code in self.codes]
+
+    def known(self, code: Code) -> Known | None:
+        """Costs and identity of a code; None if it is over a limit or not feasible."""
+        if code not in self._usable_codes:
+            self._usable_codes[code] = self._within(code)
+        return self.look_up(code) if self._usable_codes[code] else None
+
+    def look_up(self, code: Code) -> Known:
+        """Costs and identity of any code of the space."""
+        if code not in self._known:
+            setting = self.encoding.decode(code)
+            costs = np.maximum(self._costs(setting), 1e-300)
+            identity = code if self._identity is None else self._identity(setting)
+            self._known[code] = Known(tuple(np.log10(costs).tolist()), identity)
+        return self._known[code]
+
+    def tried(self, code: Code, identities: AbstractSet[Hashable]) -> bool:
+        """Whether the architecture of a code is among some identities."""
+        return self.look_up(code).identity in identities
+
+    def untried(self, identities: AbstractSet[Hashable]) -> list[int]:
+        """Rows of `codes` whose architecture is not among some identities."""
+        return [i for i, identity in enumerate(self._identities) if identity not in identities]
+
+    def costs(self, codes: Sequence[Code]) -> Array:
+        """[N, costs], log10; of usable codes."""
+        rows = [known.cost for code in codes if (known := self.known(code)) is not None]
+        return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+
+    def around(self, front: Sequence[Code], rng: np.random.Generator) -> list[Code]:
+        """Neighbours and crossings of the front, and random codes: for a large space."""
+        wanted = [near for code in front for near in self.encoding.neighbours(code, rng)]
+        if len(front) > 1:
+            pairs = rng.integers(len(front), size=(CROSSINGS, 2))
+            wanted += [self.encoding.cross(front[a], front[b], rng) for a, b in pairs.tolist()]
+        wanted += [self.encoding.sample(rng) for _ in range(FRESH)]
+        return self._usable(wanted)
+
+    def neighbours(self, codes: Iterable[Code], rng: np.random.Generator) -> list[Code]:
+        """Usable codes one choice away."""
+        return self._usable(n for code in codes for n in self.encoding.neighbours(code, rng))
+
+    def _within(self, code: Code) -> bool:
+        if self._feasible is not None and not self._feasible(self.encoding.decode(code)):
+            return False
+        if self._limits is None:
+            return True
+        return all(
+            limit is None or cost <= np.log10(limit) + 1e-12
+            for cost, limit in zip(self.look_up(code).cost, self._limits, strict=True)
+        )
+
+    def _usable(self, codes: Iterable[Code]) -> list[Code]:
+        """Within the limits, the first code of each architecture."""
+        found: dict[Hashable, Code] = {}
+        for code in codes:
+            known = self.known(code)
+            if known is not None:
+                found.setdefault(known.identity, code)
+        return list(found.values())
+
+    def _climb(self, codes: Sequence[Code], sign: int, rng: np.random.Generator) -> list[Code]:
+        """The code of the largest (sign 1) or smallest (-1) first cost, by hill climbing."""
+
+        def cost(code: Code) -> float:
+            known = self.known(code)
+            return sign * known.cost[0] if known is not None else -np.inf
+
+        if not codes:
+            return []
+        best = max(codes, key=cost)
+        while True:
+            step = max(self.neighbours([best], rng), key=cost, default=best)
+            if cost(step) <= cost(best):
+                return [best]
+            best = step
+
+
+def _spread(codes: Sequence[Code], costs: Array, rng: np.random.Generator) -> list[Code]:
+    """A part of the codes that fills bins of the first log cost evenly."""
+    if len(codes) <= POOL:
+        return list(codes)
+    edges = np.linspace(costs[:, 0].min(), costs[:, 0].max(), BINS + 1)[1:-1]
+    order = rng.permutation(len(codes))
+    bins = np.digitize(costs[order, 0], edges)
+    # The first of every bin, then the second, ...: rare sizes are all in.
+    turn = np.empty(len(order), dtype=np.int64)
+    for index in range(BINS):
+        members = np.flatnonzero(bins == index)
+        turn[members] = np.arange(len(members))
+    chosen = order[np.argsort(turn, kind="stable")[:POOL]]
+    return [codes[index] for index in chosen]

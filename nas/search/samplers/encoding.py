@@ -1,0 +1,125 @@
+"""Settings as rows of integers, one for each choice, and back."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.space import Choice, Setting
+
+Code = tuple[int, ...]
+
+
+class Encoding:
+    """Codes of a space: position of the value, or `len(values)` where a choice has no effect.
+
+    Args:
+        choices: in an order in which a condition comes before what depends on it.
+    """
+
+    def __init__(self, choices: Sequence[Choice]) -> None:
+        self.choices = tuple(choices)
+        self.sizes = tuple(len(choice.values) for choice in self.choices)
+        self._position = [{value: i for i, value in enumerate(c.values)} for c in self.choices]
+        names = {choice.name: index for index, choice in enumerate(self.choices)}
+        self._needs: list[tuple[int, int] | None] = [
+            None
+            if choice.needs is None
+            else (
+                names[choice.needs[0]],
+                self.choices[names[choice.needs[0]]].values.index(choice.needs[1]),
+            )
+            for choice in self.choices
+        ]
+
+    def encode(self, setting: Mapping[str, Any]) -> Code | None:
+        """Code of a setting; None if a value is missing or not of the space.
+
+        A choice of a single value may be missing: a study has no parameter for it.
+        """
+        code: list[int] = []
+        for index, choice in enumerate(self.choices):
+            if not self._active(index, code):
+                code.append(self.sizes[index])
+            elif choice.name not in setting and self.sizes[index] == 1:
+                code.append(0)
+            else:
+                try:
+                    code.append(self._position[index][setting[choice.name]])
+                except (KeyError, TypeError):
+                    return None
+        return tuple(code)
+
+    def decode(self, code: Sequence[int]) -> Setting:
+        """The values of all choices that have an effect."""
+        return {
+            choice.name: choice.values[value]
+            for choice, value, size in zip(self.choices, code, self.sizes, strict=True)
+            if value < size
+        }
+
+    def size(self, limit: int) -> int:
+        """Number of settings, or `limit` if there are more."""
+        if all(need is None for need in self._needs):
+            return min(limit, math.prod(self.sizes))
+        return sum(1 for _ in itertools.islice(self.all(), limit))
+
+    def all(self) -> Iterator[Code]:
+        """Every code once, in lexicographic order."""
+        return self._extend([])
+
+    def sample(self, rng: np.random.Generator) -> Code:
+        """A code with each choice that has an effect drawn uniformly."""
+        return self.repair([-1] * len(self.choices), rng)
+
+    def repair(self, wanted: Sequence[int], rng: np.random.Generator) -> Code:
+        """`wanted` with conditions kept; values that are missing are drawn uniformly."""
+        code: list[int] = []
+        for index, value in enumerate(wanted):
+            size = self.sizes[index]
+            if not self._active(index, code):
+                code.append(size)
+            elif 0 <= value < size:
+                code.append(value)
+            else:
+                code.append(int(rng.integers(size)))
+        return tuple(code)
+
+    def neighbours(self, code: Code, rng: np.random.Generator) -> list[Code]:
+        """All codes with one choice changed; what that switches on is drawn."""
+        found = []
+        for index, size in enumerate(self.sizes):
+            if code[index] < size:
+                found += [
+                    self.repair((*code[:index], value, *code[index + 1 :]), rng)
+                    for value in range(size)
+                    if value != code[index]
+                ]
+        return found
+
+    def cross(self, a: Code, b: Code, rng: np.random.Generator) -> Code:
+        """Each choice from one of two parents."""
+        from_a = rng.random(len(a)) < 0.5
+        return self.repair([x if f else y for x, y, f in zip(a, b, from_a, strict=True)], rng)
+
+    def array(self, codes: Sequence[Code]) -> NDArray[np.int64]:
+        """[N, choices]."""
+        return np.array(codes, dtype=np.int64).reshape(len(codes), len(self.choices))
+
+    def _active(self, index: int, before: Sequence[int]) -> bool:
+        need = self._needs[index]
+        return need is None or before[need[0]] == need[1]
+
+    def _extend(self, before: list[int]) -> Iterator[Code]:
+        index = len(before)
+        if index == len(self.choices):
+            yield tuple(before)
+            return
+        size = self.sizes[index]
+        for value in range(size) if self._active(index, before) else (size,):
+            yield from self._extend([*before, value])

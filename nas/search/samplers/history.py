@@ -1,0 +1,79 @@
+"""What a study's trials say to the sampler."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.search.samplers.candidates import Candidates
+from nas.search.samplers.encoding import Code
+
+RETRIED = ("interrupted", "never_launched")
+"""Reasons of FAIL that leave the architecture to be tried again."""
+
+
+@dataclass
+class History:
+    """Trials, sorted by what they are, in an order that does not depend on this process."""
+
+    codes: list[Code] = field(default_factory=list)  # finished, in order of their end
+    errors: list[float] = field(default_factory=list)  # of these
+    curves: list[list[tuple[int, float]]] = field(default_factory=list)  # of these, maybe empty
+    stopped: list[tuple[Code, list[tuple[int, float]]]] = field(default_factory=list)
+    pending: list[Code] = field(default_factory=list)  # running, and queued with all values
+    tried: set[Hashable] = field(default_factory=set)  # identities never to be suggested
+
+    @property
+    def started(self) -> int:
+        """Trials that were trained or are being trained."""
+        return len(self.codes) + len(self.stopped) + len(self.pending)
+
+
+def read(study: optuna.Study, current: int, candidates: Candidates, objective: int) -> History:
+    """The history of a study.
+
+    Args:
+        current: number of the trial that is being asked for.
+        objective: position of the objective that has to be learned.
+    """
+    history = History()
+    maximise = study.directions[objective] == optuna.study.StudyDirection.MAXIMIZE
+    trials = study.get_trials(deepcopy=False)
+    # By the time of their end: later trials are then always behind earlier ones.
+    trials = sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number))
+    for trial in trials:
+        if trial.number == current:
+            continue
+        waiting = trial.state == TrialState.WAITING
+        setting = trial.system_attrs.get("fixed_params", {}) if waiting else trial.params
+        code = candidates.encoding.encode(setting)
+        if code is None:
+            continue
+        again = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in RETRIED
+        known = candidates.look_up(code)
+        repeated = known.identity in history.tried
+        if not again:
+            history.tried.add(known.identity)
+        if repeated or trial.state == TrialState.FAIL:
+            continue
+        if trial.state == TrialState.COMPLETE:
+            value = float(trial.values[objective])
+            if np.isfinite(value):
+                history.codes.append(code)
+                history.errors.append(1.0 - value if maximise else value)
+                history.curves.append(_curve(trial))
+        elif trial.state == TrialState.PRUNED:
+            history.stopped.append((code, _curve(trial)))
+        else:
+            history.pending.append(code)
+    return history
+
+
+def _curve(trial: FrozenTrial) -> list[tuple[int, float]]:
+    points = trial.user_attrs.get("curve") or []
+    return [(int(epoch), float(accuracy)) for epoch, accuracy in points]

@@ -1,0 +1,148 @@
+r"""The covariance of two architectures' accuracies, and its hyper-parameters.
+
+With z_i the similarity of choice i (a Matérn-5/2 of the distance of ranks for numbers,
+exp(-1/l_i) between different words, a value of its own where the choice has no effect)
+and t the standardised log costs:
+
+    k = a_0 + a_1 t.t' + a_2 M(t, t') + a_3 \sum_i w_i z_i + a_4 \sum_{i<j} w_i w_j z_i z_j
+        + a_5 M'(t, t') \prod_i z'_i
+
+A trend in cost, main effects, interactions of pairs, and a product over all choices
+that stands for all the rest. Every hyper-parameter has a log-normal prior; the point
+that maximises likelihood times prior is taken.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from nas.space import Choice
+
+# name: (median, standard deviation of the logarithm)
+PRIORS = {
+    "noise": (0.01, 1.5),  # variances, in units of the targets' variance
+    "trend": (0.5, 1.0),
+    "cost": (0.3, 1.0),
+    "effects": (0.5, 1.0),
+    "pairs": (0.3, 1.0),
+    "all": (0.2, 1.0),
+    "cost_length": (1.0, 0.7),  # lengths, in standard deviations of log cost
+    "all_cost_length": (1.5, 0.7),
+    "weight": (1.0, 0.7),  # of each choice
+    "length": (1.0, 1.0),
+    "all_length": (2.0, 1.0),
+}
+PER_CHOICE = ("weight", "length", "all_length")
+RANK_RANGE = 2.0  # distance between the least and the largest number of a choice
+OFFSET = 0.1  # variance of the mean
+JITTER = 1e-6
+
+
+class Points(NamedTuple):
+    """Architectures as the kernel sees them."""
+
+    codes: Tensor  # [N, choices] int64, `len(values)` where a choice has no effect
+    costs: Tensor  # [N, costs], standardised log costs
+
+    def __getitem__(self, index: object) -> Points:  # type: ignore[override]
+        return Points(self.codes[index], self.costs[index])  # type: ignore[index]
+
+
+class Kernel:
+    """The kernel above for a space."""
+
+    def __init__(self, choices: Sequence[Choice]) -> None:
+        self._ordinal = [choice.ordinal for choice in choices]
+        self._distance = [_distances(choice) for choice in choices]
+        count = len(choices)
+        self._slices: dict[str, slice] = {}
+        medians: list[float] = []
+        spreads: list[float] = []
+        for name, (median, spread) in PRIORS.items():
+            n = count if name in PER_CHOICE else 1
+            self._slices[name] = slice(len(medians), len(medians) + n)
+            medians += [math.log(median)] * n
+            spreads += [spread] * n
+        self.prior_mean = torch.tensor(medians, dtype=torch.float64)
+        self.prior_deviation = torch.tensor(spreads, dtype=torch.float64)
+        self._choices = count
+
+    def noise(self, theta: Tensor) -> Tensor:
+        """Variance of the noise, under hyper-parameters theta (their logarithms)."""
+        return theta[self._slices["noise"]][0].exp() + JITTER
+
+    def log_prior(self, theta: Tensor) -> Tensor:
+        """Up to a constant."""
+        return -0.5 * (((theta - self.prior_mean) / self.prior_deviation) ** 2).sum()
+
+    def __call__(self, theta: Tensor, a: Points, b: Points) -> Tensor:
+        """Covariances, [A, B]."""
+        values = {name: theta[part].exp() for name, part in self._slices.items()}
+        distance = _distance_of_costs(a.costs, b.costs)
+        total = OFFSET + values["trend"] * (a.costs @ b.costs.T)
+        total = total + values["cost"] * _matern(distance / values["cost_length"])
+        first = squares = torch.zeros((), dtype=torch.float64)
+        rest = _matern(distance / values["all_cost_length"])
+        for i in range(self._choices):
+            rows, columns = a.codes[:, i], b.codes[:, i]
+            # Columns first: rows are then copied whole, which is many times faster.
+            z = self._similarity(i, values["length"][i]) * values["weight"][i]
+            z = z[:, columns][rows]
+            first, squares = first + z, squares + z * z
+            rest = rest * self._similarity(i, values["all_length"][i])[:, columns][rows]
+        n = self._choices
+        total = total + values["effects"] / n * first + values["all"] * rest
+        if n > 1:
+            total = total + values["pairs"] / (n * (n - 1)) * (first * first - squares)
+        return total
+
+    def diagonal(self, theta: Tensor, a: Points) -> Tensor:
+        """Variances, [A]."""
+        values = {name: theta[part].exp() for name, part in self._slices.items()}
+        n, w = self._choices, values["weight"]
+        constant = OFFSET + values["cost"] + values["all"] + values["effects"] / n * w.sum()
+        if n > 1:
+            constant = constant + values["pairs"] / (n * (n - 1)) * (w.sum() ** 2 - (w * w).sum())
+        return constant + values["trend"] * (a.costs * a.costs).sum(1)
+
+    def _similarity(self, choice: int, length: Tensor) -> Tensor:
+        """[values + 1, values + 1]: of each two values of a choice, no effect the last."""
+        scaled = self._distance[choice] / length
+        return _matern(scaled) if self._ordinal[choice] else torch.exp(-scaled)
+
+
+def _distances(choice: Choice) -> Tensor:
+    """Distances of a choice's values; "without effect" is as far as the farthest."""
+    n = len(choice.values)
+    if choice.ordinal:
+        ranks = torch.tensor(_ranks(choice), dtype=torch.float64) * RANK_RANGE / max(1, n - 1)
+        inner = (ranks[:, None] - ranks[None, :]).abs()
+        far = RANK_RANGE
+    else:
+        inner, far = 1.0 - torch.eye(n, dtype=torch.float64), 1.0
+    table = torch.full((n + 1, n + 1), far, dtype=torch.float64)
+    table[:n, :n] = inner
+    table[n, n] = 0.0
+    return table
+
+
+def _ranks(choice: Choice) -> list[int]:
+    ordered = sorted(choice.values, key=float)
+    return [ordered.index(value) for value in choice.values]
+
+
+def _distance_of_costs(a: Tensor, b: Tensor) -> Tensor:
+    if a.shape[1] == 1:
+        return (a - b.T).abs()
+    # Not cdist: its gradient at distance 0 is not a number.
+    return torch.sqrt(((a[:, None] - b[None]) ** 2).sum(-1) + 1e-12)
+
+
+def _matern(distance: Tensor) -> Tensor:
+    q = math.sqrt(5.0) * distance
+    return (1 + q + q * q / 3) * torch.exp(-q)
