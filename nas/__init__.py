@@ -1,0 +1,22 @@
+"""Neural architecture search for small ConvNets: the accuracy/FLOPs front of DyClotNet's space."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_LAZY = {
+    "Arch": "nas.arch",
+    "SearchSpace": "nas.space",
+    "dyclotnet": "nas.models",
+    "load_front": "nas.report.export",
+    "load_pretrained": "nas.pretrained",
+}
+__all__ = sorted(_LAZY)
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use, so that `import nas.arch` does not import torch."""
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'nas' has no attribute {name!r}")

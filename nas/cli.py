@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import sys
 from importlib.metadata import version
+from types import FrameType
 from typing import Any
 
 import typer
@@ -25,6 +27,7 @@ def run_app(app: typer.Typer) -> None:
     traceback only with `--debug`.
     """
     debug = "--debug" in sys.argv
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(standalone_mode=False)
     except (Abort, KeyboardInterrupt):
@@ -35,6 +38,10 @@ def run_app(app: typer.Typer) -> None:
         code = _explain(error)
     sys.stdout.flush()
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def version_option(panel: str) -> Any:

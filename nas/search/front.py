@@ -54,10 +54,9 @@ def to_losses(trials: list[FrozenTrial], objectives: Objectives) -> np.ndarray:
 
 
 def knee_index(losses: np.ndarray, objectives: Objectives) -> int:
-    """Position of the knee: the point farthest below the line through the extremes.
+    """Position of the knee: the point closest to the ideal one.
 
     Costs count by their logarithm; every objective is scaled to [0, 1] over the front.
-    With more than two objectives: the smallest distance to the ideal point.
     """
     scaled = losses.copy()
     for column, name in enumerate(objectives.names):
@@ -65,5 +64,4 @@ def knee_index(losses: np.ndarray, objectives: Objectives) -> int:
             scaled[:, column] = np.log(np.maximum(scaled[:, column], 1e-12))
     span = np.ptp(scaled, axis=0)
     scaled = (scaled - scaled.min(axis=0)) / np.where(span > 0, span, 1)
-    distance = scaled.sum(axis=1) if scaled.shape[1] == 2 else np.linalg.norm(scaled, axis=1)
-    return int(np.argmin(distance))
+    return int(np.argmin(np.linalg.norm(scaled, axis=1)))

@@ -186,11 +186,14 @@ class SearchStudy:
         trial.set_user_attr("macs", arch_cost.macs)
         trial.set_user_attr("params", arch_cost.params)
         if not self.config.limits.admit(arch_cost):
-            return self._refuse(trial, OVER_LIMIT)
+            self._refuse(trial, OVER_LIMIT)
+            return None
         if any(running.arch == arch for running in self._running.values()):
-            return self._refuse(trial, REPEATS_RUNNING)
+            self._refuse(trial, REPEATS_RUNNING)
+            return None
         if arch.arch_id in self._outcomes:
-            return self._answer(trial, self._outcomes[arch.arch_id])
+            self._answer(trial, self._outcomes[arch.arch_id])
+            return None
         candidate = Candidate(trial.number, arch, arch_cost, self._trial_seed(arch))
         trial.set_user_attr("seed", candidate.seed)
         # Last: a RUNNING trial that has its architecture was launched (DESIGN, section 6).
@@ -272,7 +275,8 @@ class SearchStudy:
             # Queued before it is failed: a crash between the two loses nothing.
             retried = trial.user_attrs.get("retry_arch")
             if launched and arch_id not in queued and arch_id not in self._outcomes:
-                self._enqueue(trial.params, {"retry_of": trial.number, "retry_arch": arch_id})
+                attributes = {"retry_of": trial.number, "retry_arch": str(arch_id)}
+                self._enqueue(trial.params, attributes)
                 queued.add(arch_id)
             elif not launched and retried and retried not in queued | self._outcomes.keys():
                 fixed = trial.system_attrs.get("fixed_params", trial.params)

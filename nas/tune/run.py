@@ -18,6 +18,7 @@ os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
 os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
+os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a failure has no accuracy
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -30,6 +31,8 @@ from nas.search.study import SearchStudy
 from nas.training import Recipe
 from nas.tune.searcher import StudySearcher, View
 from nas.tune.trainable import TrainingTrial
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Stops:
 
     deadline: float | None  # on `time.monotonic`'s clock
     max_failures: int
+
+
+def rungs(epochs: int) -> tuple[int, ...]:
+    """Epochs after which a trial is evaluated; the last one ends it."""
+    return tuple(sorted({max(1, epochs // 3), epochs}))
 
 
 class SearchEnded(BaseException):
@@ -82,6 +90,8 @@ def run(
         _ray(resources),
     ):
         concurrency = fit_concurrency(resources)
+        # Without it Tune starts one actor after the other.
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
         gate = _Gate(study, stops, received)
         try:
             searcher = StudySearcher(study, recipe.epochs, concurrency, view)
@@ -89,7 +99,7 @@ def run(
                 TrainingTrial,
                 data=data,
                 recipe=recipe,
-                rungs=recipe.rungs,
+                rungs=rungs(recipe.epochs),
                 threads=max(1, int(resources.cpus_per_trial)),
                 latency="latency" in study.config.objectives.names,
             )
@@ -131,6 +141,9 @@ class _Gate(tune.Callback):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        logger.error("worker of trial %s died: %s", trial.trial_id, trial.get_error())
+
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._received:
             raise SearchEnded("interrupted", self._received[0])
@@ -163,6 +176,7 @@ def _tuner(
             callbacks=[gate],
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
 

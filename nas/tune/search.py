@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 
 from nas.report.export import front_file, write_front, write_trials
 from nas.search.choose_sampler import choose_sampler
@@ -112,6 +114,7 @@ class _log_to:  # noqa: N801 - used as a context manager
         )
 
     def __enter__(self) -> None:
+        warnings.filterwarnings("ignore", category=ExperimentalWarning)
         optuna.logging.disable_default_handler()
         for name in self.names:
             logger = logging.getLogger(name)
