@@ -57,7 +57,7 @@ class Batches:
         mean = torch.tensor(info.mean, device=device)
         std = torch.tensor(info.std, device=device)
         self._scale_C, self._shift_C = 1 / (255 * std), -mean / std
-        self._device = device
+        self.device = device
 
     def __len__(self) -> int:
         """Number of batches of an epoch, at least one."""
@@ -71,32 +71,28 @@ class Batches:
                 chosen = slice(start, start + self.batch_size)
                 yield self._normalise(self._images_NHWC[chosen]), self._labels_N[chosen]
             return
-        order_N = self._random(torch.randperm(self.size, generator=self.generator))
-        rows_NH1, columns_N1W = self._windows()
+        order_N, rows_N, columns_N, flipped_N = self._draw()
+        pixels = torch.arange(self._side, device=self.device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
-            chosen_B = order_N[start : start + self.batch_size]
-            images_BHWC = self._images_NHWC[
-                chosen_B[:, None, None], rows_NH1[chosen_B], columns_N1W[chosen_B]
-            ]
-            yield self._normalise(images_BHWC), self._labels_N[chosen_B]
+            chosen = slice(start, start + self.batch_size)
+            order_B11 = order_N[chosen, None, None]
+            rows_BH1 = (rows_N[chosen, None] + pixels).unsqueeze(2)
+            shown_BW = torch.where(flipped_N[chosen, None], self._side - 1 - pixels, pixels)
+            columns_B1W = (columns_N[chosen, None] + shown_BW).unsqueeze(1)
+            images_BHWC = self._images_NHWC[order_B11, rows_BH1, columns_B1W]
+            yield self._normalise(images_BHWC), self._labels_N[order_N[chosen]]
 
-    def _windows(self) -> tuple[Tensor, Tensor]:
-        """For each image the rows and columns that it shows in this epoch."""
-        assert self.generator is not None
-        pixels = torch.arange(self._side)
-        offsets_2N = torch.randint(2 * self._crop + 1, (2, self.size, 1), generator=self.generator)
-        flipped_N1 = torch.randint(2, (self.size, 1), generator=self.generator).bool()
-        columns_NW = torch.where(
-            flipped_N1 & self._flip, pixels.flip(0).expand(self.size, -1), pixels
-        )
-        rows_NH = offsets_2N[0] + pixels
-        columns_NW = offsets_2N[1] + columns_NW
-        return self._random(rows_NH[:, :, None]), self._random(columns_NW[:, None, :])
-
-    def _random(self, drawn: Tensor) -> Tensor:
-        """To the device without waiting for it."""
-        if self._device.type == "cuda":
-            return drawn.pin_memory().to(self._device, non_blocking=True)
+    def _draw(self) -> list[Tensor]:
+        """An epoch's order, and for each of its images the crop's corner and the flip."""
+        margins = 2 * self._crop + 1
+        drawn = [
+            torch.randperm(self.size, generator=self.generator),
+            torch.randint(margins, (self.size,), generator=self.generator),
+            torch.randint(margins, (self.size,), generator=self.generator),
+            torch.randint(2 if self._flip else 1, (self.size,), generator=self.generator).bool(),
+        ]
+        if self.device.type == "cuda":  # from pinned memory the device need not be waited for
+            return [n.pin_memory().to(self.device, non_blocking=True) for n in drawn]
         return drawn
 
     def _normalise(self, images_BHWC: Tensor) -> Tensor:

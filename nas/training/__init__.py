@@ -1,0 +1,15 @@
+"""Training of one network: recipes, the loop, checkpoints."""
+
+from nas.training.recipe import PRESETS, Recipe, default_recipe, get_recipe
+from nas.training.trainer import Diverged, Trainer, accuracy, build
+
+__all__ = [
+    "PRESETS",
+    "Diverged",
+    "Recipe",
+    "Trainer",
+    "accuracy",
+    "build",
+    "default_recipe",
+    "get_recipe",
+]

@@ -1,0 +1,86 @@
+"""Recipes: how a network is trained, in full or on a short schedule."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from nas.data.splits import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
+
+_Images = Annotated[int, Field(strict=True, ge=1)]
+
+
+class Recipe(BaseModel):
+    """How a network is trained: SGD with Nesterov momentum, one-cycle learning rate."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    epochs: Annotated[int, Field(strict=True, ge=1, le=10_000)]
+    batch_size: Annotated[int, Field(strict=True, ge=2, le=65_536)]  # images
+    learning_rate: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]  # the peak
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2  # share of the steps up to the peak
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4  # not of norms and biases
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay per step; None: no averaging
+    train_images: _Images | None = None  # at most, a stratified subset; None: all
+    val_images: _Images | None = None  # likewise
+    image_size: Annotated[int, Field(strict=True, ge=MIN_IMAGE_SIZE, le=MAX_IMAGE_SIZE)] | None = (
+        None
+    )
+    """Pixels: larger images are shrunk to it for training. Costs are always counted at
+    the data set's own size."""
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """The learning rate of step `step` of `steps`, from 0: a line up, half a cosine down."""
+        rise = max(1, round(self.warmup * steps))
+        if step < rise:
+            return self.learning_rate * (step + 1) / rise
+        fallen = (step + 1 - rise) / (steps + 1 - rise)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * fallen))
+
+
+PRESETS: dict[str, Recipe] = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="short-cpu",
+            epochs=8,
+            batch_size=64,
+            learning_rate=0.1,
+            train_images=4000,
+            val_images=2000,
+            image_size=14,
+        ),
+        Recipe(name="short-gpu", epochs=12, batch_size=512, learning_rate=0.4),
+        Recipe(name="full", epochs=60, batch_size=128, learning_rate=0.2, warmup=0.1, ema=0.998),
+    )
+}
+
+
+def get_recipe(name: str, **overrides: Any) -> Recipe:
+    """A preset, with single fields replaced.
+
+    Raises:
+        ValueError: an unknown name or field, or a value that is not accepted.
+    """
+    if name not in PRESETS:
+        raise ValueError(f"--recipe: {name[:40]!r}; accepted: {', '.join(PRESETS)}")
+    try:
+        return Recipe.model_validate(PRESETS[name].model_dump() | overrides)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = str(first["loc"][0])
+        option = "--" + field.replace("_", "-")
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(
+            f"{option} ({field}): {message}, not {str(first['input'])[:40]!r}"
+        ) from None
+
+
+def default_recipe(dataset: str, gpu: bool) -> Recipe:
+    """The short schedule for this kind of device; it suits every data set."""
+    return PRESETS["short-gpu" if gpu else "short-cpu"]

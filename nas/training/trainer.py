@@ -1,0 +1,192 @@
+"""Train one network by a recipe, epoch by epoch.
+
+Shape suffixes: B images of a batch, C channels, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nas.arch import Arch
+from nas.data.batches import Batches
+from nas.data.info import DatasetInfo, SearchData
+from nas.data.splits import Split, resize, thin_out
+from nas.models import DyClotNet
+from nas.training.average import WeightAverage
+from nas.training.recipe import Recipe
+
+EVALUATION_BATCH = 500
+SUBSET_SEED = 0  # all trials of a study see the same subset, so that they compare
+
+
+class Diverged(ValueError):
+    """The loss is no longer a finite number."""
+
+
+def build(arch: Arch, info: DatasetInfo, seed: int) -> DyClotNet:
+    """The network of `arch` for a data set, initialised from `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return DyClotNet(arch, info.in_channels, info.num_classes)
+
+
+class Trainer:
+    """Trains a network on a data set; the outcome depends on the arguments alone.
+
+    On the CPU two trainers with the same arguments give the same weights bit for bit,
+    also when one was stopped, saved with `state_dict` and continued.
+
+    Args:
+        network: moved to `device` and trained in place.
+        data: training and validation split, at the data set's own image size.
+        recipe: the whole schedule; `train_epoch` may be called `recipe.epochs` times.
+        seed: of the order of the images and of their augmentation.
+        device: where to train.
+        threads: CPU threads, for the whole process; None leaves them as they are.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        data: SearchData,
+        recipe: Recipe,
+        *,
+        seed: int,
+        device: torch.device,
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self.recipe = recipe
+        self.device = device
+        self.epoch = 0  # epochs trained
+        # Convolutions run 2-4 times faster channels-last, on the CPU too.
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        data = _shorten(data, recipe)
+        self._generator = torch.Generator().manual_seed(seed)
+        self._train = Batches(
+            data.train, data.info, recipe.batch_size, device, generator=self._generator
+        )
+        self._val = Batches(data.val, data.info, EVALUATION_BATCH, device)
+        self._optimizer = torch.optim.SGD(
+            _parameter_groups(self.network, recipe.weight_decay),
+            lr=recipe.learning_rate,
+            momentum=recipe.momentum,
+            nesterov=recipe.momentum > 0,
+            fused=device.type in ("cpu", "cuda"),
+        )
+        self._average = None if recipe.ema is None else WeightAverage(self.network, recipe.ema)
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that counts: the averaged one where the recipe has it."""
+        return self.network if self._average is None else self._average.network
+
+    def train_epoch(self) -> float:
+        """Train one epoch; the device is waited for once, at its end.
+
+        Returns:
+            The mean training loss.
+
+        Raises:
+            Diverged: it is not finite.
+        """
+        assert self.epoch < self.recipe.epochs
+        self.network.train()
+        steps = len(self._train)
+        total = torch.zeros((), device=self.device)
+        for index, (images_BCHW, labels_B) in enumerate(self._train):
+            rate = self.recipe.learning_rate_at(
+                self.epoch * steps + index, self.recipe.epochs * steps
+            )
+            for group in self._optimizer.param_groups:
+                group["lr"] = rate
+            with _autocast(self.device):
+                logits_BK = self.network(images_BCHW)
+            loss = F.cross_entropy(
+                logits_BK.float(), labels_B, label_smoothing=self.recipe.label_smoothing
+            )
+            self._optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+            if self._average is not None:
+                self._average.update(self.network)
+            total += loss.detach()
+        self.epoch += 1
+        mean = float(total) / steps
+        if not math.isfinite(mean):
+            raise Diverged(f"the loss is {mean} in epoch {self.epoch}")
+        return mean
+
+    def evaluate(self) -> float:
+        """Accuracy on the validation split, a fraction in [0, 1]."""
+        with _autocast(self.device):
+            return accuracy(self.evaluated, self._val)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that continuing needs, as tensors and plain values."""
+        average = self._average
+        return {
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "generator": self._generator.get_state(),
+            "average": None if average is None else average.network.state_dict(),
+            "updates": 0 if average is None else average.updates,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from what `state_dict` gave, under the same recipe and seed."""
+        self.network.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["generator"])
+        if self._average is not None:
+            self._average.network.load_state_dict(state["average"])
+            self._average.updates = state["updates"]
+        self.epoch = state["epoch"]
+
+
+@torch.inference_mode()
+def accuracy(network: nn.Module, batches: Batches) -> float:
+    """Share of the images that `network`, in evaluation mode, classifies right."""
+    network.eval()
+    right = torch.zeros((), dtype=torch.int64, device=batches.device)
+    for images_BCHW, labels_B in batches:
+        logits_BK: Tensor = network(images_BCHW)
+        right += (logits_BK.argmax(1) == labels_B).sum()
+    return int(right) / batches.size
+
+
+def _shorten(data: SearchData, recipe: Recipe) -> SearchData:
+    """What the recipe asks for of the images and their pixels."""
+    own_size = data.info.image_size
+    size = min(own_size, recipe.image_size or own_size)
+    crop = max(1, round(data.info.crop * size / own_size)) if data.info.crop else 0
+    info = replace(data.info, image_size=size, crop=crop)
+
+    def shorten(split: Split, images: int | None) -> Split:
+        return resize(split if images is None else thin_out(split, images, SUBSET_SEED), size)
+
+    return SearchData(
+        info, shorten(data.train, recipe.train_images), shorten(data.val, recipe.val_images)
+    )
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 on a GPU; on the CPU training gains nothing from it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights decay; scales, shifts and biases, the parameters with one axis, do not."""
+    parameters = list(network.parameters())
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
