@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -44,7 +45,8 @@ def load(path: Path, *, train: bool, image_size: int) -> Labelled:
     def read(index: int) -> None:
         images[index] = _read_image(files[index], image_size)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
         try:
             for _ in pool.map(read, range(len(files))):
                 pass
