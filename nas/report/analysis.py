@@ -1,0 +1,193 @@
+"""A study as a table: what was tried, what came of it, and which choices made it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+import pandas as pd
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.arch import Arch, table2_arch
+from nas.cost import cost
+from nas.report.trajectory import Trajectory
+from nas.search.config import StudyConfig
+from nas.search.front import FrontMember, front
+from nas.search.objectives import Objectives
+from nas.search.study import UNCOUNTED
+
+TABLE2 = ((0.5, 2, 4), (1.0, 2, 4), (1.0, 4, 4), (1.0, 8, 4), (2.0, 8, 2))
+"""(alpha, p, r) of the paper's networks that a front is compared with."""
+
+COST_LABELS = {
+    "macs": "FLOPs (multiply-adds)",
+    "params": "parameters",
+    "latency": "latency in seconds",
+}
+
+_STATES = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "stopped",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """Everything that a report says is made from this."""
+
+    name: str  # of the study
+    config: StudyConfig
+    trials: pd.DataFrame  # a row per trial that has an architecture; see `record`
+    members: list[FrontMember]  # cheapest first
+    attributes: dict[str, Any]  # of the study
+
+    @property
+    def cost(self) -> str:
+        """The objective that figures are drawn over."""
+        return main_cost(self.config.objectives)
+
+    @property
+    def finished(self) -> pd.DataFrame:
+        """Trials that were trained to the end, each architecture once."""
+        return self.trials[self.trials["state"] == "finished"]
+
+    def of_state(self, state: str) -> pd.DataFrame:
+        """Trials that are `finished`, `stopped`, `failed`, `repeat`, `given up`, ..."""
+        return self.trials[self.trials["state"] == state]
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The front's trials, cheapest first."""
+        return self.trials.loc[[member.trial.number for member in self.members]]
+
+
+def main_cost(objectives: Objectives) -> str:
+    """Multiply-adds where they are an objective, else the first cost that is."""
+    costs = [name for name in objectives.names if name != "accuracy"]
+    return "macs" if "macs" in costs else costs[0]
+
+
+def choice_label(name: str) -> str:
+    """`stage2.p` as `stage 2: p`, `alpha` as `width × alpha`."""
+    if name == "alpha":
+        return "width multiplier"
+    stage, _, what = name.partition(".")
+    return f"stage {stage.removeprefix('stage')}: {what}" if what else name
+
+
+COLUMNS = [
+    "number", "state", "arch_id", "arch", "accuracy", "macs", "params", "latency", "epochs",
+    "seconds", "curve", "reason", "duplicate_of", "started", "ended", "on_front", "knee",
+]  # fmt: skip
+
+
+def record(study: optuna.Study, config: StudyConfig) -> Record:
+    """Read a study once.
+
+    The table is indexed by the trial's number and has the columns `COLUMNS` and one for
+    each choice of the space, None where the choice has no effect. States: `finished`,
+    `stopped` (early), `failed`, `running`, `waiting`, `repeat` (of a known architecture) and
+    `given up` (interrupted, over a limit: nobody's failure).
+    """
+    members = front(study, config.objectives)
+    best = {member.trial.number: member.knee for member in members}
+    rows = [
+        _row(trial, config) | {"on_front": trial.number in best, "knee": best.get(trial.number)}
+        for trial in study.get_trials(deepcopy=False)
+        if "arch_id" in trial.user_attrs
+    ]
+    choices = [choice.name for choice in config.space.choices]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *choices])
+    numeric = ["accuracy", "macs", "params", "latency", "epochs", "seconds"]
+    table[numeric] = table[numeric].astype(float)
+    table[["on_front", "knee"]] = table[["on_front", "knee"]].eq(True)
+    return Record(
+        study.study_name, config, table.set_index("number", drop=False), members, study.user_attrs
+    )
+
+
+def _row(trial: FrozenTrial, config: StudyConfig) -> dict[str, Any]:
+    attributes = trial.user_attrs
+    state = _STATES[trial.state]
+    if "duplicate_of" in attributes:
+        state = "repeat"
+    elif state == "failed" and attributes.get("reason") in UNCOUNTED:
+        state = "given up"
+    names = (
+        "arch_id", "accuracy", "macs", "params", "latency", "epochs", "seconds", "reason",
+        "duplicate_of",
+    )  # fmt: skip
+    row = {name: attributes.get(name) for name in names}
+    row |= {
+        "number": trial.number,
+        "state": state,
+        "arch": Arch.from_dict(attributes["arch"]) if "arch" in attributes else None,
+        "curve": attributes.get("curve", []),
+        "started": trial.datetime_start,
+        "ended": trial.datetime_complete,
+    }
+    setting: dict[str, Any] = {}
+    for choice in config.space.choices:
+        if choice.active(setting):
+            single = choice.values[0] if len(choice.values) == 1 else None
+            setting[choice.name] = trial.params.get(choice.name, single)
+    return row | setting
+
+
+def hypervolume_table(found: Record) -> pd.DataFrame:
+    """Hypervolume after each finished trial in the order in which they ended.
+
+    Columns: `trial` (how many were finished or stopped by then), `hours` (of work since the
+    start; pauses between two runs of the program are left out), `hypervolume`.
+    """
+    done = found.trials[found.trials["state"].isin(["finished", "stopped"])].sort_values("ended")
+    trajectory = Trajectory(found.config)
+    names = found.config.objectives.names
+    rows, hours = [], _hours(done)
+    for position, (_, trial) in enumerate(done.iterrows()):
+        if trial["state"] == "finished":
+            trajectory.add({name: trial[name] for name in names})
+        rows.append((position + 1, hours[position], trajectory.volume))
+    return pd.DataFrame(rows, columns=["trial", "hours", "hypervolume"])
+
+
+def _hours(done: pd.DataFrame) -> list[float]:
+    """Hours of work until each trial ended, without the time when no trial was running."""
+    hours, clock, until = [], 0.0, None
+    spans = list(zip(done["started"], done["ended"], strict=True))
+    earliest = None
+    # Backwards: the earliest start among this trial and those that ended later.
+    starts = []
+    for start, _ in reversed(spans):
+        earliest = start if earliest is None else min(earliest, start)
+        starts.append(earliest)
+    for (_, end), start in zip(spans, reversed(starts), strict=True):
+        begin = start if until is None else max(until, start)
+        clock += max(0.0, (end - begin).total_seconds()) / 3600
+        until = end
+        hours.append(clock)
+    return hours
+
+
+def table2_networks(found: Record) -> pd.DataFrame:
+    """The paper's Table 2 networks: name, cost, and accuracy where the study trained them."""
+    data = found.config.dataset
+    trained = found.finished.drop_duplicates("arch_id").set_index("arch_id")["accuracy"]
+    rows = []
+    for alpha, p, r in TABLE2:
+        arch = table2_arch(alpha, p, r)
+        counted = cost(arch, data.image_size, data.in_channels, data.num_classes)
+        rows.append(
+            {
+                "name": f"DyClotNet-{alpha:g}, p = {p}, r = {r}",
+                "arch_id": arch.arch_id,
+                "macs": counted.macs,
+                "params": counted.params,
+                "accuracy": trained.get(arch.arch_id),
+            }
+        )
+    return pd.DataFrame(rows)

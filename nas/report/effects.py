@@ -1,0 +1,199 @@
+"""What a choice is worth at equal cost, with its uncertainty.
+
+Only networks that were trained to the end count. The search chose them, so they are no
+random sample of the space; a report that shows these numbers says so.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from nas.report.analysis import Record
+
+Array = NDArray[np.float64]
+
+FEWEST_NETWORKS = 20  # in a cost range, below which nothing is said about it
+FEWEST_OF_A_KIND = 5  # networks with DCT, and with pointwise, in the range
+NETWORKS_PER_RANGE = 30
+MOST_RANGES = 3
+RESAMPLES = 4000
+ALL_STAGES = 0
+
+FEWEST_FOR_IMPORTANCE = 40
+FOLDS = 5
+SPLITS = 10  # random divisions into folds
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Accuracy of networks with DCT minus that of networks with pointwise, at equal cost."""
+
+    stage: int  # counted from 1; ALL_STAGES for DCT in all against pointwise in all
+    low: float  # cost range
+    high: float
+    dct: int  # networks (for all stages: those with DCT in most)
+    pointwise: int
+    estimate: float  # fraction; positive where DCT is better
+    lower: float  # interval that holds jointly for all differences in 95 % of studies
+    upper: float
+
+    @property
+    def sign(self) -> int:
+        """1 where DCT is better beyond the uncertainty, -1 where it is worse, else 0."""
+        return int(self.lower > 0) - int(self.upper < 0)
+
+
+def open_stages(found: Record) -> list[int]:
+    """Stages, from 1, in which the space leaves the expansion open."""
+    return [
+        index + 1
+        for index, stage in enumerate(found.config.space.schema.stages)
+        if len(stage.expansion) > 1
+    ]
+
+
+def compare_expansions(found: Record, seed: int = 0) -> list[Difference]:
+    """DCT against pointwise, for all stages together and for each, by range of cost.
+
+    Accuracy is regressed on the logarithm of the cost (a parabola) and on the expansion;
+    intervals come from the Bayesian bootstrap over networks, Bonferroni-corrected for the
+    number of comparisons. A range without enough networks of each kind is left out.
+    """
+    stages, trials = open_stages(found), found.finished
+    if not stages or len(trials) < FEWEST_NETWORKS:
+        return []
+    columns = [trials[f"stage{stage}.expansion"].eq("dct").to_numpy(float) for stage in stages]
+    kinds = dict(zip(stages, columns, strict=True))
+    if len(stages) > 1:
+        kinds = {ALL_STAGES: np.mean(columns, axis=0)} | kinds
+    x = np.log(trials[found.cost].to_numpy(float))
+    y = trials["accuracy"].to_numpy(float)
+    ranges = int(np.clip(len(trials) // NETWORKS_PER_RANGE, 1, MOST_RANGES))
+    edges = np.quantile(x, np.linspace(0, 1, ranges + 1))
+    tail = 0.025 / (ranges * len(kinds))
+    rng = np.random.default_rng(seed)
+    differences = []
+    for stage, share in kinds.items():
+        for low, high in zip(edges[:-1], edges[1:], strict=True):
+            inside = (x >= low) & ((x <= high) if high == edges[-1] else (x < high))
+            z = share[inside]
+            dct, pointwise = int((z > 0.5).sum()), int((z < 0.5).sum())
+            enough = min(dct, pointwise) >= FEWEST_OF_A_KIND and inside.sum() >= FEWEST_NETWORKS
+            if not enough:
+                continue
+            drawn = _bootstrap(x[inside], y[inside], z, rng)
+            lower, upper = np.quantile(drawn[1:], [tail, 1 - tail])
+            span = (float(np.exp(low)), float(np.exp(high)))
+            differences.append(
+                Difference(
+                    stage, *span, dct, pointwise, float(drawn[0]), float(lower), float(upper)
+                )
+            )
+    return differences
+
+
+def _bootstrap(x: Array, y: Array, z: Array, rng: np.random.Generator) -> Array:
+    """The coefficient of `z`: first the estimate, then one for each resample."""
+    x = (x - x.mean()) / (x.std() or 1.0)
+    X = np.column_stack([np.ones_like(x), x, x**2, z])
+    weights = np.vstack([np.ones(len(x)), rng.exponential(size=(RESAMPLES, len(x)))])
+    n, k = X.shape
+    products = np.einsum("ni,nj->nij", X, X).reshape(n, k * k)
+    left = (weights @ products).reshape(-1, k, k) + 1e-9 * n * np.eye(k)
+    right = weights @ (X * y[:, None])
+    return np.asarray(np.linalg.solve(left, right[..., None])[:, -1, 0])
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much each choice matters for accuracy at given cost."""
+
+    table: pd.DataFrame
+    """By choice, most important first: `share` of the variance left at given cost that only
+    this choice explains (cross-validated), `spread` of it over random splits, `effects` by
+    value in accuracy (fraction) at given cost and given other choices."""
+    explained: float  # share of the variance left at given cost that all choices explain
+
+
+def importance(found: Record, seed: int = 0) -> Importance | None:
+    """Which choices matter at given cost; None where too few networks were trained.
+
+    An additive ridge regression of accuracy on a parabola in the logarithm of the cost and,
+    for each choice, a parabola in the logarithm of its value (an indicator for the
+    expansion). A choice's share is what the cross-validated error grows by without it.
+    """
+    trials = found.finished
+    names = [c.name for c in found.config.space.choices if trials[c.name].nunique() > 1]
+    if len(trials) < FEWEST_FOR_IMPORTANCE or not names:
+        return None
+    x = np.log(trials[found.cost].to_numpy(float))
+    base = _standard(np.column_stack([x, x**2]))
+    blocks = {name: _columns(trials[name]) for name in names}
+    y = trials["accuracy"].to_numpy(float)
+    rng = np.random.default_rng(seed)
+    shares = []
+    for _ in range(SPLITS):
+        fold = rng.permutation(len(y)) % FOLDS
+        alone = _error(base, y, fold)
+        full = _error(np.column_stack([base, *blocks.values()]), y, fold)
+        without = [
+            _error(np.column_stack([base, *(b for n, b in blocks.items() if n != name)]), y, fold)
+            for name in names
+        ]
+        shares.append([1 - full / alone, *((error - full) / alone for error in without)])
+    mean, spread = np.mean(shares, axis=0), np.std(shares, axis=0)
+    weights = _fit(np.column_stack([base, *blocks.values()]), y)[1 + base.shape[1] :]
+    table = pd.DataFrame({"choice": names, "share": mean[1:], "spread": spread[1:]})
+    ends = np.cumsum([block.shape[1] for block in blocks.values()])
+    table["effects"] = [
+        _effects(trials[name], block @ weights[end - block.shape[1] : end])
+        for (name, block), end in zip(blocks.items(), ends, strict=True)
+    ]
+    return Importance(table.sort_values("share", ascending=False), float(mean[0]))
+
+
+def _columns(values: pd.Series) -> Array:
+    """A choice as columns of mean 0; rows where it has no effect are 0."""
+    active = values.notna().to_numpy()
+    if any(isinstance(value, str) for value in values[active]):
+        codes = values.eq(sorted(values[active].unique())[0]).to_numpy(float)
+        return _standard(codes[:, None])
+    columns = np.zeros((len(values), 2))
+    logs = np.log2(values[active].to_numpy(float))
+    centred = logs - logs.mean()
+    columns[active] = _standard(np.column_stack([centred, centred**2]))
+    return columns[:, :1] if len(set(logs)) < 3 else columns
+
+
+def _standard(columns: Array) -> Array:
+    spread = columns.std(axis=0)
+    return np.asarray((columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1))
+
+
+def _fit(X: Array, y: Array) -> Array:
+    """Ridge regression; the intercept, which comes first, is not shrunk."""
+    X = np.column_stack([np.ones(len(X)), X])
+    penalty = np.eye(X.shape[1])
+    penalty[0, 0] = 0
+    return np.asarray(np.linalg.solve(X.T @ X + penalty, X.T @ y))
+
+
+def _error(X: Array, y: Array, fold: NDArray[np.int64]) -> float:
+    """Mean squared error of cross-validation."""
+    squares = np.zeros(len(y))
+    for k in range(FOLDS):
+        held = fold == k
+        weights = _fit(X[~held], y[~held])
+        squares[held] = (y[held] - weights[0] - X[held] @ weights[1:]) ** 2
+    return float(squares.mean()) or 1e-12
+
+
+def _effects(values: pd.Series, parts: Array) -> dict[str, float]:
+    """Effect of each value, the most frequent first to be compared with the mean of 0."""
+    by_value = pd.Series(parts, index=values.to_numpy()).groupby(level=0, sort=True).mean()
+    return {f"{value:g}" if not isinstance(value, str) else value: float(effect)
+            for value, effect in by_value.items()}  # fmt: skip
