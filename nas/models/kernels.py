@@ -1,0 +1,155 @@
+"""Compiling and loading `kernels.cpp`, once per machine: the CPU operators of `fused`.
+
+Plain C++ behind ctypes compiles in some seconds and loads in milliseconds, for every shape
+and both precisions. `torch.compile` of the same formulas took ten times as long, and some
+seconds again in every process with its cache warm: more than short trials earn back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+from filelock import FileLock
+from torch import Tensor
+
+LOG = logging.getLogger(__name__)
+SOURCE = Path(__file__).with_suffix(".cpp")
+# Apple's compiler knows no -fopenmp, some others no -march=native: the first that work.
+FLAGS: tuple[list[str], ...] = (["-march=native", "-fopenmp"], ["-march=native"], [])
+TIMEOUT = 300  # seconds that the compiler may take
+_SUFFIX = {torch.float32: "float", torch.float64: "double"}
+_Argument = Tensor | int | float | None
+
+
+class KernelsUnavailableError(RuntimeError):
+    """There is no C++ compiler, or it failed; one line that says why."""
+
+
+def available() -> bool:
+    """Whether the kernels can be used here; compiled or loaded at the first call.
+
+    Where they cannot, a warning says so, once in a process.
+    """
+    return _load() is not None
+
+
+def call(name: str, dtype: torch.dtype, *arguments: _Argument) -> None:
+    """Run the kernel `name` for `dtype`.
+
+    Args:
+        name: of a function that `kernels.cpp` exports, without the suffix of its type.
+        dtype: float32 or float64, that of all tensors.
+        arguments: as in the C++ source. Nothing is checked: tensors must be contiguous
+            rows on the CPU, and stay alive until the call returns.
+    """
+    library = _load()
+    assert library is not None
+    getattr(library, f"{name}_{_SUFFIX[dtype]}")(*map(_to_c, arguments))
+
+
+def supports(x: Tensor) -> bool:
+    """Whether a kernel could read the feature map: on the CPU, channels-last, not empty."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype in _SUFFIX
+        and x.is_contiguous(memory_format=torch.channels_last)
+        and x.numel() > 0
+    )
+
+
+def _to_c(argument: _Argument) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_double | None:
+    if isinstance(argument, Tensor):
+        return ctypes.c_void_p(argument.data_ptr())
+    if isinstance(argument, float):
+        return ctypes.c_double(argument)
+    return None if argument is None else ctypes.c_int64(argument)
+
+
+@functools.cache
+def _load() -> ctypes.CDLL | None:
+    try:
+        return _open(_library())
+    except KernelsUnavailableError as error:
+        LOG.warning("Training with PyTorch's own operators, which are slower: %s", error)
+        return None
+
+
+def _library() -> Path:
+    """The compiled library in the cache; compiled there if it is not yet."""
+    source = SOURCE.read_bytes()
+    key = hashlib.sha256(source + platform.machine().encode() + _cpu_flags()).hexdigest()[:16]
+    folder = _cache_folder()
+    library = folder / f"kernels-{key}.so"
+    # Actors start together: the first compiles, the others wait for it.
+    with FileLock(folder / f"{library.name}.lock", timeout=TIMEOUT):
+        if not library.exists():
+            _compile(library)
+    return library
+
+
+def _open(library: Path) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(str(library))
+    except OSError as error:
+        library.unlink(missing_ok=True)  # a damaged file is not met again
+        raise KernelsUnavailableError(f"{library.name} cannot be loaded ({error})") from None
+
+
+def _compile(library: Path) -> None:
+    compiler = os.environ.get("CXX") or next(filter(shutil.which, ("c++", "g++", "clang++")), None)
+    if compiler is None or shutil.which(compiler) is None:
+        raise KernelsUnavailableError("no C++ compiler found (set CXX, or install g++ or clang++)")
+    handle, temporary = tempfile.mkstemp(dir=library.parent, suffix=".so")
+    os.close(handle)
+    reason = ""
+    try:
+        for flags in FLAGS:
+            command = [compiler, "-O3", "-std=c++17", "-shared", "-fPIC", *flags]
+            try:
+                done = subprocess.run(
+                    [*command, str(SOURCE), "-o", temporary],
+                    capture_output=True,
+                    text=True,
+                    timeout=TIMEOUT,
+                )
+            except (OSError, subprocess.TimeoutExpired) as error:
+                raise KernelsUnavailableError(f"{compiler} failed ({error})") from None
+            if done.returncode == 0:
+                Path(temporary).replace(library)
+                return
+            reason = next((line for line in done.stderr.splitlines() if "error" in line), "?")
+        raise KernelsUnavailableError(f"{compiler} failed ({reason})")
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _cache_folder() -> Path:
+    """`NAS_CACHE_DIR`, or the user's cache folder, or a temporary one if that is not writable."""
+    named = os.environ.get("NAS_CACHE_DIR")
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = Path(named) if named else root / "nas"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError:
+        return Path(tempfile.mkdtemp(prefix="nas-"))
+
+
+def _cpu_flags() -> bytes:
+    """What the processor can do: a cache on a shared disk serves machines of several kinds."""
+    try:
+        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
+    except OSError:
+        return platform.processor().encode()
+    return next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
