@@ -55,18 +55,25 @@ def choices_figure(found: Record) -> go.Figure:
     )
     styled(figure, height=110 + 30 * len(choices), showlegend=False, dragmode=False)
     figure.update_xaxes(
-        tickvals=list(range(len(front))), ticktext=labels, tickangle=-60, showgrid=False,
-        ticks="", fixedrange=True,
-    )  # fmt: skip
+        tickvals=list(range(len(front))),
+        ticktext=labels,
+        tickangle=-60,
+        showgrid=False,
+        ticks="",
+        fixedrange=True,
+    )
     figure.update_yaxes(showgrid=False, ticks="", linecolor="#ffffff", fixedrange=True)
     return figure
 
 
 _SCALE = [
-    [0.0, "#eaf2fa"], [0.8, "#5b9bd5"],  # numbers, small to large
-    [0.801, "#bfe6da"], [0.9, "#bfe6da"],  # DCT
-    [0.901, "#fbdcae"], [1.0, "#fbdcae"],  # pointwise
-]  # fmt: skip
+    [0.0, "#eaf2fa"],
+    [0.8, "#5b9bd5"],  # numbers, small to large
+    [0.801, "#bfe6da"],
+    [0.9, "#bfe6da"],  # DCT
+    [0.901, "#fbdcae"],
+    [1.0, "#fbdcae"],  # pointwise
+]
 
 
 def _colour(values: tuple[Any, ...], value: Any) -> float | None:
@@ -94,8 +101,10 @@ def expansion_figure(found: Record, differences: list[Difference]) -> go.Figure:
         rows.append((d, where, f"{low} to {high}"))
         ticks.append(f"{where}<br><span style='font-size:11px'>{low} – {high}</span>")
     for sign, colour, name in (
-        (1, TEAL, "DCT better"), (-1, ORANGE, "pointwise better"), (0, GREY, "undecided"),
-    ):  # fmt: skip
+        (1, TEAL, "DCT better"),
+        (-1, ORANGE, "pointwise better"),
+        (0, GREY, "undecided"),
+    ):
         chosen = [(i, *row) for i, row in enumerate(rows) if row[0].sign == sign]
         if not chosen:
             continue
@@ -114,10 +123,12 @@ def expansion_figure(found: Record, differences: list[Difference]) -> go.Figure:
                 mode="markers",
                 name=name,
                 marker={"color": colour, "size": 10},
-                text=[f"<b>{where}</b>, {cost}<br>{points(d.estimate)} points "
-                      f"({points(d.lower)} to {points(d.upper)})<br>"
-                      f"{d.dct} networks with DCT, {d.pointwise} with pointwise"
-                      for _, d, where, cost in chosen],  # fmt: skip
+                text=[
+                    f"<b>{where}</b>, {cost}<br>{points(d.estimate)} points "
+                    f"({points(d.lower)} to {points(d.upper)})<br>"
+                    f"{d.dct} networks with DCT, {d.pointwise} with pointwise"
+                    for _, d, where, cost in chosen
+                ],
                 hovertemplate="%{text}<extra></extra>",
             )
         )
@@ -132,23 +143,31 @@ def expansion_figure(found: Record, differences: list[Difference]) -> go.Figure:
 
 def importance_figure(weights: Importance) -> go.Figure:
     """Share of the variance of accuracy at given cost that only one choice explains."""
-    table = weights.table.iloc[::-1]
+    choices = weights.choices[::-1]
     hover = [
-        f"<b>{escape(choice_label(row.choice))}</b><br>accuracy at given cost, in points, with<br>"
-        + "<br>".join(f"{escape(_WORDS.get(v, v))}: {points(e)}" for v, e in row.effects.items())
-        for row in table.itertuples()
+        f"<b>{escape(choice_label(choice.name))}</b><br>"
+        "accuracy at given cost, in points, with<br>"
+        + "<br>".join(
+            f"{escape(_WORDS.get(value, value))}: {points(effect)}"
+            for value, effect in choice.effects.items()
+        )
+        for choice in choices
     ]
     figure = go.Figure(
         go.Bar(
-            x=(100 * table["share"].clip(lower=0)).tolist(),
-            y=[choice_label(name) for name in table["choice"]],
+            x=[100 * max(0.0, choice.share) for choice in choices],
+            y=[choice_label(choice.name) for choice in choices],
             orientation="h",
             marker={"color": BLUE},
-            error_x={"type": "data", "array": (100 * table["spread"]).tolist(), "color": GREY},
+            error_x={
+                "type": "data",
+                "array": [100 * choice.spread for choice in choices],
+                "color": GREY,
+            },
             text=hover,
             textposition="none",
             hovertemplate="%{text}<extra></extra>",
         )
     )
     figure.update_xaxes(title_text="share of variance (%)", rangemode="tozero")
-    return styled(figure, height=110 + 26 * len(table), showlegend=False)
+    return styled(figure, height=110 + 26 * len(choices), showlegend=False)

@@ -7,7 +7,7 @@ from html import escape
 
 from nas.arch import Arch, StageArch
 from nas.cli import format_count
-from nas.cost import layer_costs, strided_size
+from nas.cost import LayerCost, layer_costs, strided_size
 from nas.data import DatasetInfo
 
 COLOURS = {"dct": "#00876c", "pointwise": "#d98200"}
@@ -32,17 +32,17 @@ def draw(arch: Arch, data: DatasetInfo) -> str:
     parts, x, size = [], 4.0, data.image_size
     parts.append(_bar(x + ENDS / 2 - 7, 14, arch.stem, widest, "#8fa3b5"))
     parts.append(_text(x + ENDS / 2, ["stem", f"{arch.stem} channels", f"{size}×{size}"]))
-    spans = [(x, ENDS, "#8fa3b5", shares[0])]
+    spans = [("#8fa3b5", shares[0])]
     x += ENDS
     for stage, share in zip(arch.stages, shares[1:-1], strict=True):
         size = strided_size(size, stage.stride)
         width = _stage_width(stage)
         parts.append(_stage(x, width, stage, widest, size))
-        spans.append((x, width, COLOURS[stage.expansion], share))
+        spans.append((COLOURS[stage.expansion], share))
         x += width
     parts.append(_bar(x + ENDS / 2 - 7, 14, data.num_classes, widest, "#8fa3b5"))
     parts.append(_text(x + ENDS / 2, ["classifier", f"{data.num_classes} classes", ""]))
-    spans.append((x, ENDS, "#8fa3b5", shares[-1]))
+    spans.append(("#8fa3b5", shares[-1]))
     total = x + ENDS + 4
     parts.append(_strip(spans, total))
     counts = sum(layer.macs for layer in _layers(arch, data))
@@ -58,7 +58,7 @@ def draw(arch: Arch, data: DatasetInfo) -> str:
     )
 
 
-def _layers(arch: Arch, data: DatasetInfo):  # type: ignore[no-untyped-def]
+def _layers(arch: Arch, data: DatasetInfo) -> list[LayerCost]:
     return layer_costs(arch, data.image_size, data.in_channels, data.num_classes)
 
 
@@ -95,7 +95,9 @@ def _stage(x: float, width: float, stage: StageArch, widest: int, size: int) -> 
         unit,
         f"{size}×{size}" + ("" if stage.hidden is None else f", {stage.hidden} hidden"),
     ]
-    edge = f'<line x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="182" stroke="{LINE}" stroke-dasharray="2 3"/>'
+    edge = (
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="18" y2="182" stroke="{LINE}" stroke-dasharray="2 3"/>'
+    )
     return edge + "".join(bars) + _text(x + width / 2, lines)
 
 
@@ -115,10 +117,10 @@ def _text(x: float, lines: list[str]) -> str:
     )
 
 
-def _strip(spans: list[tuple[float, float, str, float]], total: float) -> str:
+def _strip(spans: list[tuple[str, float]], total: float) -> str:
     """One bar over the whole width, divided as the multiply-adds are."""
     room, x, parts = total - 8, 4.0, []
-    for _, _, colour, share in spans:
+    for colour, share in spans:
         width = share * room
         label = f"{100 * share:.0f} %"
         parts.append(

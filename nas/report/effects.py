@@ -6,7 +6,9 @@ random sample of the space; a report that shows these numbers says so.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -78,7 +80,7 @@ def compare_expansions(found: Record, seed: int = 0) -> list[Difference]:
     rng = np.random.default_rng(seed)
     differences = []
     for stage, share in kinds.items():
-        for low, high in zip(edges[:-1], edges[1:], strict=True):
+        for low, high in itertools.pairwise(edges):
             inside = (x >= low) & ((x <= high) if high == edges[-1] else (x < high))
             z = share[inside]
             dct, pointwise = int((z > 0.5).sum()), int((z < 0.5).sum())
@@ -109,13 +111,20 @@ def _bootstrap(x: Array, y: Array, z: Array, rng: np.random.Generator) -> Array:
 
 
 @dataclass(frozen=True)
-class Importance:
-    """How much each choice matters for accuracy at given cost."""
+class ChoiceEffect:
+    """What one choice does to accuracy at given cost."""
 
-    table: pd.DataFrame
-    """By choice, most important first: `share` of the variance left at given cost that only
-    this choice explains (cross-validated), `spread` of it over random splits, `effects` by
-    value in accuracy (fraction) at given cost and given other choices."""
+    name: str
+    share: float  # of the variance left at given cost, explained by this choice alone
+    spread: float  # of the share over random splits, a standard deviation
+    effects: dict[str, float]  # by value: accuracy (fraction) relative to the mean
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How much the choices matter for accuracy at given cost; cross-validated."""
+
+    choices: list[ChoiceEffect]  # most important first
     explained: float  # share of the variance left at given cost that all choices explain
 
 
@@ -147,26 +156,30 @@ def importance(found: Record, seed: int = 0) -> Importance | None:
         shares.append([1 - full / alone, *((error - full) / alone for error in without)])
     mean, spread = np.mean(shares, axis=0), np.std(shares, axis=0)
     weights = _fit(np.column_stack([base, *blocks.values()]), y)[1 + base.shape[1] :]
-    table = pd.DataFrame({"choice": names, "share": mean[1:], "spread": spread[1:]})
     ends = np.cumsum([block.shape[1] for block in blocks.values()])
-    table["effects"] = [
-        _effects(trials[name], block @ weights[end - block.shape[1] : end])
-        for (name, block), end in zip(blocks.items(), ends, strict=True)
+    choices = [
+        ChoiceEffect(
+            name,
+            float(mean[i + 1]),
+            float(spread[i + 1]),
+            _effects(trials[name], block @ weights[ends[i] - block.shape[1] : ends[i]]),
+        )
+        for i, (name, block) in enumerate(blocks.items())
     ]
-    return Importance(table.sort_values("share", ascending=False), float(mean[0]))
+    return Importance(sorted(choices, key=lambda c: -c.share), float(mean[0]))
 
 
-def _columns(values: pd.Series) -> Array:
+def _columns(values: pd.Series[Any]) -> Array:
     """A choice as columns of mean 0; rows where it has no effect are 0."""
     active = values.notna().to_numpy()
     if any(isinstance(value, str) for value in values[active]):
-        codes = values.eq(sorted(values[active].unique())[0]).to_numpy(float)
-        return _standard(codes[:, None])
+        codes = values.eq(min(values[active])).to_numpy(float).reshape(-1, 1)
+        return _standard(codes)
     columns = np.zeros((len(values), 2))
     logs = np.log2(values[active].to_numpy(float))
     centred = logs - logs.mean()
     columns[active] = _standard(np.column_stack([centred, centred**2]))
-    return columns[:, :1] if len(set(logs)) < 3 else columns
+    return columns if len(set(logs)) > 2 else columns[:, :1]
 
 
 def _standard(columns: Array) -> Array:
@@ -192,8 +205,10 @@ def _error(X: Array, y: Array, fold: NDArray[np.int64]) -> float:
     return float(squares.mean()) or 1e-12
 
 
-def _effects(values: pd.Series, parts: Array) -> dict[str, float]:
-    """Effect of each value, the most frequent first to be compared with the mean of 0."""
+def _effects(values: pd.Series[Any], parts: Array) -> dict[str, float]:
+    """Mean effect of each value, in the order of the values."""
     by_value = pd.Series(parts, index=values.to_numpy()).groupby(level=0, sort=True).mean()
-    return {f"{value:g}" if not isinstance(value, str) else value: float(effect)
-            for value, effect in by_value.items()}  # fmt: skip
+    return {
+        value if isinstance(value, str) else f"{value:g}": float(effect)
+        for value, effect in by_value.items()
+    }

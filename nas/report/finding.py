@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from nas.cli import format_count
 from nas.report.analysis import COST_LABELS, Record, choice_label
@@ -58,8 +59,9 @@ def _nothing(found: Record) -> str:
 
 def _describe_front(found: Record) -> str:
     front, name = found.front, found.cost
-    best, cheapest = front.loc[front["accuracy"].idxmax()], front.iloc[0]
-    knee = front[front["knee"]].iloc[0]
+    rows = front.to_dict("records")
+    best, cheapest = max(rows, key=lambda row: row["accuracy"]), rows[0]
+    knee = next(row for row in rows if row["knee"])
     count = len(found.finished)
     if len(front) == 1:
         text = (
@@ -83,7 +85,7 @@ def _networks(count: int) -> str:
     return "1 network" if count == 1 else f"{count:,} networks"
 
 
-def _slopes(cheapest: dict, knee: dict, best: dict, name: str) -> str:  # type: ignore[type-arg]
+def _slopes(cheapest: Any, knee: Any, best: Any, name: str) -> str:
     """What a doubling of the cost buys before and after the knee."""
     before = math.log2(knee[name] / cheapest[name])
     after = math.log2(best[name] / knee[name]) if best[name] > knee[name] else 0.0
@@ -92,8 +94,8 @@ def _slopes(cheapest: dict, knee: dict, best: dict, name: str) -> str:  # type: 
     gained = (knee["accuracy"] - cheapest["accuracy"]) / before
     left = (best["accuracy"] - knee["accuracy"]) / after
     return (
-        f"; up to it a doubling of the cost buys {100 * gained:.2f} points of accuracy, "
-        f"beyond it {100 * left:.2f}"
+        f"; up to it a doubling of the cost buys {100 * gained:.1f} points of accuracy, "
+        f"beyond it {100 * left:.1f}"
     )
 
 
@@ -105,57 +107,54 @@ def _describe_expansions(found: Record, differences: list[Difference]) -> str:
             "Too few networks of either kind were trained to the end "
             f"({len(found.finished)} in all) to say where DCT beats pointwise at equal cost."
         )
-    if not any(d.sign for d in differences):
+    undecided = sum(d.sign == 0 for d in differences)
+    if undecided == len(differences):
         widest = max((d.upper - d.lower) / 2 for d in differences)
         return (
             "Between DCT and pointwise no difference in accuracy at equal cost is beyond its "
             f"uncertainty in any of {len(differences)} comparisons (up to ±{100 * widest:.1f} "
             "points): this study does not decide between them."
         )
-    overall = [d for d in differences if d.stage == ALL_STAGES]
-    single = [d for d in differences if d.stage != ALL_STAGES]
-    parts = []
-    if overall:
-        cells = _join([_verdict(found, d) for d in overall])
-        parts.append(f"At equal cost, DCT in every stage against pointwise in every stage: {cells}.")
-    stages = sorted({d.stage for d in single})
-    by_stage = [_stage(found, [d for d in single if d.stage == stage]) for stage in stages]
-    parts.append(("Stage by stage: " if overall else "At equal cost: ") + "; ".join(by_stage) + ".")
-    parts.append(
-        "The intervals hold jointly with 95 % confidence, for the networks that this search "
-        "chose to train."
+    sentences = [
+        f"{words} at equal cost {_join(places)}."
+        for sign, words in ((1, "DCT beats pointwise"), (-1, "Pointwise beats DCT"))
+        if (places := _places(found, differences, sign))
+    ]
+    if undecided:
+        sentences.append(
+            f"In {undecided} of {len(differences)} comparisons the difference is within its "
+            "uncertainty."
+        )
+    sentences.append(
+        "Intervals hold jointly with 95 % confidence, for the networks that this search chose "
+        "to train."
     )
-    return " ".join(parts)
+    return " ".join(sentences)
 
 
-def _winner(d: Difference) -> str:
-    return {1: "DCT is better", -1: "pointwise is better", 0: "undecided"}[d.sign]
+def _places(found: Record, differences: list[Difference], sign: int) -> list[str]:
+    """Where one expansion is better, in short for a stage where it always is."""
+    places = []
+    for stage in sorted({d.stage for d in differences}):
+        where = "taken in all stages" if stage == ALL_STAGES else f"in stage {stage}"
+        cells = [d for d in differences if d.stage == stage]
+        won = [d for d in cells if d.sign == sign]
+        if len(won) == len(cells) > 1:
+            sizes = sorted(100 * abs(d.estimate) for d in won)
+            places.append(
+                f"{where} at every cost compared (by {sizes[0]:.1f} to {sizes[-1]:.1f} points)"
+            )
+        else:
+            places += [f"{where} {_extent(found, d)}" for d in won]
+    return places
 
 
-def _range(found: Record, d: Difference) -> str:
-    return f"from {bare_cost(found.cost, d.low)} to {bare_cost(found.cost, d.high)}"
-
-
-def _verdict(found: Record, d: Difference) -> str:
-    """Who wins in a range of cost, and by how much."""
-    flip = -1 if d.sign < 0 else 1
-    low, high = sorted((flip * d.lower, flip * d.upper))
+def _extent(found: Record, d: Difference) -> str:
+    low, high = sorted((100 * abs(d.lower), 100 * abs(d.upper)))
     return (
-        f"{_winner(d)} {_range(found, d)} "
-        f"({points(flip * d.estimate)} points, {points(low)} to {points(high)})"
+        f"from {bare_cost(found.cost, d.low)} to {bare_cost(found.cost, d.high)} "
+        f"(by {100 * abs(d.estimate):.1f} points, {low:.1f} to {high:.1f})"
     )
-
-
-def _stage(found: Record, cells: list[Difference]) -> str:
-    """One stage over all ranges of cost, in short where they agree."""
-    if len({d.sign for d in cells}) > 1:
-        places = _join([f"{_winner(d)} {_range(found, d)}" for d in cells])
-        return f"in stage {cells[0].stage} {places}"
-    sizes = sorted(abs(d.estimate) for d in cells)
-    size = f"{100 * sizes[0]:.2f}"
-    size += "" if len(sizes) == 1 else f" to {100 * sizes[-1]:.2f}"
-    by = "" if cells[0].sign == 0 else f" by {size} points"
-    return f"in stage {cells[0].stage} {_winner(cells[0])}{by} at every cost"
 
 
 def _join(places: list[str]) -> str:
@@ -170,10 +169,10 @@ def _describe_importance(weights: Importance | None) -> list[str]:
             "At given cost the choices explain next to nothing of the differences in accuracy "
             "that a simple additive model can find."
         ]
-    top = weights.table[weights.table["share"] > 2 * weights.table["spread"]].head(3)
-    if top.empty:
+    top = [effect for effect in weights.choices if effect.share > 2 * effect.spread][:3]
+    if not top:
         return []
-    named = _join([f"{choice_label(row.choice)} ({100 * row.share:.0f} %)" for row in top.itertuples()])
+    named = _join([f"{choice_label(e.name)} ({100 * e.share:.0f} %)" for e in top])
     return [
         f"At given cost the choices explain {100 * weights.explained:.0f} % of the variance of "
         f"accuracy that is left; the most important are {named}."

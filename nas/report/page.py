@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from nas.cli import format_count, format_duration
 from nas.files import write_atomic
-from nas.report.analysis import COST_LABELS, Record, record, table2_networks
+from nas.report.analysis import COST_LABELS, Record, hypervolume_table, record, table2_networks
 from nas.report.choice_plots import choices_figure, expansion_figure, importance_figure
 from nas.report.draw import draw
 from nas.report.effects import (
@@ -65,8 +65,9 @@ def render(found: Record) -> str:
     """The report as HTML."""
     differences, weights = compare_expansions(found), importance(found)
     figures = study_figures(found, differences, weights)
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined,
-                                     trim_blocks=True, lstrip_blocks=True)  # fmt: skip
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
     folder = resources.files("nas.report") / "templates"
     texts = {name: (folder / f"report.{name}").read_text() for name in ("html", "css", "js")}
     return environment.from_string(texts["html"]).render(
@@ -110,9 +111,10 @@ def study_figures(found: Record, differences: list[Any], weights: Any) -> list[F
     if found.members:
         figures += [
             Figure("hypervolume-trials", "Hypervolume over trials", "", hypervolume_figure(found)),
-            Figure("hypervolume-time", "Hypervolume over time",
-                   "", hypervolume_figure(found, "hours")),
-        ]  # fmt: skip
+            Figure(
+                "hypervolume-time", "Hypervolume over time", "", hypervolume_figure(found, "hours")
+            ),
+        ]
         figures.append(
             Figure(
                 "choices",
@@ -147,8 +149,12 @@ def study_figures(found: Record, differences: list[Any], weights: Any) -> list[F
         )
     if any(len(curve) > 1 for curve in found.trials["curve"]):
         figures.append(
-            Figure("curves", "Learning curves", "Accuracy on the validation split at each rung.",
-                   curves_figure(found))  # fmt: skip
+            Figure(
+                "curves",
+                "Learning curves",
+                "Accuracy on the validation split at each rung.",
+                curves_figure(found),
+            )
         )
     return figures
 
@@ -171,11 +177,9 @@ def _subtitle(found: Record) -> str:
 
 
 def _tiles(found: Record) -> list[tuple[str, str]]:
-    from nas.report.analysis import hypervolume_table
-
     counts = found.trials["state"].value_counts()
     tiles = [
-        ("trained to the end", f"{counts.get('finished', 0):,}"),
+        ("trained", f"{counts.get('finished', 0):,}"),
         ("stopped early", f"{counts.get('stopped', 0):,}"),
         ("failed", f"{counts.get('failed', 0):,}"),
         ("on the front", f"{len(found.members):,}"),
@@ -232,11 +236,12 @@ def _table2_rows(found: Record) -> list[dict[str, str]]:
             "name": row["name"],
             "macs": format_count(row["macs"]),
             "params": format_count(row["params"]),
-            "accuracy": percent(row["accuracy"]) if row["accuracy"] == row["accuracy"]
-            and row["accuracy"] is not None else "not trained here",
+            "accuracy": percent(row["accuracy"])
+            if row["accuracy"] == row["accuracy"] and row["accuracy"] is not None
+            else "not trained here",
         }
         for row in table2_networks(found).to_dict("records")
-    ]  # fmt: skip
+    ]
 
 
 def _failures(found: Record) -> list[tuple[str, int, str]]:

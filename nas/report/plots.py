@@ -34,8 +34,15 @@ def styled(figure: go.Figure, *, height: int = 420, **layout: Any) -> go.Figure:
         hoverlabel={"bgcolor": "#ffffff", "bordercolor": GREY, "align": "left"},
         hovermode="closest",
     )
-    axis = {"gridcolor": GRID, "zeroline": False, "linecolor": GREY, "ticks": "outside",
-            "tickcolor": GREY, "ticklen": 4, "automargin": True}  # fmt: skip
+    axis = {
+        "gridcolor": GRID,
+        "zeroline": False,
+        "linecolor": GREY,
+        "ticks": "outside",
+        "tickcolor": GREY,
+        "ticklen": 4,
+        "automargin": True,
+    }
     figure.update_xaxes(**axis)
     figure.update_yaxes(**axis)
     return figure.update_layout(**layout)
@@ -49,9 +56,7 @@ def front_figure(found: Record, cost: str | None = None) -> go.Figure:
     front = found.front if found.members else finished.iloc[:0]
     others = finished[~finished["on_front"]]
     stopped = found.of_state("stopped").dropna(subset=["accuracy", cost])
-    figure.add_trace(
-        _points(others, cost, "finished", {"color": GREY, "size": 7, "opacity": 0.75})
-    )
+    figure.add_trace(_points(others, cost, "finished", {"color": GREY, "size": 7, "opacity": 0.75}))
     if len(stopped):
         marker = {"color": ORANGE, "size": 7, "symbol": "x-thin-open", "line": {"width": 1.5}}
         figure.add_trace(_points(stopped, cost, "stopped early", marker))
@@ -63,8 +68,12 @@ def front_figure(found: Record, cost: str | None = None) -> go.Figure:
     figure.add_trace(trace)
     knee = front[front["knee"]]
     figure.add_trace(
-        _points(knee, cost, "knee", {"color": RED, "size": 15, "symbol": "star",
-                                     "line": {"color": "#ffffff", "width": 1}})  # fmt: skip
+        _points(
+            knee,
+            cost,
+            "knee",
+            {"color": RED, "size": 15, "symbol": "star", "line": {"color": "#ffffff", "width": 1}},
+        )
     )
     shown = pd.concat([finished, stopped])
     rail = _rail(figure, found, cost, float(shown[cost].max()) if len(shown) else None)
@@ -100,13 +109,16 @@ def _rail(figure: go.Figure, found: Record, cost: str, dearest: float | None) ->
                 mode="markers",
                 name="failed",
                 marker={"color": RED, "size": 7, "symbol": "x"},
-                text=[f"{_identity(row)}<br>failed: {escape(str(row['reason']))}"
-                      for _, row in failed.iterrows()],  # fmt: skip
+                text=[
+                    f"{_identity(row)}<br>failed: {escape(str(row['reason']))}"
+                    for _, row in failed.iterrows()
+                ],
                 hovertemplate="%{text}<extra></extra>",
             )
         )
-    for trained, group in references.groupby(references["accuracy"].notna() if len(references)
-                                             else []):  # fmt: skip
+    for trained, group in references.groupby(
+        references["accuracy"].notna() if len(references) else []
+    ):
         figure.add_trace(
             go.Scatter(
                 x=group[cost].tolist(),
@@ -114,11 +126,17 @@ def _rail(figure: go.Figure, found: Record, cost: str, dearest: float | None) ->
                 yaxis="y" if trained else "y2",
                 mode="markers",
                 name="Table 2" if trained else "Table 2 (cost only)",
-                marker={"color": "#ffffff", "size": 10, "symbol": "diamond" if trained else
-                        "triangle-up", "line": {"color": INK, "width": 1.5}},  # fmt: skip
-                text=[f"<b>{escape(row['name'])}</b><br>{format_cost(cost, row[cost])}"
-                      + ("" if trained else "<br>not trained in this study")
-                      for _, row in group.iterrows()],  # fmt: skip
+                marker={
+                    "color": "#ffffff",
+                    "size": 10,
+                    "symbol": "diamond" if trained else "triangle-up",
+                    "line": {"color": INK, "width": 1.5},
+                },
+                text=[
+                    f"<b>{escape(row['name'])}</b><br>{format_cost(cost, row[cost])}"
+                    + ("" if trained else "<br>not trained in this study")
+                    for _, row in group.iterrows()
+                ],
                 hovertemplate="%{text}<extra>Table 2 of the paper</extra>",
             )
         )
@@ -208,8 +226,14 @@ def curves_figure(found: Record) -> go.Figure:
             y = [v for curve in curves for v in [*(round(100 * p[1], 3) for p in curve), None]]
             name = "other networks" if state == "finished" else "stopped early"
             figure.add_trace(
-                go.Scatter(x=x, y=y, mode="lines", name=name, hoverinfo="skip",
-                           line={"color": colour, "width": 1})  # fmt: skip
+                go.Scatter(
+                    x=x,
+                    y=y,
+                    mode="lines",
+                    name=name,
+                    hoverinfo="skip",
+                    line={"color": colour, "width": 1},
+                )
             )
     members = found.front.to_dict("records") if found.members else []
     for position, row in enumerate(members):
@@ -230,6 +254,8 @@ def curves_figure(found: Record) -> go.Figure:
         )
     epochs = found.config.recipe.epochs
     figure.update_xaxes(title_text="epochs", range=[0, epochs * 1.04])
+    if epochs <= 12:
+        figure.update_xaxes(dtick=1)
     figure.update_yaxes(title_text="accuracy (%)")
     return styled(figure, height=400)
 
@@ -237,5 +263,5 @@ def curves_figure(found: Record) -> go.Figure:
 def _blend(share: float) -> str:
     """From light blue (cheap) to dark blue (dear)."""
     light, dark = (110, 190, 235), (8, 48, 107)
-    return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in zip(light, dark,
-                                                                            strict=True))  # fmt: skip
+    mixed = (round(a + (b - a) * share) for a, b in zip(light, dark, strict=True))
+    return "#" + "".join(f"{value:02x}" for value in mixed)

@@ -54,7 +54,9 @@ def report_study(study: optuna.Study, storage: str, folder: Path) -> tuple[Path,
     """
     config = recorded_config(study)
     if config is None:
-        raise ValueError(f"study {study.study_name}: empty; accepted: one made by runners/search.py")
+        raise ValueError(
+            f"study {study.study_name}: empty; accepted: one made by runners/search.py"
+        )
     path = write_report(study, config, folder)
     try:
         lock = lock_study(storage, study.study_name)

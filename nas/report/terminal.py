@@ -8,14 +8,17 @@ import sys
 from typing import Any
 
 from rich.console import Console
+from rich.logging import RichHandler
+from rich.table import Table
 
 from nas.cli import EXIT_FAILED, format_count, format_duration, print_json
+from nas.report.page import REPORT
 from nas.report.progress import SearchProgress
-from nas.report.summary import front_table
+from nas.report.summary import front_table, savings
 from nas.search.plan import Plan
-from nas.search.storage import hide_password
+from nas.search.storage import hide_password, sqlite_url
 
-NARROWEST = 100  # columns that the front's table gets where the output is no terminal
+PLAIN_WIDTH = 200  # columns of the front's table where the output is no terminal
 
 
 def show_plan(plan: Plan, *, as_json: bool) -> None:
@@ -70,12 +73,12 @@ def show_search(plan: Plan, *, as_json: bool, verbose: bool, quiet: bool) -> int
 
     errors = Console(stderr=True)
     if verbose:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(message)s"))
+        handler = RichHandler(
+            console=errors, show_level=False, show_path=False, log_time_format="%H:%M:%S"
+        )
         logging.getLogger("nas").addHandler(handler)
     if not quiet:
-        for name in ("study", "data set", "space", "cost range"):
-            errors.print(f"{name}: {describe_plan(plan)[name]}", highlight=False, soft_wrap=True)
+        _print_plan(errors, plan)
     result: SearchResult = search(plan, lambda study: SearchProgress(errors, study, quiet=quiet))
     if as_json:
         print_json(_result_json(plan, result))
@@ -88,39 +91,60 @@ def show_search(plan: Plan, *, as_json: bool, verbose: bool, quiet: bool) -> int
     return 0 if result.ended.why.startswith("--timeout") else EXIT_FAILED
 
 
+def _print_plan(console: Console, plan: Plan) -> None:
+    """What is about to be searched, in a few lines."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    described = describe_plan(plan)
+    for name in ("study", "data set", "space", "cost range"):
+        if console.is_terminal:
+            table.add_row(name, str(described[name]))
+        else:
+            console.print(f"{name}: {described[name]}", highlight=False, soft_wrap=True)
+    console.print(table, highlight=False)
+
+
 def _print_result(plan: Plan, result: Any) -> None:
     study = result.study
     console = Console()
     if not console.is_terminal:
-        console = Console(width=max(NARROWEST, console.width))
+        console = Console(width=PLAIN_WIDTH)
     print(
         f"{study.counted} of {study.budget} architectures in study {plan.study_name}, "
         f"{format_duration(result.seconds)} this time"
     )
-    if study.duplicates:
-        print(f"{study.duplicates} suggestions repeated a known architecture and cost nothing")
+    saved = savings(study.study, plan.config.recipe.epochs)
+    if saved.epochs:
+        print(
+            f"saved {saved.epochs:,} epochs: {saved.repeats} repeats answered from the record, "
+            f"{saved.stopped} networks stopped early"
+        )
     for reason, times in study.failures.most_common(5):
         print(f"{times} trials failed: {reason}")
     if result.members:
-        console.print(front_table(result.members))
+        console.print(front_table(result.members, fill=console.is_terminal))
     if study.exhausted and study.counted < study.budget:
         print("the space is exhausted: no further architecture is within the limits")
     if result.ended is not None:
         print(f"ended early: {result.ended.why}; to continue: {_same_command()}")
-    print("written: " + ", ".join(str(file) for file in result.files))
+    print(f"written:   {', '.join(file.name for file in result.files)} in {plan.folder}")
     if result.members:
         print(f"retrain:   python runners/retrain.py {result.files[0]} --select knee")
-    print(f"dashboard: optuna-dashboard {shlex.quote(hide_password(plan.storage))}")
+    report = plan.folder / REPORT
+    if report.exists():
+        print(f"report:    {report.resolve().as_uri()}")
+    print(f"dashboard: {_dashboard_command(plan)}")
 
 
 def _result_json(plan: Plan, result: Any) -> dict[str, Any]:
     study = result.study
+    saved = savings(study.study, plan.config.recipe.epochs)
     return {
         "study": plan.study_name,
         "storage": hide_password(plan.storage),
         "budget": study.budget,
         "counted": study.counted,
         "duplicates": study.duplicates,
+        "saved": {"repeats": saved.repeats, "stopped": saved.stopped, "epochs": saved.epochs},
         "failures": dict(study.failures),
         "exhausted": study.exhausted,
         "ended": result.ended.why if result.ended else None,
@@ -141,6 +165,13 @@ def _same_command() -> str:
     """The command line that was typed, without a password."""
     words = [hide_password(word) if "://" in word else word for word in sys.argv]
     return "python " + shlex.join(words)
+
+
+def _dashboard_command(plan: Plan) -> str:
+    """`make` where the study is in its own folder, else the dashboard's own command."""
+    if plan.storage == sqlite_url(plan.folder / "study.db"):
+        return f"make dashboard STUDY={shlex.quote(str(plan.folder))}"
+    return f"optuna-dashboard {shlex.quote(hide_password(plan.storage))}"
 
 
 def _limit(value: int | None) -> str:

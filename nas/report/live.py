@@ -1,0 +1,181 @@
+"""The live view of a search: a few lines that fit the terminal and leave nothing behind."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from nas.arch import Arch
+from nas.cli import format_count, format_duration
+from nas.report.summary import thin
+from nas.report.trajectory import Trajectory
+from nas.search.front import FrontMember, finished_trials, front
+from nas.search.study import Candidate, SearchStudy
+
+RECENT = 20  # ended trials that the speed is taken from
+OTHER_LINES = 10  # of the view that are not rows of the front
+MOST_ROWS = 12
+COLUMNS = 100  # widest view; wider lines are hard to read
+
+
+class LiveView:
+    """Everything that is shown of a running search, kept up to date by events.
+
+    What is drawn is computed in the events, so drawing, which happens in a thread of its
+    own, reads the study at no time.
+    """
+
+    def __init__(self, study: SearchStudy) -> None:
+        self._study = study
+        self._start = time.monotonic()
+        self._trajectory = Trajectory(study.config)
+        self._names = study.config.objectives.names
+        self.counts = _counts(study)
+        self.running = 0
+        self.duplicates = 0
+        self.phase = "starting Ray"
+        self.members: list[FrontMember] = []
+        self.improved: tuple[int, float | None] | None = None  # trial, when (None: before)
+        self._ends: deque[float] = deque([self._start], maxlen=RECENT + 1)
+        for trial in finished_trials(study.study):
+            self._take(trial.number, dict(zip(self._names, trial.values, strict=True)), None)
+        self._refresh()
+
+    @property
+    def counted(self) -> int:
+        """Architectures that count for the budget."""
+        return self.counts["finished"] + self.counts["stopped"]
+
+    @property
+    def volume(self) -> float:
+        """The hypervolume of the front."""
+        return self._trajectory.volume
+
+    def started(self) -> None:
+        """A trial was handed to Ray."""
+        self.phase = "first trials running"
+        self._refresh()
+
+    def ended(self, candidate: Candidate, state: str) -> None:
+        """A trial was recorded, in one of the states of `nas.tune.searcher.View.ended`."""
+        now = time.monotonic()
+        self.counts[{"complete": "finished"}.get(state, state)] += 1
+        if state in ("complete", "stopped"):
+            self._ends.append(now)
+        if state == "complete":
+            trials = finished_trials(self._study.study)
+            trial = next(t for t in reversed(trials) if t.number == candidate.number)
+            self._take(trial.number, dict(zip(self._names, trial.values, strict=True)), now)
+        self._refresh()
+
+    def _take(self, number: int, values: Mapping[str, float], when: float | None) -> None:
+        before = self._trajectory.volume
+        if self._trajectory.add(values) > before:
+            self.improved = (number, when)
+            self.members = []
+
+    def _refresh(self) -> None:
+        self.running = len(self._study.running)
+        self.duplicates = self._study.duplicates
+        if not self.members and self.counts["finished"]:
+            self.members = front(self._study.study, self._study.config.objectives)
+
+    def estimate(self) -> str:
+        """Speed and the time that is left, from the trials that ended last."""
+        if len(self._ends) < 2:
+            return self.phase
+        each = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+        left = format_duration((self._study.budget - self.counted) * each)
+        return f"{_speed(each)}, about {left} left"
+
+    def tally(self) -> str:
+        """Trials by what became of them."""
+        parts = [f"{self.counts['finished']} finished", f"{self.running} running"]
+        parts += [f"{self.counts['stopped']} stopped", f"{self.counts['failed']} failed"]
+        if self.duplicates:
+            parts.append(f"{self.duplicates} repeats avoided")
+        return "  ".join(parts)
+
+    def progress(self) -> str:
+        """Hypervolume and when it grew last."""
+        if self.improved is None:
+            return "hypervolume: no network has been trained to the end yet"
+        number, when = self.improved
+        ago = (
+            "before this start"
+            if when is None
+            else (f"{format_duration(time.monotonic() - when)} ago")
+        )
+        return f"hypervolume {self.volume:.4f}, last improved by trial {number}, {ago}"
+
+    def elapsed(self) -> str:
+        """Time since the start of this run."""
+        return format_duration(time.monotonic() - self._start)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = min(COLUMNS, options.max_width - 1)
+        budget = self._study.budget
+        bar = Table.grid(padding=(0, 2))
+        bar.add_column(width=max(8, width - 42), no_wrap=True)
+        bar.add_column(no_wrap=True)
+        bar.add_column(no_wrap=True, overflow="ellipsis")
+        bar.add_row(
+            ProgressBar(total=budget, completed=min(self.counted, budget)),
+            f"{self.counted}/{budget}",
+            f"{100 * self.counted / budget:.0f} %, {self.elapsed()}",
+        )
+        lines: list[Text | Table] = [
+            Text(f"study {self._study.study.study_name}", style="bold"),
+            bar,
+            Text(self.tally()),
+            Text(self.estimate()),
+            Text(self.progress()),
+        ]
+        for line in lines:
+            if isinstance(line, Text):
+                line.truncate(width, overflow="ellipsis")
+                line.no_wrap = True
+        rows = min(MOST_ROWS, console.height - OTHER_LINES)
+        if self.members and rows > 3:
+            lines.append(self._table(thin(self.members, rows), width))
+        yield Group(*lines)
+
+    def _table(self, members: list[FrontMember], width: int) -> Table:
+        table = Table(box=None, padding=(0, 2, 0, 0), width=width, header_style="dim", title=None)
+        table.add_column(f"front: {len(self.members)}", no_wrap=True)
+        table.add_column("accuracy", justify="right", no_wrap=True)
+        table.add_column("FLOPs (multiply-adds)", justify="right", no_wrap=True)
+        table.add_column("parameters", justify="right", no_wrap=True)
+        table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
+        for member in members:
+            attributes = member.attributes
+            table.add_row(
+                f"trial {member.trial.number}",
+                f"{100 * attributes['accuracy']:.2f} %",
+                format_count(attributes["macs"]),
+                format_count(attributes["params"]),
+                ("knee: " if member.knee else "") + str(Arch.from_dict(attributes["arch"])),
+                style="bold" if member.knee else "",
+            )
+        return table
+
+
+def _counts(study: SearchStudy) -> Counter[str]:
+    """Trials in the study before this run."""
+    states = {"COMPLETE": "finished", "PRUNED": "stopped"}
+    return Counter(
+        states[trial.state.name]
+        for trial in study.study.get_trials(deepcopy=False)
+        if trial.state.name in states and "duplicate_of" not in trial.user_attrs
+    )
+
+
+def _speed(seconds: float) -> str:
+    """Seconds per trial, or trials per minute where they are fast."""
+    return f"{60 / seconds:.1f} trials/min" if seconds < 30 else f"{seconds:.0f} s per trial"
