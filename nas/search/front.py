@@ -42,7 +42,7 @@ def front(study: optuna.Study, objectives: Objectives) -> list[FrontMember]:
     cost_column = next(i for i, name in enumerate(objectives.names) if name != "accuracy")
     kept.sort(key=lambda i: losses[i][cost_column])
     knee = kept[knee_index(losses[kept], objectives)]
-    return [FrontMember(trials[i], i == knee) for i in kept]
+    return [FrontMember(trials[i], bool(i == knee)) for i in kept]
 
 
 def to_losses(trials: list[FrozenTrial], objectives: Objectives) -> np.ndarray:

@@ -21,6 +21,7 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.arch import Arch
 from nas.cost import Cost, cost
 from nas.search.config import StudyConfig
+from nas.search.storage import make_durable
 from nas.space import Choice, Setting, Value
 
 INTERRUPTED = "interrupted"
@@ -228,6 +229,7 @@ class SearchStudy:
 
     def _tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
         frozen = self.study.tell(self._trials[number], values, state)
+        make_durable(self.study._storage)
         self._outcomes[self._running[number].arch.arch_id] = frozen
         del self._running[number], self._trials[number]
 

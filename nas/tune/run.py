@@ -85,9 +85,10 @@ def run(
         ValueError: the resources that were asked for are not there.
     """
     with (
-        _signals() as received,
+        _signals([]) as received,
         tempfile.TemporaryDirectory(prefix="nas-search-") as scratch,
         _ray(resources),
+        _signals(received),  # once more: Ray puts handlers of its own in their place
     ):
         concurrency = fit_concurrency(resources)
         # Without it Tune starts one actor after the other.
@@ -202,9 +203,8 @@ def _ray(resources: Resources) -> Iterator[None]:
 
 
 @contextmanager
-def _signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM; the second one ends the process at once."""
-    received: list[int] = []
+def _signals(received: list[int]) -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in `received`; the second one ends the process at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         if received:
