@@ -7,86 +7,113 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli import parse_duration, parse_quantity, run_app, version_option
+from nas.cli import help_option, parse_duration, parse_quantity, run_app, version_option
 
 HELP = """Search for the ConvNets with the best accuracy at each cost.
 
-Run the same command again to continue: the budget counts over the study's life.
+\b
+  python runners/search.py --budget 200
+  python runners/search.py --budget 500 --dataset cifar10 --max-macs 20M
+  python runners/search.py --budget 9 --space search_spaces/tiny.yaml --dry-run
 
-    python runners/search.py --budget 200
-
-    python runners/search.py --budget 500 --dataset cifar10 --max-macs 20M
-
-    python runners/search.py --budget 20 --space search_spaces/tiny.yaml --dry-run
+The same command again continues: the budget counts over the study's life.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _option(panel: str, text: str, *names: str, **more: Any) -> Any:
-    return typer.Option(*names, help=text, rich_help_panel=panel, **more)
+def _option(panel: str, metavar: str | None, text: str, *names: str, **more: Any) -> Any:
+    return typer.Option(
+        *names, help=text, metavar=metavar, rich_help_panel=panel, show_default=False, **more
+    )
 
 
-WHAT, LIMITS, HOW, WHERE, OUTPUT = "What", "Limits", "How", "Where", "Output"
+START, WHAT, LIMITS, HOW, WHERE, OUTPUT = (
+    "To start with", "What is searched", "Limits", "How", "Where it runs", "Output",
+)  # fmt: skip
 
 
-@app.command(help=HELP, no_args_is_help=True)
+@app.command(
+    help=HELP,
+    no_args_is_help=True,
+    add_help_option=False,
+    options_metavar="--budget N [OPTIONS]",
+)
 def search(
-    budget: Annotated[int, _option(WHAT, "Distinct architectures to train, in all.")],
-    space: Annotated[Path, _option(WHAT, "The search space, a YAML file.")] = Path(
-        "search_spaces/dyclotnet.yaml"
-    ),
+    budget: Annotated[int, _option(START, "N", "Distinct architectures to train, in all.")],
     dataset: Annotated[
-        str, _option(WHAT, "auto, cifar10, cifar100, fashion-mnist, digits, folder:PATH.")
+        str,
+        _option(START, "NAME", "auto, digits, fashion-mnist, cifar10, cifar100, folder:DIR."),
     ] = "auto",
-    image_size: Annotated[int | None, _option(WHAT, "Resize images to this side.")] = None,
+    space: Annotated[
+        Path, _option(START, "FILE", "The space, YAML. Default: search_spaces/dyclotnet.yaml")
+    ] = Path("search_spaces/dyclotnet.yaml"),
+    max_macs: Annotated[
+        str | None, _option(START, "N", "Most FLOPs (multiply-adds), such as 20M.")
+    ] = None,
+    timeout: Annotated[
+        str | None, _option(START, "TIME", "End after this long, such as 2h; go on later.")
+    ] = None,
+    study: Annotated[
+        str | None, _option(START, "NAME", "Its name, results/NAME. Default: SPACE-DATASET")
+    ] = None,
+    dry_run: Annotated[
+        bool, _option(START, None, "Print the plan, write nothing.", "--dry-run")
+    ] = False,
+    help_: Annotated[bool, help_option(START)] = False,
     objectives: Annotated[
         str | None,
         _option(
             WHAT,
+            "LIST",
             "accuracy with macs, params or latency; macs are FLOPs (multiply-adds). "
             "Default: accuracy,macs",
         ),
     ] = None,
-    study: Annotated[str | None, _option(WHAT, "Name of the study. Default: SPACE-DATASET")] = None,
-    max_macs: Annotated[
-        str | None, _option(LIMITS, "Most FLOPs (multiply-adds), such as 20M.")
+    image_size: Annotated[int | None, _option(WHAT, "N", "Resize images to this side.")] = None,
+    max_params: Annotated[str | None, _option(LIMITS, "N", "Most parameters, such as 1M.")] = None,
+    max_failures: Annotated[
+        int, _option(LIMITS, "N", "End after more failed trials than this. Default: 10")
+    ] = 10,
+    sampler: Annotated[
+        str | None, _option(HOW, "NAME", "tpe, nsga2, gp or random. Default: tpe")
     ] = None,
-    max_params: Annotated[str | None, _option(LIMITS, "Most parameters, such as 1M.")] = None,
-    timeout: Annotated[str | None, _option(LIMITS, "End after this long, such as 2h.")] = None,
-    max_failures: Annotated[int, _option(LIMITS, "End after more failed trials than this.")] = 10,
-    sampler: Annotated[str | None, _option(HOW, "tpe, nsga2, gp or random. Default: tpe")] = None,
     recipe: Annotated[
-        str | None, _option(HOW, "Schedule of a trial. Default: made for data and device")
+        str | None, _option(HOW, "NAME", "Schedule of a trial. Default: for data and device")
     ] = None,
-    epochs: Annotated[int | None, _option(HOW, "The recipe's, overridden.")] = None,
-    batch_size: Annotated[int | None, _option(HOW, "The recipe's, overridden.")] = None,
-    learning_rate: Annotated[float | None, _option(HOW, "The recipe's, overridden.")] = None,
-    train_images: Annotated[int | None, _option(HOW, "The recipe's, overridden.")] = None,
-    seed: Annotated[int, _option(HOW, "Of the sampler and of every trial.")] = 0,
+    epochs: Annotated[int | None, _option(HOW, "N", "The recipe's, overridden.")] = None,
+    batch_size: Annotated[int | None, _option(HOW, "N", "The recipe's, overridden.")] = None,
+    learning_rate: Annotated[float | None, _option(HOW, "X", "The recipe's, overridden.")] = None,
+    train_images: Annotated[int | None, _option(HOW, "N", "The recipe's, overridden.")] = None,
+    seed: Annotated[int, _option(HOW, "N", "Of sampler and trials. Default: 0")] = 0,
     concurrency: Annotated[
-        int | None, _option(WHERE, "Trials at once. Default: as many as fit")
+        int | None, _option(WHERE, "N", "Trials at once. Default: as many as fit")
     ] = None,
-    cpus_per_trial: Annotated[float, _option(WHERE, "CPUs, and threads, of a trial.")] = 1.0,
+    cpus_per_trial: Annotated[
+        float, _option(WHERE, "X", "CPUs, and threads, of a trial. Default: 1")
+    ] = 1.0,
     gpus_per_trial: Annotated[
-        float | None, _option(WHERE, "GPUs of a trial. Default: 0.25 where there is one")
+        float | None, _option(WHERE, "X", "GPUs of a trial. Default: 0.25 where there is one")
     ] = None,
     ray_address: Annotated[
-        str | None, _option(WHERE, "A running Ray, such as auto or HOST:6379.")
+        str | None, _option(WHERE, "ADDRESS", "A running Ray, such as auto or HOST:6379.")
     ] = None,
-    data_dir: Annotated[Path, _option(WHERE, "Where data sets are kept.")] = Path("data"),
+    data_dir: Annotated[
+        Path, _option(WHERE, "DIR", "Where data sets are kept. Default: data")
+    ] = Path("data"),
     storage: Annotated[
         str | None,
-        _option(WHERE, "Study database. Default: SQLite in its folder", envvar="NAS_STORAGE"),
+        _option(
+            WHERE, "URL", "Study database. Default: SQLite in its folder", envvar="NAS_STORAGE"
+        ),
     ] = None,
-    results: Annotated[Path, _option(WHERE, "Folder of all studies.")] = Path("results"),
-    dry_run: Annotated[
-        bool, _option(OUTPUT, "Print the plan, write nothing.", "--dry-run")
-    ] = False,
-    json: Annotated[bool, _option(OUTPUT, "Print the result as JSON.", "--json")] = False,
-    verbose: Annotated[bool, _option(OUTPUT, "Show each trial.", "--verbose", "-v")] = False,
-    quiet: Annotated[bool, _option(OUTPUT, "Show no progress.", "--quiet", "-q")] = False,
-    debug: Annotated[bool, _option(OUTPUT, "Show a traceback on errors.", "--debug")] = False,
+    results: Annotated[
+        Path, _option(WHERE, "DIR", "Folder of all studies. Default: results")
+    ] = Path("results"),
+    json: Annotated[bool, _option(OUTPUT, None, "Print the result as JSON.", "--json")] = False,
+    verbose: Annotated[bool, _option(OUTPUT, None, "Show each trial.", "--verbose", "-v")] = False,
+    quiet: Annotated[bool, _option(OUTPUT, None, "Show no progress.", "--quiet", "-q")] = False,
+    debug: Annotated[bool, _option(OUTPUT, None, "Show a traceback on errors.", "--debug")] = False,
     version: Annotated[bool, version_option(OUTPUT)] = False,
 ) -> int:
     """Run a search; the help text is `HELP`."""

@@ -55,7 +55,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "recipe": ", ".join(
             f"{name} {value}" for name, value in recipe.model_dump(exclude_none=True).items()
         ),
-        "sampler": request.sampler,
+        "sampler": plan.sampler
+        + ("" if plan.sampler == request.sampler else f" ({request.sampler} needs macs or params)"),
         "seed": request.seed,
         "trial": device,
         "concurrency": request.concurrency or "as many as fit",

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 
-SAMPLERS = ("tpe", "nsga2", "gp", "random")
+from nas.arch import Arch
+from nas.cost import cost
+from nas.search.config import StudyConfig
+from nas.search.objectives import Objectives
+from nas.search.samplers import KnownCostSampler
+
+SAMPLERS = ("known-cost", "tpe", "nsga2", "gp", "random")
 
 
 @dataclass(frozen=True)
@@ -17,32 +25,72 @@ class ChosenSampler:
     joint: bool = False  # suggest choices without effect too: see `SearchStudy`
 
 
-def choose_sampler(name: str, seed: int, trials: int) -> ChosenSampler:
-    """Build a sampler.
+def effective_sampler(name: str, objectives: Objectives) -> str:
+    """The sampler that is used where `name` is asked for.
+
+    `known-cost` needs an objective whose value is known before training; without one
+    Optuna's Gaussian processes take its place.
+
+    Raises:
+        ValueError: unknown name.
+    """
+    if name not in SAMPLERS:
+        raise ValueError(f"--sampler {name}: accepted: {', '.join(SAMPLERS)}")
+    return "gp" if name == "known-cost" and not objectives.known else name
+
+
+def choose_sampler(name: str, config: StudyConfig, seed: int, trials: int) -> ChosenSampler:
+    """Build a sampler for a study.
 
     Args:
         name: one of `SAMPLERS`.
-        seed: of the study.
+        config: of the study.
+        seed: of the search.
         trials: already in the study, so that a continued search does not draw again
             what it drew at its start.
 
     Raises:
         ValueError: unknown name.
     """
-    seed = (seed + 1_000_003 * trials) % 2**32
-    match name:
+    later = (seed + 1_000_003 * trials) % 2**32
+    match effective_sampler(name, config.objectives):
+        case "known-cost":
+            return ChosenSampler(_known_cost(config, seed))
         case "tpe":
-            return ChosenSampler(
-                optuna.samplers.TPESampler(
-                    multivariate=True, group=True, constant_liar=True, seed=seed
-                )
+            tpe = optuna.samplers.TPESampler(
+                multivariate=True, group=True, constant_liar=True, seed=later
             )
+            return ChosenSampler(tpe)
         case "nsga2":
-            return ChosenSampler(
-                optuna.samplers.NSGAIISampler(population_size=20, seed=seed), joint=True
-            )
+            nsga2 = optuna.samplers.NSGAIISampler(population_size=20, seed=later)
+            return ChosenSampler(nsga2, joint=True)
         case "gp":
-            return ChosenSampler(optuna.samplers.GPSampler(seed=seed), joint=True)
-        case "random":
-            return ChosenSampler(optuna.samplers.RandomSampler(seed=seed))
-    raise ValueError(f"--sampler: {name!r} is not known; accepted: {', '.join(SAMPLERS)}")
+            return ChosenSampler(optuna.samplers.GPSampler(seed=later), joint=True)
+        case _:
+            return ChosenSampler(optuna.samplers.RandomSampler(seed=later))
+
+
+def _known_cost(config: StudyConfig, seed: int) -> KnownCostSampler:
+    """Costs, limits and identity of the space's architectures, as the sampler takes them."""
+    space, data = config.space, config.dataset
+    names = [config.objectives.names[i] for i in config.objectives.known]
+
+    def costs(setting: Mapping[str, Any]) -> tuple[float, ...]:
+        counted = cost(space.decode(setting), data.image_size, data.in_channels, data.num_classes)
+        return tuple(float(getattr(counted, name)) for name in names)
+
+    def feasible(setting: Mapping[str, Any]) -> bool:
+        arch = space.decode(setting)
+        return config.limits.admit(cost(arch, data.image_size, data.in_channels, data.num_classes))
+
+    def identity(setting: Mapping[str, Any]) -> Arch:
+        return space.decode(setting)
+
+    return KnownCostSampler(
+        space.choices,
+        costs,
+        seed=seed,
+        objective=config.objectives.names.index("accuracy"),
+        feasible=feasible,
+        identity=identity,
+    )

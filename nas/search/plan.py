@@ -17,7 +17,7 @@ import torch
 from nas.cost import Cost, cost
 from nas.data import SearchData, load_search_data, resolve_dataset
 from nas.limits import Limits, extreme
-from nas.search.choose_sampler import SAMPLERS
+from nas.search.choose_sampler import SAMPLERS, effective_sampler
 from nas.search.config import StudyConfig, recorded_config
 from nas.search.objectives import Objectives
 from nas.search.storage import open_storage, parse_storage, sqlite_url
@@ -66,6 +66,7 @@ class Plan:
     config: StudyConfig
     data: SearchData
     dataset_reason: str
+    sampler: str  # the one that is used; another than asked for where that one cannot work
     gpus_per_trial: float
     recorded: int  # trials that the study holds already
     smallest: Cost  # of the space, by multiply-adds
@@ -120,6 +121,7 @@ def make_plan(request: Request) -> Plan:
         config=config,
         data=data,
         dataset_reason=reason,
+        sampler=effective_sampler(request.sampler, config.objectives),
         gpus_per_trial=gpus,
         recorded=len(study.get_trials(deepcopy=False)) if study else 0,
         smallest=smallest,

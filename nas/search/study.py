@@ -15,12 +15,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
+from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.arch import Arch
 from nas.cost import Cost, cost
 from nas.search.config import StudyConfig
+from nas.search.samplers import SpaceExhausted, distribution
 from nas.search.storage import make_durable
 from nas.space import Choice, Setting, Value
 
@@ -176,7 +177,11 @@ class SearchStudy:
 
     def _suggest(self) -> Candidate | None:
         """Ask once; None where the suggestion was answered without training."""
-        trial = self.study.ask()
+        try:
+            trial = self.study.ask()
+        except SpaceExhausted:
+            self._discard()
+            raise
         setting: Setting = {}
         for choice in self.config.space.choices:
             if choice.active(setting) or self._joint:
@@ -202,6 +207,12 @@ class SearchStudy:
         self._running[trial.number] = candidate
         self._trials[trial.number] = trial
         return candidate
+
+    def _discard(self) -> None:
+        """Fail the trial that an `ask` made before its sampler gave up."""
+        for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if trial.number not in self._trials:
+                self._refuse(optuna.Trial(self.study, trial._trial_id), NEVER_LAUNCHED)
 
     def _refuse(self, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("reason", reason)
@@ -289,10 +300,6 @@ class SearchStudy:
             self.study.tell(trial.number, state=TrialState.FAIL)
 
 
-class SpaceExhausted(RuntimeError):
-    """A sampler has nothing left to suggest."""
-
-
 def suggest(trial: optuna.Trial, choice: Choice) -> Value:
     """Let the study's sampler take a choice; one of a single value is no parameter."""
     values = choice.values
@@ -302,14 +309,3 @@ def suggest(trial: optuna.Trial, choice: Choice) -> Value:
     if isinstance(integers, IntDistribution):
         return trial.suggest_int(choice.name, integers.low, integers.high, step=integers.step)
     return trial.suggest_categorical(choice.name, values)  # type: ignore[return-value]
-
-
-def distribution(choice: Choice) -> BaseDistribution:
-    """The study parameter of a choice: integers in a row as such, else a category."""
-    values = choice.values
-    if len(values) > 1 and all(isinstance(value, int) for value in values):
-        integers = sorted(int(value) for value in values)
-        step = integers[1] - integers[0]
-        if list(values) == list(range(integers[0], integers[-1] + 1, step)):
-            return IntDistribution(integers[0], integers[-1], step=step)
-    return CategoricalDistribution(values)

@@ -79,7 +79,7 @@ def search(plan: Plan, show: Callable[[SearchStudy], AbstractContextManager[View
 def _open(plan: Plan) -> SearchStudy:
     """Create the study or continue it."""
     request = plan.request
-    chosen = choose_sampler(request.sampler, request.seed, plan.recorded)
+    chosen = choose_sampler(plan.sampler, plan.config, request.seed, plan.recorded)
     study = optuna.create_study(
         storage=open_storage(plan.storage),
         study_name=plan.study_name,
@@ -95,7 +95,7 @@ def _open(plan: Plan) -> SearchStudy:
         }
         for key, value in attributes.items():
             study.set_user_attr(key, value)
-    study.set_user_attr("sampler", request.sampler)
+    study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)
     return SearchStudy(
         study, plan.config, budget=request.budget, seed=request.seed, joint=chosen.joint

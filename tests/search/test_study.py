@@ -73,7 +73,7 @@ class Stuck(RandomSampler):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_budget_is_exact_and_counts_distinct_architectures(driver: Driver, name: str) -> None:
-    chosen = choose_sampler(name, 0, 0)
+    chosen = choose_sampler(name, driver.config, 0, 0)
     study = driver.open(14, chosen.sampler, chosen.joint)
     ids = finish(study)
     assert len(ids) == len(set(ids)) == study.counted == 14
@@ -85,7 +85,7 @@ def test_budget_is_exact_and_counts_distinct_architectures(driver: Driver, name:
 def test_every_sampler_suggests_only_parameters_with_effect_unless_joint(
     driver: Driver, name: str
 ) -> None:
-    chosen = choose_sampler(name, 0, 0)
+    chosen = choose_sampler(name, driver.config, 0, 0)
     study = driver.open(12, chosen.sampler, chosen.joint)
     finish(study)
     for trial in finished_trials(study.study):
@@ -97,7 +97,7 @@ def test_every_sampler_suggests_only_parameters_with_effect_unless_joint(
 def test_same_seed_gives_the_same_architectures(tmp_path: Path, tiny_config: StudyConfig) -> None:
     sequences = []
     for attempt in ("a", "b"):
-        sampler = choose_sampler("tpe", 7, 0).sampler
+        sampler = choose_sampler("known-cost", tiny_config, 7, 0).sampler
         sequences.append(finish(Driver(tmp_path / attempt, tiny_config).open(20, sampler)))
     assert sequences[0] == sequences[1]
 
@@ -254,9 +254,7 @@ def test_front_is_the_non_dominated_set(driver: Driver) -> None:
     study = driver.open(40)
     finish(study)
     points = [(t.values[1], -t.values[0]) for t in finished_trials(study.study)]
-    naive = {
-        p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)
-    }
+    naive = {p for p in points if not any(q != p and q[0] <= p[0] and q[1] <= p[1] for q in points)}
     members = front(study.study, study.config.objectives)
     assert {(m.trial.values[1], -m.trial.values[0]) for m in members} == naive
     macs = [m.attributes["macs"] for m in members]
