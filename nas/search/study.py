@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import optuna
 from optuna.distributions import IntDistribution
@@ -249,7 +250,7 @@ class SearchStudy:
         digest = hashlib.sha256(f"{self.seed}:{arch.arch_id}".encode()).digest()
         return int.from_bytes(digest[:4], "big")
 
-    def _enqueue(self, setting: Setting, attributes: dict[str, int | str]) -> None:
+    def _enqueue(self, setting: Setting, attributes: dict[str, Any]) -> None:
         self.study.enqueue_trial(dict(setting), user_attrs=attributes)
 
     def _draw_unseen(self) -> Arch | None:
