@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sys
+from difflib import get_close_matches
 from importlib.metadata import version
 from types import FrameType
 from typing import Any
@@ -15,6 +16,28 @@ from typer.exceptions import Abort
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
+
+SYNONYMS = {
+    "trials": "--budget",
+    "n-trials": "--budget",
+    "num-samples": "--budget",
+    "flops": "--max-macs",
+    "max-flops": "--max-macs",
+    "macs": "--max-macs",
+    "data": "--dataset",
+    "name": "--study",
+    "study-name": "--study",
+    "database": "--storage",
+    "db": "--storage",
+    "jobs": "--concurrency",
+    "n-jobs": "--concurrency",
+    "workers": "--concurrency",
+    "lr": "--learning-rate",
+    "output": "--results",
+    "gpus": "--gpus-per-trial",
+    "cpus": "--cpus-per-trial",
+}
+"""Other programs' names of our options, without dashes in front."""
 
 _SUFFIXES = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -29,7 +52,7 @@ def run_app(app: typer.Typer) -> None:
     debug = "--debug" in sys.argv
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        code = app(standalone_mode=False)
+        code = app(standalone_mode=False, prog_name=f"python {sys.argv[0]}")
     except (Abort, KeyboardInterrupt):
         code = 130
     except Exception as error:
@@ -53,7 +76,33 @@ def version_option(panel: str) -> Any:
             raise typer.Exit
 
     return typer.Option(
-        "--version", help="Show the version.", rich_help_panel=panel, callback=show, is_eager=True
+        "--version",
+        metavar=" ",
+        help="Show the version.",
+        rich_help_panel=panel,
+        callback=show,
+        is_eager=True,
+    )
+
+
+def help_option(panel: str) -> Any:
+    """The `--help` option of a command line, in a panel with other options.
+
+    The command needs `add_help_option=False`.
+    """
+
+    def show(context: typer.Context, asked: bool) -> None:
+        if asked:
+            typer.echo(context.get_help())
+            raise typer.Exit
+
+    return typer.Option(
+        "--help",
+        metavar=" ",
+        help="Show all options.",
+        rich_help_panel=panel,
+        callback=show,
+        is_eager=True,
     )
 
 
@@ -61,7 +110,7 @@ def _explain(error: Exception) -> int:
     """Print what went wrong in one line; return the exit code."""
     usage = getattr(error, "format_message", None)
     if usage is not None:  # typer's own errors: unknown options, missing arguments
-        message, code = " ".join(str(usage()).split()), EXIT_BAD_INPUT
+        message, code = _closest(error) or " ".join(str(usage()).split()), EXIT_BAD_INPUT
     elif isinstance(error, ValueError):
         message, code = " ".join(str(error).split()), EXIT_BAD_INPUT
     else:
@@ -69,6 +118,19 @@ def _explain(error: Exception) -> int:
         message, code = f"{type(error).__name__}: {first_line}", EXIT_FAILED
     print(f"error: {message}", file=sys.stderr)
     return code
+
+
+def _closest(error: Exception) -> str | None:
+    """The message for an unknown option, with the option that was probably meant."""
+    option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if option is None or context is None or not hasattr(error, "possibilities"):
+        return None
+    known = [name for parameter in context.command.params for name in parameter.opts]
+    meant = SYNONYMS.get(option.lstrip("-").replace("_", "-"))
+    if meant not in known:
+        meant = next(iter(get_close_matches(option, known, n=1, cutoff=0.5)), None)
+    hint = f"did you mean {meant}?" if meant else "--help lists the options"
+    return f"{option}: no such option; {hint}"
 
 
 def parse_quantity(option: str, text: str | None) -> int | None:

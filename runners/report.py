@@ -11,7 +11,8 @@ from nas.cli import print_json, run_app, version_option
 
 HELP = """Write report.html of a study, and its notes and figures for the Optuna dashboard.
 
-    python runners/report.py results/dyclotnet-auto
+\b
+  python runners/report.py results/dyclotnet-auto
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)

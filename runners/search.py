@@ -14,7 +14,7 @@ HELP = """Search for the ConvNets with the best accuracy at each cost.
 \b
   python runners/search.py --budget 200
   python runners/search.py --budget 500 --dataset cifar10 --max-macs 20M
-  python runners/search.py --budget 9 --space search_spaces/tiny.yaml --dry-run
+  python runners/search.py --budget 9 --dataset digits --dry-run
 
 The same command again continues: the budget counts over the study's life.
 """
@@ -22,7 +22,7 @@ The same command again continues: the budget counts over the study's life.
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _option(panel: str, metavar: str | None, text: str, *names: str, **more: Any) -> Any:
+def _option(panel: str, metavar: str, text: str, *names: str, **more: Any) -> Any:
     return typer.Option(
         *names, help=text, metavar=metavar, rich_help_panel=panel, show_default=False, **more
     )
@@ -40,13 +40,13 @@ START, WHAT, LIMITS, HOW, WHERE, OUTPUT = (
     options_metavar="--budget N [OPTIONS]",
 )
 def search(
-    budget: Annotated[int, _option(START, "N", "Distinct architectures to train, in all.")],
+    budget: Annotated[int, _option(START, "N", "Architectures to train, in all.")],
     dataset: Annotated[
         str,
-        _option(START, "NAME", "auto, digits, fashion-mnist, cifar10, cifar100, folder:DIR."),
+        _option(START, "NAME", "auto, digits, fashion-mnist, cifar10, cifar100, folder:DIR"),
     ] = "auto",
     space: Annotated[
-        Path, _option(START, "FILE", "The space, YAML. Default: search_spaces/dyclotnet.yaml")
+        Path, _option(START, "FILE", "YAML. Default: search_spaces/dyclotnet.yaml")
     ] = Path("search_spaces/dyclotnet.yaml"),
     max_macs: Annotated[
         str | None, _option(START, "N", "Most FLOPs (multiply-adds), such as 20M.")
@@ -55,10 +55,10 @@ def search(
         str | None, _option(START, "TIME", "End after this long, such as 2h; go on later.")
     ] = None,
     study: Annotated[
-        str | None, _option(START, "NAME", "Its name, results/NAME. Default: SPACE-DATASET")
+        str | None, _option(START, "NAME", "Folder in results/. Default: SPACE-DATASET")
     ] = None,
     dry_run: Annotated[
-        bool, _option(START, None, "Print the plan, write nothing.", "--dry-run")
+        bool, _option(START, " ", "Print the plan, write nothing.", "--dry-run")
     ] = False,
     help_: Annotated[bool, help_option(START)] = False,
     objectives: Annotated[
@@ -76,10 +76,10 @@ def search(
         int, _option(LIMITS, "N", "End after more failed trials than this. Default: 10")
     ] = 10,
     sampler: Annotated[
-        str | None, _option(HOW, "NAME", "tpe, nsga2, gp or random. Default: tpe")
+        str | None, _option(HOW, "NAME", "known-cost (default), tpe, nsga2, gp, random")
     ] = None,
     recipe: Annotated[
-        str | None, _option(HOW, "NAME", "Schedule of a trial. Default: for data and device")
+        str | None, _option(HOW, "NAME", "Schedule. Default: made for data and device")
     ] = None,
     epochs: Annotated[int | None, _option(HOW, "N", "The recipe's, overridden.")] = None,
     batch_size: Annotated[int | None, _option(HOW, "N", "The recipe's, overridden.")] = None,
@@ -103,17 +103,15 @@ def search(
     ] = Path("data"),
     storage: Annotated[
         str | None,
-        _option(
-            WHERE, "URL", "Study database. Default: SQLite in its folder", envvar="NAS_STORAGE"
-        ),
+        _option(WHERE, "URL", "Default: SQLite in the study's folder", envvar="NAS_STORAGE"),
     ] = None,
     results: Annotated[
         Path, _option(WHERE, "DIR", "Folder of all studies. Default: results")
     ] = Path("results"),
-    json: Annotated[bool, _option(OUTPUT, None, "Print the result as JSON.", "--json")] = False,
-    verbose: Annotated[bool, _option(OUTPUT, None, "Show each trial.", "--verbose", "-v")] = False,
-    quiet: Annotated[bool, _option(OUTPUT, None, "Show no progress.", "--quiet", "-q")] = False,
-    debug: Annotated[bool, _option(OUTPUT, None, "Show a traceback on errors.", "--debug")] = False,
+    json: Annotated[bool, _option(OUTPUT, " ", "Print the result as JSON.", "--json")] = False,
+    verbose: Annotated[bool, _option(OUTPUT, " ", "Show each trial.", "--verbose", "-v")] = False,
+    quiet: Annotated[bool, _option(OUTPUT, " ", "Show no progress.", "--quiet", "-q")] = False,
+    debug: Annotated[bool, _option(OUTPUT, " ", "Show a traceback on errors.", "--debug")] = False,
     version: Annotated[bool, version_option(OUTPUT)] = False,
 ) -> int:
     """Run a search; the help text is `HELP`."""

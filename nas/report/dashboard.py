@@ -19,6 +19,7 @@ from nas.search.front import FrontMember
 STUDY_HEADING = "# The finding"
 TRIAL_HEADING = "### On the front"
 LEFT_HEADING = "### Was on the front"
+CARD_HEIGHT = 470  # pixels; the dashboard cuts off what is higher
 OURS = (STUDY_HEADING, TRIAL_HEADING, LEFT_HEADING)
 """First lines of our notes; a note that starts otherwise is a user's and stays as it is."""
 
@@ -42,7 +43,9 @@ def annotate_study(study: optuna.Study, config: StudyConfig) -> None:
         if trial.number not in members and _has_note(study, trial._trial_id):
             _note(_handle(study, trial._trial_id), f"{LEFT_HEADING}\nA later trial dominates it.")
     for figure in study_figures(found, differences, weights):
-        figure.figure.update_layout(title={"text": figure.title, "x": 0.01}, margin={"t": 90})
+        figure.figure.update_layout(
+            title={"text": figure.title, "x": 0.01}, margin={"t": 90}, height=CARD_HEIGHT
+        )
         save_plotly_graph_object(study, figure.figure, graph_object_id=f"nas-{figure.id}")
 
 

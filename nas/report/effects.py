@@ -173,8 +173,8 @@ def _columns(values: pd.Series[Any]) -> Array:
     """A choice as columns of mean 0; rows where it has no effect are 0."""
     active = values.notna().to_numpy()
     if any(isinstance(value, str) for value in values[active]):
-        codes = values.eq(min(values[active])).to_numpy(float).reshape(-1, 1)
-        return _standard(codes)
+        first: Array = np.array([[float(value == min(values[active]))] for value in values])
+        return _standard(first)
     columns = np.zeros((len(values), 2))
     logs = np.log2(values[active].to_numpy(float))
     centred = logs - logs.mean()
