@@ -114,10 +114,12 @@ def _costs(
 def _curve(size: int, is_number: bool, rng: np.random.Generator) -> Array:
     """An effect for each value: any for words, smooth (a few cosines) for numbers."""
     if not is_number:
-        return rng.standard_normal(size)
+        effects: Array = rng.standard_normal(size)
+        return effects
     position = (np.arange(size) + 0.5) / size
     waves = [rng.standard_normal() / (k * k) * np.cos(np.pi * k * position) for k in (1, 2, 3)]
-    return np.sum(waves, axis=0)
+    total: Array = np.sum(waves, axis=0)
+    return total
 
 
 def _effects(

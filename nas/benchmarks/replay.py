@@ -51,6 +51,10 @@ def replay(
     """Run a sampler for a number of evaluations.
 
     Args:
+        problem: what is searched.
+        sampler: one of `SAMPLERS`.
+        seed: of the sampler, and of the noise.
+        evaluations: at most; fewer where the space is exhausted.
         noise: tell the sampler one training seed's accuracy; the score stays on the mean.
         ours: makes the `known-cost` sampler; the default has the default options.
     """

@@ -53,7 +53,7 @@ class Candidates:
         limits: Sequence[float | None] | None,
         feasible: Callable[[Mapping[str, Any]], bool] | None,
         identity: Callable[[Mapping[str, Any]], Hashable] | None,
-        seed: int,
+        seed: Sequence[int],
     ) -> None:
         self.encoding = encoding
         self._costs, self._limits = costs, limits
@@ -61,13 +61,17 @@ class Candidates:
         self._known: dict[Code, Known] = {}
         self._usable_codes: dict[Code, bool] = {}
         self.whole = encoding.size(WHOLE + 1) <= WHOLE
-        rng = np.random.default_rng([seed, 0])
+        rng = np.random.default_rng(seed)
         if self.whole:
             self.codes = self._usable(encoding.all())
         else:
-            drawn = self._usable(encoding.sample(rng) for _ in range(DRAWN))
-            ends = self._climb(drawn, -1, rng) + self._climb(drawn, +1, rng)
-            self.codes = self._usable([*ends, *_spread(drawn, self.costs(drawn), rng)])
+            draws = [encoding.sample(rng) for _ in range(DRAWN)]
+            smallest = self._descend(draws, rng)
+            drawn = self._usable([smallest, *draws])
+            if len(drawn) < POOL:  # the limits leave a corner of the space: grow into it
+                drawn = self._grow(drawn, rng)
+            largest = self._ascend(drawn, rng)
+            self.codes = self._usable([smallest, *largest, *_spread(drawn, self.costs(drawn), rng)])
         self.array = encoding.array(self.codes)
         self.base_costs = self.costs(self.codes)
         self._identities = [self.look_up(code).identity for code in self.codes]
@@ -98,7 +102,7 @@ class Candidates:
     def costs(self, codes: Sequence[Code]) -> Array:
         """[N, costs], log10; of usable codes."""
         rows = [known.cost for code in codes if (known := self.known(code)) is not None]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), -1)
+        return np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else 1)
 
     def around(self, front: Sequence[Code], rng: np.random.Generator) -> list[Code]:
         """Neighbours and crossings of the front, and random codes: for a large space."""
@@ -132,21 +136,39 @@ class Candidates:
                 found.setdefault(known.identity, code)
         return list(found.values())
 
-    def _climb(self, codes: Sequence[Code], sign: int, rng: np.random.Generator) -> list[Code]:
-        """The code of the largest (sign 1) or smallest (-1) first cost, by hill climbing."""
+    def _descend(self, codes: Sequence[Code], rng: np.random.Generator) -> Code:
+        """A code of the least first cost, by hill climbing; limits are not looked at."""
 
         def cost(code: Code) -> float:
-            known = self.known(code)
-            return sign * known.cost[0] if known is not None else -np.inf
+            return self.look_up(code).cost[0]
 
-        if not codes:
-            return []
-        best = max(codes, key=cost)
-        while True:
+        best = min(codes, key=cost)
+        while cost(step := min(self.encoding.neighbours(best, rng), key=cost)) < cost(best):
+            best = step
+        return best
+
+    def _ascend(self, codes: Sequence[Code], rng: np.random.Generator) -> list[Code]:
+        """The code of the largest first cost within the limits, by hill climbing."""
+
+        def cost(code: Code) -> float:
+            return self.look_up(code).cost[0]
+
+        best = max(codes, key=cost, default=None)
+        while best is not None:
             step = max(self.neighbours([best], rng), key=cost, default=best)
             if cost(step) <= cost(best):
                 return [best]
             best = step
+        return []
+
+    def _grow(self, codes: list[Code], rng: np.random.Generator) -> list[Code]:
+        """Neighbours of neighbours within the limits, until they fill a pool."""
+        grown, edge = list(codes), list(codes)
+        while edge and len(grown) < POOL:
+            before = len(grown)
+            grown = self._usable([*grown, *self.neighbours(edge, rng)])
+            edge = grown[before:]
+        return grown
 
 
 def _spread(codes: Sequence[Code], costs: Array, rng: np.random.Generator) -> list[Code]:

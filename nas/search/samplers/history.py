@@ -38,6 +38,8 @@ def read(study: optuna.Study, current: int, candidates: Candidates, objective: i
     """The history of a study.
 
     Args:
+        study: where the trials are.
+        candidates: of the space; trials of other spaces are passed over.
         current: number of the trial that is being asked for.
         objective: position of the objective that has to be learned.
     """

@@ -82,8 +82,11 @@ def expected_improvement(
     """Expected hypervolume improvement of each candidate, alone.
 
     Args:
+        cells: of the front.
         costs: [N, M], in the units of the cells.
-        mean, deviation: [N], of log(error - floor), or of the error with scale "linear".
+        mean: [N], of log(error - floor), or of the error with scale "linear".
+        deviation: [N], standard deviation of the same.
+        scale: "log" for a log-normal error, "linear" for a normal one.
         floor: `a` above; only for scale "log".
     """
     c = np.asarray(costs, dtype=np.float64)

@@ -48,17 +48,24 @@ class Points(NamedTuple):
 
     codes: Tensor  # [N, choices] int64, `len(values)` where a choice has no effect
     costs: Tensor  # [N, costs], standardised log costs
+    onehot: Tensor  # [N, choices * values], of the codes
 
-    def __getitem__(self, index: object) -> Points:  # type: ignore[override]
-        return Points(self.codes[index], self.costs[index])  # type: ignore[index]
+    def part(self, rows: slice) -> Points:
+        """Some of the points."""
+        return Points(self.codes[rows], self.costs[rows], self.onehot[rows])
 
 
 class Kernel:
-    """The kernel above for a space."""
+    """The kernel above for a space.
+
+    A sum over choices of one table entry each is a product of one-hot matrices with a
+    block-diagonal table, so all choices cost three matrix products together.
+    """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
-        self._ordinal = [choice.ordinal for choice in choices]
-        self._distance = [_distances(choice) for choice in choices]
+        self._values = 1 + max(len(choice.values) for choice in choices)
+        self._distance = torch.stack([_distances(choice, self._values) for choice in choices])
+        self._ordinal = torch.tensor([choice.ordinal for choice in choices])[:, None, None]
         count = len(choices)
         self._slices: dict[str, slice] = {}
         medians: list[float] = []
@@ -72,33 +79,30 @@ class Kernel:
         self.prior_deviation = torch.tensor(spreads, dtype=torch.float64)
         self._choices = count
 
+    def points(self, codes: Tensor, costs: Tensor) -> Points:
+        """Architectures with the given codes [N, choices] and costs [N, costs]."""
+        onehot = torch.nn.functional.one_hot(codes, self._values).to(torch.float64)
+        return Points(codes, costs, onehot.reshape(len(codes), self._choices * self._values))
+
     def noise(self, theta: Tensor) -> Tensor:
         """Variance of the noise, under hyper-parameters theta (their logarithms)."""
         return theta[self._slices["noise"]][0].exp() + JITTER
-
-    def log_prior(self, theta: Tensor) -> Tensor:
-        """Up to a constant."""
-        return -0.5 * (((theta - self.prior_mean) / self.prior_deviation) ** 2).sum()
 
     def __call__(self, theta: Tensor, a: Points, b: Points) -> Tensor:
         """Covariances, [A, B]."""
         values = {name: theta[part].exp() for name, part in self._slices.items()}
         distance = _distance_of_costs(a.costs, b.costs)
         total = OFFSET + values["trend"] * (a.costs @ b.costs.T)
-        total = total + values["cost"] * _matern(distance / values["cost_length"])
-        first = squares = torch.zeros((), dtype=torch.float64)
-        rest = _matern(distance / values["all_cost_length"])
-        for i in range(self._choices):
-            rows, columns = a.codes[:, i], b.codes[:, i]
-            # Columns first: rows are then copied whole, which is many times faster.
-            z = self._similarity(i, values["length"][i]) * values["weight"][i]
-            z = z[:, columns][rows]
-            first, squares = first + z, squares + z * z
-            rest = rest * self._similarity(i, values["all_length"][i])[:, columns][rows]
+        total = total + values["cost"] * _log_matern(distance / values["cost_length"]).exp()
+        similar = self._log_similarity(values["length"]).exp() * values["weight"][:, None, None]
+        first = self._sum(a, similar, b)
+        rest = self._sum(a, self._log_similarity(values["all_length"]), b)
+        rest = (rest + _log_matern(distance / values["all_cost_length"])).exp()
         n = self._choices
         total = total + values["effects"] / n * first + values["all"] * rest
         if n > 1:
-            total = total + values["pairs"] / (n * (n - 1)) * (first * first - squares)
+            pairs = first * first - self._sum(a, similar * similar, b)
+            total = total + values["pairs"] / (n * (n - 1)) * pairs
         return total
 
     def diagonal(self, theta: Tensor, a: Points) -> Tensor:
@@ -110,14 +114,20 @@ class Kernel:
             constant = constant + values["pairs"] / (n * (n - 1)) * (w.sum() ** 2 - (w * w).sum())
         return constant + values["trend"] * (a.costs * a.costs).sum(1)
 
-    def _similarity(self, choice: int, length: Tensor) -> Tensor:
-        """[values + 1, values + 1]: of each two values of a choice, no effect the last."""
-        scaled = self._distance[choice] / length
-        return _matern(scaled) if self._ordinal[choice] else torch.exp(-scaled)
+    def _log_similarity(self, lengths: Tensor) -> Tensor:
+        """[choices, values, values]: log similarity of each two values of each choice."""
+        scaled = self._distance / lengths[:, None, None]
+        return torch.where(self._ordinal, _log_matern(scaled), -scaled)
+
+    def _sum(self, a: Points, tables: Tensor, b: Points) -> Tensor:
+        """[A, B], the sum over choices of the tables' entries for the two codes."""
+        blocks = a.onehot.reshape(len(a.codes), self._choices, self._values)
+        left = torch.einsum("ndk,dkl->ndl", blocks, tables).reshape(a.onehot.shape)
+        return left @ b.onehot.T
 
 
-def _distances(choice: Choice) -> Tensor:
-    """Distances of a choice's values; "without effect" is as far as the farthest."""
+def _distances(choice: Choice, size: int) -> Tensor:
+    """[size, size], distances of a choice's values; "without effect" is as far as the farthest."""
     n = len(choice.values)
     if choice.ordinal:
         ranks = torch.tensor(_ranks(choice), dtype=torch.float64) * RANK_RANGE / max(1, n - 1)
@@ -125,9 +135,8 @@ def _distances(choice: Choice) -> Tensor:
         far = RANK_RANGE
     else:
         inner, far = 1.0 - torch.eye(n, dtype=torch.float64), 1.0
-    table = torch.full((n + 1, n + 1), far, dtype=torch.float64)
+    table = far * (1.0 - torch.eye(size, dtype=torch.float64))
     table[:n, :n] = inner
-    table[n, n] = 0.0
     return table
 
 
@@ -143,6 +152,7 @@ def _distance_of_costs(a: Tensor, b: Tensor) -> Tensor:
     return torch.sqrt(((a[:, None] - b[None]) ** 2).sum(-1) + 1e-12)
 
 
-def _matern(distance: Tensor) -> Tensor:
+def _log_matern(distance: Tensor) -> Tensor:
+    """Logarithm of the Matérn-5/2 correlation."""
     q = math.sqrt(5.0) * distance
-    return (1 + q + q * q / 3) * torch.exp(-q)
+    return torch.log1p(q + q * q / 3) - q

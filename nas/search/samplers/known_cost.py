@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,8 @@ from nas.search.pareto import non_dominated
 from nas.search.samplers.candidates import CLIMBERS, Candidates, Costs
 from nas.search.samplers.encoding import Code, Encoding
 from nas.search.samplers.history import History, read
-from nas.search.samplers.improvement import Cells, cut, expected_improvement
+from nas.search.samplers.improvement import cut, expected_improvement
+from nas.search.samplers.kernel import Points
 from nas.search.samplers.model import LEAST, ErrorModel
 from nas.search.samplers.parameters import SpaceExhausted, distribution
 from nas.search.samplers.start import spread_start
@@ -69,13 +72,13 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             raise ValueError("choices: none; accepted: at least one")
         self._choices = tuple(choices)
         self._seed, self._objective = seed, objective
-        self._make = lambda: Candidates(
+        self._make = partial(
+            Candidates,
             Encoding(self._choices),
             costs,
             limits=limits,
             feasible=feasible,
             identity=identity,
-            seed=seed,
         )
         self._candidates: Candidates | None = None
         self._model: ErrorModel | None = None
@@ -96,18 +99,20 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         """
         if "fixed_params" in trial.system_attrs:
             return {}  # queued by somebody: what is not given is drawn
-        if self._candidates is None:
-            self._candidates = self._make()
-        candidates = self._candidates
+        candidates = self._candidates or self._draw(0)
         history = read(study, trial.number, candidates, self._objective)
+        free = candidates.untried(history.tried)
+        if not free and not candidates.whole:  # a large space, its pool used up: another one
+            candidates = self._draw(trial.number)
+            free = candidates.untried(history.tried)
+        if not free:
+            raise SpaceExhausted(
+                f"every architecture within the limits was tried ({len(history.tried)})"
+            )
         rng = np.random.default_rng([self._seed, 3, trial.number])
-        free = self._free(history, rng)
-        code = self._suggest(history, free, rng)
-        return {
-            name: value
-            for name, value in candidates.encoding.decode(code).items()
-            if name in search_space
-        }
+        code = self._suggest(candidates, history, free, rng)
+        setting = candidates.encoding.decode(code)
+        return {name: value for name, value in setting.items() if name in search_space}
 
     def sample_independent(
         self,
@@ -117,59 +122,61 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         """Uniform: for parameters that are not choices, and for queued trials' gaps."""
-        sampler = optuna.samplers.RandomSampler(seed=abs(hash((self._seed, trial.number))) % 2**32)
+        seed = zlib.crc32(f"{self._seed}:{trial.number}:{param_name}".encode())
+        sampler = optuna.samplers.RandomSampler(seed=seed)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
-    def _free(self, history: History, rng: np.random.Generator) -> list[int]:
-        """Rows of the pool that were not tried; a used up pool is drawn anew."""
-        candidates = self._candidates
-        assert candidates is not None
-        free = candidates.untried(history.tried)
-        if not free:
-            raise SpaceExhausted(
-                f"every architecture within the limits was tried ({len(history.tried)})"
-            )
-        return free
+    def _draw(self, draw: int) -> Candidates:
+        """The candidates; those of a large space differ from draw to draw."""
+        self._candidates, self._model = self._make(seed=[self._seed, 0, draw]), None
+        return self._candidates
 
-    def _suggest(self, history: History, free: list[int], rng: np.random.Generator) -> Code:
-        candidates = self._candidates
-        assert candidates is not None
+    def _suggest(
+        self,
+        candidates: Candidates,
+        history: History,
+        free: list[int],
+        rng: np.random.Generator,
+    ) -> Code:
         if history.started >= START and len(history.codes) >= LEAST:
             try:
                 if self._model is None:
                     self._model = ErrorModel(candidates, self._seed)
-                return self._best(self._model, history, free, rng)
+                return self._best(candidates, self._model, history, free, rng)
             except FitError as error:
                 self._model = None
                 _log.warning("known-cost: %s; this trial is a spread one instead", error)
         taken = [*history.codes, *(code for code, _ in history.stopped), *history.pending]
         return candidates.codes[spread_start(candidates, free, taken, self._seed)]
 
+    @staticmethod
     def _best(
-        self, model: ErrorModel, history: History, free: list[int], rng: np.random.Generator
+        candidates: Candidates,
+        model: ErrorModel,
+        history: History,
+        free: list[int],
+        rng: np.random.Generator,
     ) -> Code:
         """The candidate of the largest expected improvement."""
-        candidates = self._candidates
-        assert candidates is not None
-        posterior = model.condition(history)
-        mean, deviation = self._rescale(model, *posterior.predict())
-        cells, front = self._front(model, posterior, history, mean)
-        value = self._improvement(
-            model, cells, candidates.base_costs[free], mean[free], deviation[free]
-        )
-        best = int(value.argmax())
+        views = [
+            _View(model, posterior, history, candidates) for posterior in model.condition(history)
+        ]
+        costs = candidates.base_costs[free]
+        value = np.mean([view.of_pool(costs, free) for view in views], axis=0)
+        best = candidates.codes[free[int(value.argmax())]]
         if candidates.whole:
-            return candidates.codes[free[best]]
+            return best
         top = [candidates.codes[free[i]] for i in np.argsort(-value, kind="stable")[:CLIMBERS]]
-        found: dict[Code, float] = {candidates.codes[free[best]]: float(value[best])}
-        wanted = [*candidates.around(front, rng), *candidates.neighbours(top, rng)]
+        found: dict[Code, float] = {best: float(value.max())}
+        front = dict.fromkeys(code for view in views for code in view.front)
+        wanted = [*candidates.around(list(front), rng), *candidates.neighbours(top, rng)]
         for _ in range(ROUNDS):
             before = max(found.values())
             new = [c for c in wanted if c not in found and not candidates.tried(c, history.tried)]
             if not new:
                 break
-            at = self._rescale(model, *posterior.predict_at(model.points(new)))
-            gains = self._improvement(model, cells, candidates.costs(new), *at)
+            points, costs = model.points(new), candidates.costs(new)
+            gains = np.mean([view.of(points, costs) for view in views], axis=0)
             found.update(zip(new, gains.tolist(), strict=True))
             if max(found.values()) <= before:
                 break
@@ -177,32 +184,44 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             wanted = candidates.neighbours(climbers, rng)
         return max(found, key=lambda code: found[code])
 
-    def _front(
-        self, model: ErrorModel, posterior: Posterior, history: History, pool_mean: Array
-    ) -> tuple[Cells, list[Code]]:
-        """Cells of what was trained or is running, as the model sees it through the noise."""
-        candidates = self._candidates
-        assert candidates is not None
+
+class _View:
+    """Improvement as one set of hyper-parameters sees it, the front through the noise.
+
+    The front is made of predictions at what was trained or is running, not of what was
+    measured: a lucky measurement would hide what is really better.
+    """
+
+    def __init__(
+        self, model: ErrorModel, posterior: Posterior, history: History, candidates: Candidates
+    ) -> None:
+        self._scale, self._posterior = model.scale, posterior
+        self._mean, self._deviation = self._rescale(*posterior.predict())
         codes = [*history.codes, *history.pending]
-        believed, _ = self._rescale(model, *posterior.predict_at(model.points(codes)))
-        errors = np.exp(believed) + model.scale.floor
+        believed, _ = self._rescale(*posterior.predict_at(model.points(codes)))
+        errors = np.exp(believed) + self._scale.floor
         costs = np.array([candidates.look_up(code).cost for code in codes])
-        worst = np.percentile(np.exp(pool_mean) + model.scale.floor, REFERENCE_PERCENTILE)
+        predicted = np.exp(self._mean) + self._scale.floor
+        worst = np.percentile(predicted, REFERENCE_PERCENTILE)
         keep = non_dominated(np.column_stack([costs, errors]))
+        self.front = [code for code, kept in zip(codes, keep, strict=True) if kept]
         reference = [*candidates.base_costs.max(axis=0), worst]
-        front = [code for code, kept in zip(codes, keep, strict=True) if kept]
-        return cut(costs[keep], errors[keep], reference), front
+        self._cells = cut(costs[keep], errors[keep], reference)
 
-    @staticmethod
-    def _rescale(model: ErrorModel, mean: Array, variance: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of log(error - floor)."""
-        scale = model.scale
-        return mean * scale.deviation + scale.mean, np.sqrt(variance) * scale.deviation
+    def of_pool(self, costs: Array, rows: list[int]) -> Array:
+        """Improvements of rows of the pool, whose costs are given."""
+        return self._improvement(costs, self._mean[rows], self._deviation[rows])
 
-    @staticmethod
-    def _improvement(
-        model: ErrorModel, cells: Cells, costs: Array, mean: Array, deviation: Array
-    ) -> Array:
-        gain = expected_improvement(cells, costs, mean, deviation, floor=model.scale.floor)
+    def of(self, points: Points, costs: Array) -> Array:
+        """Improvements of points that are not of the pool."""
+        return self._improvement(costs, *self._rescale(*self._posterior.predict_at(points)))
+
+    def _improvement(self, costs: Array, mean: Array, deviation: Array) -> Array:
+        gain = expected_improvement(self._cells, costs, mean, deviation, floor=self._scale.floor)
         # Where nothing is expected to improve, look where least is known.
         return gain + 1e-15 * deviation
+
+    def _rescale(self, mean: Array, variance: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of log(error - floor)."""
+        scale = self._scale
+        return mean * scale.deviation + scale.mean, np.sqrt(variance) * scale.deviation

@@ -21,7 +21,9 @@ Array = NDArray[np.float64]
 
 LEAST = 4  # finished trials that a fit needs
 GROWTH = 1.06  # hyper-parameters are fitted again when there are so many times more trials
-FIT_ON = 256  # trials at most; fits cost the cube of it
+DRAWS = ((64, 4), (256, 2))
+"""(trials, draws of hyper-parameters besides the most probable): they pay while trials are few."""
+FIT_ON = 200  # trials at most; fits cost the cube of it
 SHARE_OF_FLOOR = 0.1  # of the median error: log(error + that) does not run away at error 0
 
 
@@ -69,7 +71,7 @@ class ErrorModel:
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         self._pool = self.points(candidates.codes)
         self._fitted: tuple[Code, ...] = ()
-        self._posterior: Posterior | None = None
+        self.posteriors: list[Posterior] = []
         self.scale = Scale(0.0, 0.0, 1.0)
 
     def points(self, codes: Sequence[Code]) -> Points:
@@ -77,10 +79,10 @@ class ErrorModel:
         costs = np.array([self._candidates.look_up(code).cost for code in codes])
         scaled = (costs.reshape(len(codes), len(self._centre)) - self._centre) / self._spread
         array = self._candidates.encoding.array(codes)
-        return Points(torch.from_numpy(array), torch.from_numpy(scaled))
+        return self._kernel.points(torch.from_numpy(array), torch.from_numpy(scaled))
 
-    def condition(self, history: History) -> Posterior:
-        """The posterior given finished, stopped and pending trials.
+    def condition(self, history: History) -> list[Posterior]:
+        """The posteriors given finished, stopped and pending trials.
 
         Pending ones enter with their predicted value, so that the next suggestion is
         one that is worth while besides them.
@@ -89,10 +91,22 @@ class ErrorModel:
             FitError: numerical failure; the next call fits from scratch.
         """
         self._refit(history)
-        assert self._posterior is not None
+        codes, targets, extra = self._shown(history)
+        points, noise = self.points(codes), torch.from_numpy(extra)
+        pending = self.points(history.pending)
+        both = self.points([*codes, *history.pending])
+        padded = torch.cat([noise, torch.zeros(len(history.pending), dtype=torch.float64)])
+        for posterior in self.posteriors:
+            posterior.observe(points, torch.from_numpy(targets), noise)
+            if history.pending:
+                mean, _ = posterior.predict_at(pending)
+                posterior.observe(both, torch.from_numpy(np.append(targets, mean)), padded)
+        return self.posteriors
+
+    def _shown(self, history: History) -> tuple[list[Code], Array, Array]:
+        """Codes, targets and extra variances of finished and stopped trials."""
         errors = np.array(history.errors)
-        codes = list(history.codes)
-        targets = self.scale.targets(errors)
+        codes, targets = list(history.codes), self.scale.targets(errors)
         extra = np.zeros(len(codes))
         floor = max(1e-4, float(errors.min()) / 4)
         finished = list(zip(history.curves, history.errors, strict=True))
@@ -103,33 +117,23 @@ class ErrorModel:
                 value = self.scale.targets(np.exp(np.array([shown[0]])))
                 targets = np.append(targets, value)
                 extra = np.append(extra, shown[1] / self.scale.deviation**2)
-        self._observe(codes, targets, extra)
-        if history.pending:
-            mean, _ = self._posterior.predict_at(self.points(history.pending))
-            codes += history.pending
-            targets = np.append(targets, mean)
-            self._observe(codes, targets, np.append(extra, np.zeros(len(mean))))
-        return self._posterior
-
-    def _observe(self, codes: list[Code], targets: Array, extra: Array) -> None:
-        assert self._posterior is not None
-        self._posterior.observe(
-            self.points(codes), torch.from_numpy(targets), torch.from_numpy(extra)
-        )
+        return codes, targets, extra
 
     def _refit(self, history: History) -> None:
         size = fit_size(len(history.codes))
         fitted = tuple(history.codes[:size])
-        if fitted == self._fitted and self._posterior is not None:
+        if fitted == self._fitted and self.posteriors:
             return
-        self._posterior = None
+        self.posteriors = []
         errors = np.array(history.errors[:size])
         self.scale = Scale.of(errors)
         rows = self._informative(fitted, errors)
-        codes = [fitted[row] for row in rows]
+        points = self.points([fitted[row] for row in rows])
         targets = torch.from_numpy(self.scale.targets(errors[rows]))
-        theta = fit(self._kernel, self.points(codes), targets, torch.zeros_like(targets))
-        self._posterior = Posterior(self._kernel, theta, self._pool)
+        rng = np.random.default_rng([self._seed, 4, size])
+        draws = next((count for most, count in DRAWS if size <= most), 0)
+        for theta in fit(self._kernel, points, targets, draws, rng):
+            self.posteriors.append(Posterior(self._kernel, theta, self._pool))
         self._fitted = fitted
 
     def _informative(self, codes: Sequence[Code], errors: Array) -> NDArray[np.int64]:

@@ -22,8 +22,10 @@ def spread_start(
     architectures: the first alone would train mostly the rare extremes.
 
     Args:
+        candidates: the pool.
         free: rows that were not tried, at least one.
         taken: codes tried or running, in order.
+        seed: of the draws.
     """
     costs = candidates.base_costs[:, 0]
     ordered = np.asarray(free)[np.argsort(costs[free], kind="stable")]
