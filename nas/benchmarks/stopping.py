@@ -1,0 +1,181 @@
+"""Replays of stopping rules on tables of learning curves.
+
+Every network of the table is a trial, in a random order, several in flight; a rule stops
+or goes on at each rung. What counts: the hypervolume of the networks that finished, over
+that of all networks, and the epochs spent, over those of no stopping.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from nas.benchmarks.curves import CurveTable
+from nas.benchmarks.stopping_rules import RULES, STRENGTHS, Rule
+from nas.search.pareto import hypervolume
+from nas.search.stopping import CONFIDENCE, Shown, rungs
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one replay ended with, each as a share of no stopping."""
+
+    hypervolume: float
+    epochs: float
+    multiply_adds: float  # epochs x macs: what training time follows
+    finished: float
+
+
+def replay(
+    table: CurveTable,
+    rule: Rule,
+    order: Sequence[int],
+    evaluated: Sequence[int],
+    in_flight: int = 1,
+) -> Outcome:
+    """Run all trials.
+
+    Args:
+        order: rows of the table, as they are started.
+        evaluated: the rungs; the last one is the last epoch.
+        in_flight: trials at once; one takes as long as its epochs times its multiply-adds.
+    """
+    waiting, ticket = iter(order), itertools.count()
+    shown: dict[int, Shown] = {}
+    running: list[tuple[float, int, int, int]] = []  # (time of the rung, ticket, row, rung)
+
+    def start(now: float) -> None:
+        if (row := next(waiting, None)) is not None:
+            until = now + evaluated[0] * table.macs[row]
+            heapq.heappush(running, (until, next(ticket), row, 0))
+
+    for _ in range(in_flight):
+        start(0.0)
+    while running:
+        now, _, row, index = heapq.heappop(running)
+        rung, macs = evaluated[index], float(table.macs[row])
+        before = shown.pop(row).curve if row in shown else {}
+        trial = Shown((macs,), {**before, rung: float(table.accuracy[row, rung - 1])})
+        goes_on = rung < evaluated[-1] and rule(trial, list(shown.values()))
+        shown[row] = trial
+        if goes_on:
+            until = now + (evaluated[index + 1] - rung) * macs
+            heapq.heappush(running, (until, next(ticket), row, index + 1))
+        else:
+            start(now)
+    return _outcome(table, shown)
+
+
+def _outcome(table: CurveTable, shown: dict[int, Shown]) -> Outcome:
+    rows = np.array(list(shown))
+    spent = np.array([max(trial.curve) for trial in shown.values()])
+    finished = rows[spent == table.epochs]
+    everything = hypervolume(table.points[rows], table.reference)
+    return Outcome(
+        hypervolume(table.points[finished], table.reference) / everything,
+        float(spent.mean() / table.epochs),
+        float(spent @ table.macs[rows] / (table.macs[rows].sum() * table.epochs)),
+        len(finished) / len(rows),
+    )
+
+
+@dataclass(frozen=True)
+class Row:
+    """A rule at one strength: medians over the orders."""
+
+    rule: str
+    strength: float
+    in_flight: int
+    hypervolume: float
+    q25: float  # quartiles and least of the hypervolume
+    q75: float
+    least: float
+    epochs: float
+    multiply_adds: float
+    finished: float
+    halving: float | None = None  # hypervolume of that rule at the same epochs
+    sorting: float | None = None
+
+
+def compare(
+    table: CurveTable,
+    *,
+    orders: int = 20,
+    in_flight: Sequence[int] = (1, 8),
+    evaluated: Sequence[int] | None = None,
+    strengths: dict[str, tuple[float, ...]] = STRENGTHS,
+    progress: Callable[[list[tuple[str, float, int]]], Iterator[tuple[str, float, int]]] = iter,
+) -> list[Row]:
+    """Replay every rule at every strength.
+
+    Args:
+        orders: random orders of the trials; the same for each rule.
+        evaluated: the rungs; None: those of a search.
+        progress: wraps the work, to show how far it is.
+
+    Returns:
+        The rows, those of `front` with the other rules' hypervolume at the same epochs.
+    """
+    evaluated = evaluated or rungs(table.epochs)
+    shuffled = [
+        np.random.default_rng(seed).permutation(len(table.macs)).tolist() for seed in range(orders)
+    ]
+    work = [
+        (name, strength, flying)
+        for flying in in_flight
+        for name, values in strengths.items()
+        for strength in values
+    ]
+    rows = []
+    for name, strength, flying in progress(work):
+        rule = RULES[name](strength, table.epochs, table.images)
+        outcomes = [replay(table, rule, order, evaluated, flying) for order in shuffled]
+        rows.append(_row(name, strength, flying, outcomes))
+    return [_against(row, rows) for row in rows]
+
+
+def _row(name: str, strength: float, flying: int, outcomes: list[Outcome]) -> Row:
+    volumes = [outcome.hypervolume for outcome in outcomes]
+    q25, median, q75 = (float(np.quantile(volumes, q)) for q in (0.25, 0.5, 0.75))
+    epochs, multiply_adds, finished = (
+        float(np.median([getattr(outcome, field) for outcome in outcomes]))
+        for field in ("epochs", "multiply_adds", "finished")
+    )
+    least = min(volumes)
+    return Row(name, strength, flying, median, q25, q75, least, epochs, multiply_adds, finished)
+
+
+def _against(row: Row, rows: list[Row]) -> Row:
+    """With the other rules' hypervolume at the row's epochs, linear between their strengths."""
+    if row.rule != "front":
+        return row
+    others: dict[str, float] = {}
+    for name in ("halving", "sorting"):
+        theirs = [other for other in rows if (other.rule, other.in_flight) == (name, row.in_flight)]
+        curve = sorted([(other.epochs, other.hypervolume) for other in theirs] + [(1.0, 1.0)])
+        # Fewer epochs than it ever spends: it has no such strength.
+        if row.epochs >= curve[0][0] and theirs:
+            epochs, volumes = zip(*curve, strict=True)
+            others[name] = float(np.interp(row.epochs, epochs, np.maximum.accumulate(volumes)))
+    return Row(**(asdict(row) | others))
+
+
+def bars(rows: list[Row]) -> dict[str, bool]:
+    """What the rule must show, for each number of trials in flight."""
+    ours = [row for row in rows if row.rule == "front"]
+    held = {}
+    for flying in sorted({row.in_flight for row in ours}):
+        mine = [row for row in ours if row.in_flight == flying]
+        chosen = [row for row in mine if row.strength == CONFIDENCE]
+        held[f"{flying} in flight: hypervolume >= 0.99 with epochs <= 1/3"] = all(
+            row.hypervolume >= 0.99 and row.epochs <= 1 / 3 for row in chosen
+        )
+        for name in ("halving", "sorting"):
+            held[f"{flying} in flight: at least {name} at equal epochs, every strength"] = all(
+                row.hypervolume >= (getattr(row, name) or 0.0) for row in mine
+            )
+    return held

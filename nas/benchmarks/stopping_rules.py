@@ -1,0 +1,99 @@
+"""The rules that the replay compares: ours, and the two that it has to beat.
+
+Each is asked when a trial reaches a rung, and answers at once whether it goes on.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from nas.search.stopping import Shown, decide
+
+Rule = Callable[[Shown, Sequence[Shown]], bool]
+"""Whether a trial goes on, given all the others that have reached a rung."""
+
+
+def front_rule(confidence: float, epochs: int, images: int | None) -> Rule:
+    """Ours: `nas.search.stopping.decide`."""
+
+    def rule(trial: Shown, others: Sequence[Shown]) -> bool:
+        return decide(trial, others, epochs, confidence=confidence, images=images).goes_on
+
+    return rule
+
+
+def halving(kept: float, epochs: int, images: int | None) -> Rule:
+    """Successive halving on accuracy alone (ASHA as in Ray's `AsyncHyperBandScheduler`).
+
+    A trial goes on unless its accuracy is below the quantile `1 - kept` of what the
+    trials before it showed at the rung.
+    """
+
+    def rule(trial: Shown, others: Sequence[Shown]) -> bool:
+        rung = max(trial.curve)
+        before = [other.curve[rung] for other in others if rung in other.curve]
+        return not before or trial.curve[rung] >= float(np.quantile(before, 1 - kept))
+
+    return rule
+
+
+def sorting(kept: float, epochs: int, images: int | None) -> Rule:
+    """Non-dominated sorting at each rung (MO-ASHA, Schmucker et al., arXiv 2106.12639).
+
+    A trial goes on if it is among the best share `kept` of those at the rung, sorted by
+    fronts and, within its front, by an epsilon-net: next comes the point that is farthest
+    from all before it.
+    """
+
+    def rule(trial: Shown, others: Sequence[Shown]) -> bool:
+        rung = max(trial.curve)
+        at_rung = [trial, *(other for other in others if rung in other.curve)]
+        points = np.array([(np.log10(shown.costs[0]), 1 - shown.curve[rung]) for shown in at_rung])
+        fronts = front_numbers(points)
+        places = max(1, int(np.ceil(kept * len(points)))) - int((fronts < fronts[0]).sum())
+        front = np.flatnonzero(fronts == fronts[0])
+        if places <= 0 or places >= len(front):
+            return places > 0
+        return 0 in front[_epsilon_net(points[front], places)]
+
+    return rule
+
+
+def front_numbers(points: np.ndarray) -> np.ndarray:
+    """[N], 0 for the points [N, 2] on the front, 1 for those on it once these are gone, ..."""
+    numbers = np.empty(len(points), dtype=np.int64)
+    last: list[float] = []  # the second coordinate of the newest point of each front: ascending
+    for index in np.lexsort((points[:, 1], points[:, 0])).tolist():
+        height = float(points[index, 1])
+        number = bisect_right(last, height)  # the first front whose points all lie above
+        last[number : number + 1] = [height]
+        numbers[index] = number
+    return numbers
+
+
+def _epsilon_net(points: np.ndarray, places: int) -> list[int]:
+    """Positions of `places` points: the first one, then always the farthest from those."""
+    spread = np.ptp(points, axis=0)
+    scaled = points / np.where(spread > 0, spread, 1)
+    chosen = [int(np.argmin(scaled[:, 0]))]
+    distance = np.linalg.norm(scaled - scaled[chosen[0]], axis=1)
+    while len(chosen) < places:
+        chosen.append(int(np.argmax(distance)))
+        distance = np.minimum(distance, np.linalg.norm(scaled - scaled[chosen[-1]], axis=1))
+    return chosen
+
+
+RULES: dict[str, Callable[[float, int, int | None], Rule]] = {
+    "front": front_rule,
+    "halving": halving,
+    "sorting": sorting,
+}
+STRENGTHS: dict[str, tuple[float, ...]] = {
+    # confidence, and twice the share that is kept at each rung
+    "front": (0.1, 0.3, 0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98),
+    "halving": (0.1, 0.2, 0.33, 0.5, 0.6, 0.7, 0.8, 0.9),
+    "sorting": (0.2, 0.25, 0.33, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+}
