@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nas.report.select import select
+
+ENTRIES = [  # arch_id, macs, accuracy, knee
+    ("a" * 12, 1_000_000, 0.80, False),
+    ("b" * 12, 1_900_000, 0.85, False),
+    ("c" * 12, 4_000_000, 0.90, True),
+    ("d" * 12, 20_000_000, 0.95, False),
+]
+
+
+@pytest.fixture
+def front() -> Any:
+    entries = [
+        SimpleNamespace(arch_id=i, macs=m, accuracy=a, knee=k) for i, m, a, k in ENTRIES
+    ]
+    return SimpleNamespace(architectures=tuple(reversed(entries)))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        ("all", "abcd"),
+        ("knee", "c"),
+        ("top:2", "cd"),
+        ("top:9", "abcd"),
+        ("under:20M", "d"),
+        ("under:19999999", "c"),
+        ("under:1M", "a"),
+        ("best-per-octave", "abcd"),
+        ("b" * 12, "b"),
+    ],
+)
+def test_selections_are_cheapest_first(front: Any, wanted: str, ids: str) -> None:
+    assert [entry.arch_id[0] for entry in select(front, wanted)] == list(ids)
+
+
+@pytest.mark.parametrize("wanted", ["", "top:0", "top:-1", "under:1", "knees", "../a", "A" * 12])
+def test_nothing_selected_says_what_is_accepted(front: Any, wanted: str) -> None:
+    with pytest.raises(ValueError, match=r"--select: .* accepted: knee, all"):
+        select(front, wanted)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import pytest
+
+from nas.cli import format_count, format_duration, parse_duration, parse_quantity
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("20M", 20_000_000), ("1.5G", 1_500_000_000), ("300k", 300_000), ("7", 7), (None, None)],
+)
+def test_quantities(text: str | None, value: int | None) -> None:
+    assert parse_quantity("--max-macs", text) == value
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "20X", "1e9", "M", "9" * 400, "nan", "0.1"])
+def test_bad_quantities_name_the_option(text: str) -> None:
+    with pytest.raises(ValueError, match="--max-macs: .*accepted"):
+        parse_quantity("--max-macs", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90s", 90), ("30m", 1800), ("2h", 7200), ("1d", 86_400), ("5", 5)]
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration("--timeout", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-5s", "0", "2 h", "9" * 400])
+def test_bad_durations_name_the_option(text: str) -> None:
+    with pytest.raises(ValueError, match="--timeout: .*accepted"):
+        parse_duration("--timeout", text)
+
+
+def test_formats() -> None:
+    assert [format_count(v) for v in (999, 412_000, 20_300_000, 1.25e9)] == [
+        "999",
+        "412 k",
+        "20.3 M",
+        "1.25 G",
+    ]
+    assert [format_duration(s) for s in (42, 185, 7800)] == ["42 s", "3 min 5 s", "2 h 10 min"]
