@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.arch import Expansion, StageArch
+from nas.models import fused
 from nas.models.dct import DCT
 
 
@@ -44,19 +45,35 @@ class Bottleneck(nn.Module):
         self.contract_norm = nn.BatchNorm2d(half)
         self.mix = nn.Conv2d(half, half, 1, bias=False)
         self.mix_norm = nn.BatchNorm2d(half)
-        self.expand = (
+        self.expand: nn.Conv2d | DCT = (
             nn.Conv2d(2 * half, w_out, 1, bias=False)
             if hidden is None
             else DCT(2 * half, p, hidden)
         )
         self.expand_norm = nn.BatchNorm2d(w_out)
         self.has_shortcut = stride == 1 and w_in == w_out
+        self.fused = False  # whether the fast form runs: `nas.models.fused.use_fused`
 
     def forward(self, x_BMHW: Tensor) -> Tensor:
         """[B, w_in, H, W] to [B, w_out, H', W'], H' and W' divided by the stride, rounded up."""
+        if self.fused:
+            return self._forward_fused(x_BMHW)
         y_BMHW = F.relu_(self.depthwise_norm(self.depthwise(x_BMHW)))
         contracted_BDHW = self.contract_norm(self.contract(y_BMHW))
         mixed_BDHW = self.mix_norm(self.mix(contracted_BDHW))
         y_BCHW = torch.cat([contracted_BDHW, mixed_BDHW], 1)
         y_BNHW: Tensor = self.expand_norm(self.expand(y_BCHW))
         return y_BNHW.add_(x_BMHW) if self.has_shortcut else y_BNHW
+
+    def _forward_fused(self, x_BMHW: Tensor) -> Tensor:
+        """The same, each norm in one pass with what stands beside it."""
+        shortcut_BNHW = x_BMHW if self.has_shortcut else None
+        y_BMHW = fused.batch_norm(self.depthwise(x_BMHW), self.depthwise_norm, relu=True)
+        y_BDHW = fused.pointwise(y_BMHW, self.contract)
+        contracted_BDHW = fused.batch_norm(y_BDHW, self.contract_norm)
+        y_BDHW = fused.pointwise(contracted_BDHW, self.mix)
+        y_BCHW = torch.cat([contracted_BDHW, fused.batch_norm(y_BDHW, self.mix_norm)], 1)
+        if isinstance(self.expand, DCT):
+            return fused.dct_batch_norm(y_BCHW, self.expand, self.expand_norm, shortcut_BNHW)
+        y_BNHW = fused.pointwise(y_BCHW, self.expand)
+        return fused.batch_norm(y_BNHW, self.expand_norm, residual_BCHW=shortcut_BNHW)

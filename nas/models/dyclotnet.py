@@ -6,13 +6,30 @@ stage, K classes, H x W the feature map.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from nas.arch import Arch, table2_arch
+from nas.models import fused
 from nas.models.bottleneck import Bottleneck
 from nas.models.initialise import initialise
+
+
+class Stem(nn.Module):
+    """3x3 convolution, BN, ReLU."""
+
+    def __init__(self, w_in: int, w_out: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(w_in, w_out, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(w_out)
+        self.fused = False  # whether the fast form runs: `nas.models.fused.use_fused`
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, w_in, H, W] to [B, w_out, H, W]."""
+        y_BSHW = self.conv(x_BCHW)
+        if self.fused:
+            return fused.batch_norm(y_BSHW, self.norm, relu=True)
+        return F.relu_(self.norm(y_BSHW))
 
 
 class DyClotNet(nn.Module):
@@ -38,13 +55,7 @@ class DyClotNet(nn.Module):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}: {value!r}; accepted: a positive integer")
         self.arch = arch
-        self.stem = nn.Sequential(
-            OrderedDict(
-                conv=nn.Conv2d(in_channels, arch.stem, 3, padding=1, bias=False),
-                norm=nn.BatchNorm2d(arch.stem),
-                relu=nn.ReLU(inplace=True),
-            )
-        )
+        self.stem = Stem(in_channels, arch.stem)
         stages = []
         w_in = arch.stem
         for stage in arch.stages:

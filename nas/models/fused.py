@@ -1,8 +1,8 @@
-"""Batch norm with what stands beside it, in one pass: the fast form of a bottleneck's norms.
+"""The fast form of a bottleneck's operators: norms in one pass with what stands beside them.
 
 Equal to the plain modules in value, gradient and running statistics; the plain ones stay
-the reference. The mathematics is in `kernels.cpp`. Only for training on the CPU in
-channels-last memory; everything else runs the plain modules.
+the reference. The mathematics is in `kernels.cpp`. It serves training on the CPU in
+channels-last memory; in every other case the functions here run the plain modules.
 
 Shape suffixes: B images, C channels before and N = p * C channels after the expansion,
 p clones, R hidden units of the recalibrator, H x W the feature map.
@@ -21,30 +21,53 @@ from nas.models import kernels
 from nas.models.dct import DCT
 
 
-def norm(
+def use_fused(network: nn.Module) -> bool:
+    """Switch every part of the network that has a fast form to it; its state stays the same.
+
+    Returns:
+        Whether anything is faster now: not without a C++ compiler, which a warning says
+        once, nor in a network that has no such part.
+    """
+    parts: list[Any] = [module for module in network.modules() if hasattr(module, "fused")]
+    if not parts or not kernels.available():
+        return False
+    for part in parts:
+        part.fused = True
+    return True
+
+
+def pointwise(x_BCHW: Tensor, conv: nn.Conv2d) -> Tensor:
+    """A 1x1 convolution without bias; in channels-last memory a product of two matrices."""
+    if not kernels.supports(x_BCHW):
+        y_BNHW: Tensor = conv(x_BCHW)
+        return y_BNHW
+    return F.linear(x_BCHW.permute(0, 2, 3, 1), conv.weight.flatten(1)).permute(0, 3, 1, 2)
+
+
+def batch_norm(
     x_BCHW: Tensor, norm: nn.BatchNorm2d, relu: bool = False, residual_BCHW: Tensor | None = None
 ) -> Tensor:
-    """`relu?(norm(x)) + residual?`, [B, C, H, W]; not both of them.
+    """`relu(norm(x))` or `norm(x) + residual`, [B, C, H, W].
 
     Args:
         x_BCHW: input of the batch norm.
         norm: its running statistics are updated as in the plain module.
-        relu: whether a ReLU follows.
+        relu: whether a ReLU follows; not with a residual.
         residual_BCHW: added after the norm.
     """
     assert not (relu and residual_BCHW is not None)
-    if not _fusible(x_BCHW, norm, residual_BCHW):
+    if not (_trains(norm) and _fits(x_BCHW, norm, x_BCHW.shape[1], residual_BCHW)):
         y_BCHW: Tensor = norm(x_BCHW)
         y_BCHW = F.relu_(y_BCHW) if relu else y_BCHW
         return y_BCHW if residual_BCHW is None else y_BCHW.add_(residual_BCHW)
-    fused: Tensor = _Norm.apply(x_BCHW, norm.weight, norm.bias, residual_BCHW, relu, norm)
+    fused: Tensor = _BatchNorm.apply(x_BCHW, norm.weight, norm.bias, residual_BCHW, relu, norm)
     return fused
 
 
-def dct_norm(
+def dct_batch_norm(
     x_BCHW: Tensor, dct: DCT, norm: nn.BatchNorm2d, residual_BNHW: Tensor | None = None
 ) -> Tensor:
-    """`norm(dct(x)) + residual?`, [B, C, H, W] to [B, N, H, W], without the clones.
+    """`norm(dct(x)) + residual`, [B, C, H, W] to [B, N, H, W], without building the clones.
 
     Args:
         x_BCHW: input of the expansion.
@@ -53,13 +76,14 @@ def dct_norm(
             are folded into one multiply-add.
         residual_BNHW: added after the norm.
     """
-    if not norm.training and not torch.is_grad_enabled() and _supported(x_BCHW, residual_BNHW):
+    fits = _fits(x_BCHW, norm, dct.p * x_BCHW.shape[1], residual_BNHW)
+    if fits and not norm.training and not torch.is_grad_enabled():
         return _dct_norm_folded(x_BCHW, dct, norm, residual_BNHW)
-    if not _fusible(x_BCHW, norm, residual_BNHW):
+    if not (fits and _trains(norm)):
         y_BNHW: Tensor = norm(dct(x_BCHW))
         return y_BNHW if residual_BNHW is None else y_BNHW.add_(residual_BNHW)
     reduce, restore = dct.recalibrator.reduce, dct.recalibrator.restore
-    fused: Tensor = _DCTNorm.apply(
+    fused: Tensor = _DCTBatchNorm.apply(
         x_BCHW,
         reduce.weight,
         reduce.bias,
@@ -73,24 +97,40 @@ def dct_norm(
     return fused
 
 
-def _supported(x: Tensor, residual: Tensor | None) -> bool:
-    return kernels.supports(x) and (residual is None or kernels.supports(residual))
+def _trains(norm: nn.BatchNorm2d) -> bool:
+    return norm.training and norm.momentum is not None
 
 
-def _fusible(x_BCHW: Tensor, norm: nn.BatchNorm2d, residual: Tensor | None) -> bool:
-    # Of a single value per channel there is no variance: the plain module says so.
-    return norm.training and _supported(x_BCHW, residual) and x_BCHW.numel() > x_BCHW.shape[1]
+def _fits(x_BCHW: Tensor, norm: nn.BatchNorm2d, width: int, residual: Tensor | None) -> bool:
+    """Whether a kernel may read all of this; it checks nothing itself."""
+    B, C, H, W = x_BCHW.shape
+    return (
+        kernels.supports(x_BCHW)
+        and x_BCHW.numel() > C  # one value has no variance; the plain module says so
+        and norm.affine
+        and norm.track_running_stats
+        and norm.num_features == width
+        and norm.weight.dtype == x_BCHW.dtype
+        and (
+            residual is None
+            or (
+                kernels.supports(residual)
+                and residual.dtype == x_BCHW.dtype
+                and residual.shape == (B, width, H, W)
+            )
+        )
+    )
 
 
 def _running(norm: nn.BatchNorm2d) -> tuple[Tensor | None, Tensor | None, float, float]:
     """The statistics that a kernel updates, momentum and epsilon."""
     assert norm.momentum is not None
-    if norm.num_batches_tracked is not None:
-        norm.num_batches_tracked.add_(1)
+    assert norm.num_batches_tracked is not None
+    norm.num_batches_tracked.add_(1)
     return norm.running_mean, norm.running_var, norm.momentum, norm.eps
 
 
-class _Norm(torch.autograd.Function):
+class _BatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -128,7 +168,7 @@ class _Norm(torch.autograd.Function):
         return dx_BCHW, dweight_C, dbias_C, dresidual_BCHW, None, None
 
 
-class _DCTNorm(torch.autograd.Function):
+class _DCTBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,

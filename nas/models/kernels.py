@@ -78,31 +78,36 @@ def _to_c(argument: _Argument) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_do
 @functools.cache
 def _load() -> ctypes.CDLL | None:
     try:
-        return _open(_library())
+        return _open()
     except KernelsUnavailableError as error:
-        LOG.warning("Training with PyTorch's own operators, which are slower: %s", error)
+        LOG.warning("training with PyTorch's own operators, which are slower: %s", error)
         return None
+
+
+def _open() -> ctypes.CDLL:
+    reason = ""
+    for _ in range(2):  # a damaged file in the cache is compiled once more
+        library = _library()
+        try:
+            return ctypes.CDLL(str(library))
+        except OSError as error:
+            library.unlink(missing_ok=True)
+            reason = str(error)
+    raise KernelsUnavailableError(reason)
 
 
 def _library() -> Path:
     """The compiled library in the cache; compiled there if it is not yet."""
-    source = SOURCE.read_bytes()
-    key = hashlib.sha256(source + platform.machine().encode() + _cpu_flags()).hexdigest()[:16]
-    folder = _cache_folder()
-    library = folder / f"kernels-{key}.so"
+    key = hashlib.sha256(SOURCE.read_bytes() + platform.machine().encode() + _cpu_flags())
+    library = _cache_folder() / f"kernels-{key.hexdigest()[:16]}.so"
     # Actors start together: the first compiles, the others wait for it.
-    with FileLock(folder / f"{library.name}.lock", timeout=TIMEOUT):
-        if not library.exists():
-            _compile(library)
-    return library
-
-
-def _open(library: Path) -> ctypes.CDLL:
     try:
-        return ctypes.CDLL(str(library))
-    except OSError as error:
-        library.unlink(missing_ok=True)  # a damaged file is not met again
-        raise KernelsUnavailableError(f"{library.name} cannot be loaded ({error})") from None
+        with FileLock(f"{library}.lock", timeout=TIMEOUT):
+            if not library.exists():
+                _compile(library)
+    except OSError as error:  # a full disk, or another process that never ends
+        raise KernelsUnavailableError(f"{library} cannot be written ({error})") from None
+    return library
 
 
 def _compile(library: Path) -> None:
@@ -127,12 +132,14 @@ def _compile(library: Path) -> None:
             if done.returncode == 0:
                 Path(temporary).replace(library)
                 return
-            reason = next((line for line in done.stderr.splitlines() if "error" in line), "?")
+            errors = [line for line in done.stderr.splitlines() if "error" in line]
+            reason = errors[0] if errors else f"exit code {done.returncode}"
         raise KernelsUnavailableError(f"{compiler} failed ({reason})")
     finally:
         Path(temporary).unlink(missing_ok=True)
 
 
+@functools.cache
 def _cache_folder() -> Path:
     """`NAS_CACHE_DIR`, or the user's cache folder, or a temporary one if that is not writable."""
     named = os.environ.get("NAS_CACHE_DIR")
