@@ -93,6 +93,7 @@ def generate_curves(seed: int, networks: int = 150, epochs: int | None = None) -
 
     Args:
         seed: picks the task, the schedule and everything else.
+        networks: rows.
         epochs: of the schedule; None: 6, 8, 10, 12 or 30, by the seed.
     """
     rng = np.random.default_rng([77, seed])

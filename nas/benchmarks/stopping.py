@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -18,6 +18,9 @@ from nas.benchmarks.curves import CurveTable
 from nas.benchmarks.stopping_rules import RULES, STRENGTHS, Rule
 from nas.search.pareto import hypervolume
 from nas.search.stopping import CONFIDENCE, Shown, rungs
+
+
+Work = tuple[str, float, int]  # rule, strength, trials in flight
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ def replay(
     """Run all trials.
 
     Args:
+        table: the networks.
+        rule: decides at each rung but the last.
         order: rows of the table, as they are started.
         evaluated: the rungs; the last one is the last epoch.
         in_flight: trials at once; one takes as long as its epochs times its multiply-adds.
@@ -102,28 +107,27 @@ class Row:
 
 
 def compare(
-    table: CurveTable,
+    tables: Sequence[CurveTable],
     *,
     orders: int = 20,
     in_flight: Sequence[int] = (1, 8),
     evaluated: Sequence[int] | None = None,
     strengths: dict[str, tuple[float, ...]] = STRENGTHS,
-    progress: Callable[[list[tuple[str, float, int]]], Iterator[tuple[str, float, int]]] = iter,
+    progress: Callable[[list[Work]], Iterable[Work]] = iter,
 ) -> list[Row]:
     """Replay every rule at every strength.
 
     Args:
-        orders: random orders of the trials; the same for each rule.
+        tables: medians are over all of them together.
+        orders: random orders of the trials of each table; the same for each rule.
+        in_flight: numbers of trials at once, each replayed by itself.
         evaluated: the rungs; None: those of a search.
+        strengths: of each rule.
         progress: wraps the work, to show how far it is.
 
     Returns:
         The rows, those of `front` with the other rules' hypervolume at the same epochs.
     """
-    evaluated = evaluated or rungs(table.epochs)
-    shuffled = [
-        np.random.default_rng(seed).permutation(len(table.macs)).tolist() for seed in range(orders)
-    ]
     work = [
         (name, strength, flying)
         for flying in in_flight
@@ -132,8 +136,13 @@ def compare(
     ]
     rows = []
     for name, strength, flying in progress(work):
-        rule = RULES[name](strength, table.epochs, table.images)
-        outcomes = [replay(table, rule, order, evaluated, flying) for order in shuffled]
+        outcomes = []
+        for table in tables:
+            rule = RULES[name](strength, table.epochs, table.images)
+            for seed in range(orders):
+                order = np.random.default_rng(seed).permutation(len(table.macs)).tolist()
+                at = evaluated or rungs(table.epochs)
+                outcomes.append(replay(table, rule, order, at, flying))
         rows.append(_row(name, strength, flying, outcomes))
     return [_against(row, rows) for row in rows]
 

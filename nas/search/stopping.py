@@ -157,6 +157,8 @@ def _optimistic(
         features: [finished, 1 + costs], goodness at the rung first.
         ends: [finished], final goodness.
         at: [1 + costs], the features of the trial.
+        confidence: probability that the trial stays below.
+        images: of the validation split; the least noise follows from it.
     """
     gains = ends - features[:, 0]
     centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-9

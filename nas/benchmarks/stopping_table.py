@@ -1,0 +1,97 @@
+"""The stopping benchmark as a command: replay, print, write the figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from nas.benchmarks.curves import generate_curves, read_curves
+from nas.benchmarks.stopping import Row, Work, bars, compare
+from nas.search.stopping import CONFIDENCE
+
+GENERATED_ORDERS = 2  # of each generated table
+TITLES = {
+    "front": "ours (strength: confidence)",
+    "halving": "successive halving on accuracy (strength: share kept)",
+    "sorting": "non-dominated sorting, MO-ASHA (strength: share kept)",
+}
+
+
+def run_stopping(
+    curves: Path | None,
+    generated: int = 0,
+    orders: int = 20,
+    in_flight: Sequence[int] = (1, 8),
+    evaluated: Sequence[int] | None = None,
+    json_file: Path | None = None,
+) -> list[Row]:
+    """Replay the rules on a curve table, or on made-up ones; print a table and the bars.
+
+    Args:
+        curves: a table as `nas.benchmarks.curves` reads it.
+        generated: number of made-up tables to take instead.
+        orders: random orders of the trials of `curves`.
+        in_flight: numbers of trials at once.
+        evaluated: the rungs; None: those of a search.
+        json_file: where to write the rows.
+
+    Raises:
+        ValueError: the table cannot be read, or neither or both kinds are asked for.
+    """
+    if (curves is None) == (generated < 1):
+        raise ValueError("--curves FILE or --generated N: accepted: one of the two")
+    if curves is not None:
+        tables, name = [read_curves(curves)], str(curves)
+    else:
+        tables = [generate_curves(seed) for seed in range(generated)]
+        orders, name = GENERATED_ORDERS, f"{generated} generated tables"
+    if evaluated and any(evaluated[-1] != table.epochs for table in tables):
+        raise ValueError(f"--rungs {evaluated}: accepted: rungs that end with the last epoch")
+    errors = Console(stderr=True)
+
+    def progress(work: list[Work]) -> Iterable[Work]:
+        return track(work, "replaying", console=errors, transient=True)
+
+    rows = compare(
+        tables, orders=orders, in_flight=in_flight, evaluated=evaluated, progress=progress
+    )
+    print_rows(rows, f"{name}, median of {orders * len(tables)} replays")
+    if json_file is not None:
+        data = {"table": name, "orders": orders, "rows": [asdict(row) for row in rows]}
+        data["bars"] = bars(rows)
+        json_file.write_text(json.dumps(data, indent=2) + "\n")
+    return rows
+
+
+def print_rows(rows: list[Row], title: str) -> None:
+    """Print a table for each number of trials in flight, and which bars hold."""
+    console = Console(width=110)
+    for flying in sorted({row.in_flight for row in rows}):
+        table = Table(title=f"{title}, {flying} in flight; shares of no stopping", title_style="")
+        for heading in ("rule", "strength", "hypervolume", "quartiles", "least", "epochs"):
+            table.add_column(heading, justify="left" if heading == "rule" else "right")
+        for heading in ("epochs x macs", "finished", "halving there", "sorting there"):
+            table.add_column(heading, justify="right")
+        for row in (row for row in rows if row.in_flight == flying):
+            default = row.rule == "front" and row.strength == CONFIDENCE
+            table.add_row(
+                row.rule,
+                f"{row.strength:g}",
+                f"{row.hypervolume:.4f}",
+                f"{row.q25:.3f}-{row.q75:.3f}",
+                f"{row.least:.3f}",
+                *(f"{value:.3f}" for value in (row.epochs, row.multiply_adds, row.finished)),
+                *("-" if value is None else f"{value:.4f}" for value in (row.halving, row.sorting)),
+                style="bold" if default else "",
+            )
+        console.print(table)
+    for rule, text in TITLES.items():
+        console.print(f"{rule}: {text}")
+    for bar, held in bars(rows).items():
+        console.print(f"{'holds' if held else 'FAILS'}: {bar}")

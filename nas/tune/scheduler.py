@@ -1,0 +1,102 @@
+"""Ray Tune's scheduler: stops the trials that can hardly enter the front any more."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+
+from nas.arch import Arch
+from nas.search.objectives import KNOWN
+from nas.search.stopping import CONFIDENCE, Shown, decide
+from nas.search.study import FINISHED, SearchStudy
+
+logger = logging.getLogger(__name__)
+
+
+class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
+    """Asks `nas.search.stopping.decide` at each rung.
+
+    What trials showed before this process comes from the study, everything since from the
+    results that Ray delivers. With an objective whose value is not known before training
+    (latency) a trial may enter the front by it, so none is stopped.
+
+    Args:
+        study: its trials and their costs.
+        epochs: of the whole schedule.
+        images: of the validation split.
+        confidence: with which a stopped trial stays off the front.
+    """
+
+    def __init__(
+        self, study: SearchStudy, epochs: int, images: int, confidence: float = CONFIDENCE
+    ) -> None:
+        super().__init__()
+        self._study, self._epochs = study, epochs
+        self._images, self._confidence = images, confidence
+        self._costs = [name for name in study.config.objectives.names if name in KNOWN]
+        self._decides = len(self._costs) + 1 == len(study.config.objectives.names)
+        self._shown = self._recorded()  # by arch_id: an architecture that is retried counts once
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Ray pickles its scheduler, and the study holds a password."""
+        return {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """A rung was reached: go on or stop."""
+        arch_id = self._take(trial, result)
+        if arch_id is None or not self._decides or int(result["epochs"]) >= self._epochs:
+            return str(TrialScheduler.CONTINUE)
+        decision = decide(
+            self._shown[arch_id],
+            [shown for other, shown in self._shown.items() if other != arch_id],
+            self._epochs,
+            confidence=self._confidence,
+            images=self._images,
+        )
+        if decision.goes_on:
+            return str(TrialScheduler.CONTINUE)
+        logger.info(
+            "%s stopped at epoch %d with %.2f %%: hardly over %.2f %% at the end, "
+            "and %.2f %% at no higher cost is there",
+            arch_id,
+            result["epochs"],
+            100 * result["accuracy"],
+            100 * (decision.at_best or 0.0),
+            100 * (decision.to_beat or 0.0),
+        )
+        return str(TrialScheduler.STOP)
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """The last epoch was reached: what it showed is what the others are judged by."""
+        self._take(trial, result)
+
+    def debug_string(self) -> str:
+        """For Ray's status lines."""
+        return f"Stopping early with confidence {self._confidence:g}"
+
+    def _take(self, trial: Any, result: dict[str, Any]) -> str | None:
+        """Keep a result; the architecture's id, None for a trial that failed."""
+        if result.get("accuracy") is None or result.get("reason") is not None:
+            return None
+        arch, epoch = Arch.from_json(trial.config["arch"]), int(result["epochs"])
+        cost, known = self._study.cost(arch), self._shown.get(arch.arch_id)
+        # An architecture whose worker died starts again from its first epoch.
+        before = {e: a for e, a in known.curve.items() if e < epoch} if known else {}
+        self._shown[arch.arch_id] = Shown(
+            tuple(float(getattr(cost, name)) for name in self._costs),
+            {**before, epoch: float(result["accuracy"])},
+        )
+        return arch.arch_id
+
+    def _recorded(self) -> dict[str, Shown]:
+        """What the study's finished and stopped trials showed."""
+        return {
+            trial.user_attrs["arch_id"]: Shown(
+                tuple(float(trial.user_attrs[name]) for name in self._costs),
+                {int(epoch): float(accuracy) for epoch, accuracy in trial.user_attrs["curve"]},
+            )
+            for trial in self._study.study.get_trials(deepcopy=False, states=FINISHED)
+            if "duplicate_of" not in trial.user_attrs and trial.user_attrs.get("curve")
+        }
