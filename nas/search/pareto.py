@@ -63,7 +63,7 @@ def hypervolume(points: ArrayLike, reference: ArrayLike) -> float:
         front = front[np.argsort(front[:, 0])]
         widths = np.diff(np.append(front[:, 0], corner[0]))
         return float(widths @ (corner[1] - front[:, 1]))
-    import moocore  # type: ignore[import-untyped]  # imports in a quarter of a second; two objectives do without it
+    import moocore  # imports in a quarter of a second; two objectives do without it
 
     measure: Any = moocore.hypervolume
     return float(measure(array, ref=corner))

@@ -1,0 +1,240 @@
+"""The sampler benchmark: replays in parallel, cached; a table of rows and a figure."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nas.benchmarks.baselines import OPTUNA, OURS
+from nas.benchmarks.cache import ReplayCache
+from nas.benchmarks.generate import generate
+from nas.benchmarks.problems import Problem, TableProblem
+from nas.benchmarks.replay import Replay, replay
+from nas.benchmarks.synthetic import SyntheticProblem
+from nas.benchmarks.tables import read_table
+from nas.search.pareto import hypervolume
+
+Array = NDArray[np.float64]
+
+MARKS = (25, 50, 100, 200)
+GENERATED = "generated:"
+SYNTHETIC = "synthetic:"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One replay to make."""
+
+    problem: str  # what `load_problem` reads
+    sampler: str
+    seed: int
+    evaluations: int
+    noise: bool
+
+
+def load_problem(source: str) -> Problem:
+    """A table file, `generated:KIND[:SEED]` or `synthetic:SEED`.
+
+    Raises:
+        ValueError: one line that says what is wrong and what is accepted.
+    """
+    if source.startswith(SYNTHETIC):
+        return SyntheticProblem(_seed(source, source.removeprefix(SYNTHETIC)))
+    if source.startswith(GENERATED):
+        kind, _, seed = source.removeprefix(GENERATED).partition(":")
+        return TableProblem(generate(kind, _seed(source, seed or "0")))
+    return TableProblem(read_table(Path(source)))
+
+
+def _seed(source: str, text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError(f"table {source}: seed {text!r}; accepted: a whole number from 0")
+    return int(text)
+
+
+def run_job(job: Job) -> Replay:
+    """Make one replay, on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    return replay(
+        load_problem(job.problem), job.sampler, job.seed, job.evaluations, noise=job.noise
+    )
+
+
+class Progress:
+    """Told about each replay as it is there; this one says nothing."""
+
+    def start(self, total: int, cached: int) -> None:
+        """Once, before the first replay."""
+
+    def done(self, job: Job) -> None:
+        """After each replay that was made."""
+
+
+def run(
+    jobs: Sequence[Job], cache: ReplayCache, workers: int, progress: Progress
+) -> dict[Job, Replay]:
+    """All replays, from the cache or made in parallel; each is cached as it ends.
+
+    Args:
+        jobs: what to replay.
+        cache: where replays are kept.
+        workers: processes.
+        progress: is told.
+    """
+    problems = {job.problem: load_problem(job.problem) for job in jobs}
+    results: dict[Job, Replay] = {}
+    for job in jobs:
+        found = cache.get(problems[job.problem], job.sampler, job.seed, job.evaluations, job.noise)
+        if found is not None:
+            results[job] = found
+    missing = [job for job in jobs if job not in results]
+    progress.start(len(jobs), len(results))
+    if not missing:
+        return results
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import torch
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(missing)), mp_context=context) as pool:
+        futures = {pool.submit(run_job, job): job for job in missing}
+        try:
+            for future in as_completed(futures):
+                job, made = futures[future], future.result()
+                cache.put(
+                    problems[job.problem], job.sampler, job.seed, job.evaluations, job.noise, made
+                )
+                results[job] = made
+                progress.done(job)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return results
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """All seeds of one sampler on one problem."""
+
+    table: str
+    sampler: str
+    curves: Array  # [seeds, evaluations], normalised hypervolume
+    distinct: float  # median number of architectures
+    ms_per_ask: float  # median over the seeds
+
+    def quartiles(self, evaluations: int) -> tuple[float, float, float]:
+        """25 %, median, 75 % over the seeds after so many evaluations."""
+        low, middle, high = np.percentile(self.curves[:, evaluations - 1], (25, 50, 75))
+        return float(low), float(middle), float(high)
+
+    def reaches(self, value: float) -> int | None:
+        """Evaluations after which the median is at least `value`."""
+        there = np.flatnonzero(np.median(self.curves, axis=0) >= value)
+        return int(there[0]) + 1 if len(there) else None
+
+
+def outcomes(results: dict[Job, Replay]) -> list[Outcome]:
+    """Score all replays; where no front is known, against the best that all together found."""
+    scored = []
+    for source in dict.fromkeys(job.problem for job in results):
+        problem = load_problem(source)
+        here = {job: made for job, made in results.items() if job.problem == source}
+        best = problem.best
+        if best is None:
+            points = np.concatenate([made.points for made in here.values()])
+            best = hypervolume(points, problem.reference)
+        for sampler in dict.fromkeys(job.sampler for job in here):
+            made = [replay for job, replay in here.items() if job.sampler == sampler]
+            length = next(job.evaluations for job in here)
+            curves = [run.hypervolumes(problem.reference, best, length) for run in made]
+            scored.append(
+                Outcome(
+                    problem.name,
+                    sampler,
+                    np.array(curves),
+                    float(np.median([run.distinct for run in made])),
+                    float(np.median([run.ms_per_ask for run in made])),
+                )
+            )
+    return scored
+
+
+def marks(evaluations: int) -> list[int]:
+    """The evaluations that are reported: 25, 50, 100, 200 as far as they go, and the last."""
+    return sorted({mark for mark in MARKS if mark <= evaluations} | {evaluations})
+
+
+def rows(scored: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Rows of the JSON file."""
+    found = []
+    for outcome in scored:
+        for mark in marks(outcome.curves.shape[1]):
+            q25, median, q75 = outcome.quartiles(mark)
+            found.append(
+                {
+                    "table": outcome.table,
+                    "sampler": outcome.sampler,
+                    "evaluations": mark,
+                    "median": round(median, 6),
+                    "q25": round(q25, 6),
+                    "q75": round(q75, 6),
+                    "distinct": outcome.distinct,
+                    "ms_per_ask": round(outcome.ms_per_ask, 2),
+                    "seeds": len(outcome.curves),
+                }
+            )
+    return found
+
+
+def best_other(scored: Sequence[Outcome], outcome: Outcome) -> float | None:
+    """The best final median of another sampler on the same table."""
+    return max(
+        (
+            other.quartiles(other.curves.shape[1])[1]
+            for other in scored
+            if other.table == outcome.table and other.sampler != outcome.sampler
+        ),
+        default=None,
+    )
+
+
+def bars(scored: Sequence[Outcome]) -> list[dict[str, Any]]:
+    """Ours against the best of Optuna's samplers and against BoTorch, per table.
+
+    `against_optuna` and `against_botorch` are ratios of (1 - hypervolume) at the end;
+    `half_way` and `quarter_way` are differences of hypervolume: ours after half of the
+    evaluations minus the best Optuna sampler's at the end, and both after a quarter.
+    """
+    found = []
+    for ours in scored:
+        others = [other for other in scored if other.table == ours.table]
+        optuna = [other for other in others if other.sampler in OPTUNA]
+        if ours.sampler != OURS or not optuna:
+            continue
+        end = ours.curves.shape[1]
+        final = max(other.quartiles(end)[1] for other in optuna)
+        quarter = max(other.quartiles(max(1, end // 4))[1] for other in optuna)
+        row: dict[str, Any] = {
+            "table": ours.table,
+            "against_optuna": _ratio(ours.quartiles(end)[1], final),
+            "half_way": ours.quartiles(max(1, end // 2))[1] - final,
+            "quarter_way": ours.quartiles(max(1, end // 4))[1] - quarter,
+        }
+        for other in others:
+            if other.sampler == "botorch":
+                row["against_botorch"] = _ratio(ours.quartiles(end)[1], other.quartiles(end)[1])
+                row["time_against_botorch"] = ours.ms_per_ask / other.ms_per_ask
+        found.append(row)
+    return found
+
+
+def _ratio(ours: float, theirs: float) -> float | None:
+    """(1 - ours) / (1 - theirs); None where the other one found the whole front."""
+    return (1 - ours) / (1 - theirs) if theirs < 1 - 1e-12 else None

@@ -1,0 +1,228 @@
+"""What the sampler benchmark prints, and its figure."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+from rich.table import Table as Grid
+
+from nas.benchmarks.baselines import SAMPLERS
+from nas.benchmarks.cache import ReplayCache
+from nas.benchmarks.sampler import (
+    Job,
+    Outcome,
+    Progress,
+    bars,
+    best_other,
+    marks,
+    outcomes,
+    rows,
+    run,
+)
+
+COLOURS = ("#d62728", "#9467bd", "#1f77b4", "#2ca02c", "#98df8a", "#ff7f0e", "#7f7f7f")
+COLUMNS = 2
+
+
+class BarProgress(Progress):
+    """A bar on standard error with the estimated time of the rest."""
+
+    def __init__(self) -> None:
+        self._bar = Bar(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=Console(stderr=True),
+        )
+
+    def __enter__(self) -> BarProgress:
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.stop()
+
+    def start(self, total: int, cached: int) -> None:
+        """Count what the cache had as done."""
+        self._task = self._bar.add_task(f"replays ({cached} cached)", total=total)
+        self._bar.advance(self._task, cached)
+        # The estimate is made from the replays of this run, not from the cached ones.
+        self._bar.reset(self._task, total=total, completed=cached)
+
+    def done(self, job: Job) -> None:
+        """Advance by one."""
+        self._bar.advance(self._task)
+
+
+def run_and_report(
+    sources: Sequence[str],
+    samplers: Sequence[str],
+    *,
+    seeds: int,
+    evaluations: int,
+    noise: bool,
+    json_path: Path | None,
+    workers: int,
+    cache_folder: Path,
+) -> None:
+    """Make all replays, print the tables, write the JSON file and the figure.
+
+    Args:
+        sources: what `load_problem` reads.
+        samplers: names out of `SAMPLERS`.
+        seeds: runs of each sampler on each problem.
+        evaluations: of each run.
+        noise: see `replay`.
+        json_path: file of the rows; the figure is written beside it as HTML.
+        workers: processes.
+        cache_folder: where finished runs are kept.
+
+    Raises:
+        ValueError: one line that names the argument and what is accepted.
+    """
+    if not sources:
+        raise ValueError("--table: none given; accepted: a file, generated:KIND, or --synthetic N")
+    for name in samplers:
+        if name not in SAMPLERS:
+            raise ValueError(f"--samplers: {name!r} is not known; accepted: {','.join(SAMPLERS)}")
+    jobs = [
+        Job(source, sampler, seed, evaluations, noise)
+        for source in dict.fromkeys(sources)
+        for sampler in dict.fromkeys(samplers)
+        for seed in range(seeds)
+    ]
+    with BarProgress() as progress:
+        scored = outcomes(run(jobs, ReplayCache(cache_folder), workers, progress))
+    console = Console(width=None if Console().is_terminal else 160)
+    print_outcomes(scored, console)
+    print_bars(bars(scored), console)
+    if json_path is not None:
+        report = {
+            "rows": rows(scored),
+            "bars": bars(scored),
+            "noise": noise,
+            "environment": environment(),
+        }
+        json_path.parent.mkdir(parents=True, exist_ok=True)
+        json_path.write_text(json.dumps(report, indent=1) + "\n")
+        write_figure(scored, json_path.with_suffix(".html"))
+        console.print(f"written: {json_path} and {json_path.with_suffix('.html')}")
+
+
+def print_outcomes(scored: Sequence[Outcome], console: Console) -> None:
+    """One grid for each table: a line for each sampler."""
+    for table in dict.fromkeys(outcome.table for outcome in scored):
+        here = [outcome for outcome in scored if outcome.table == table]
+        length = here[0].curves.shape[1]
+        grid = Grid(title=f"{table}: normalised hypervolume, median [quartiles]")
+        grid.add_column("sampler")
+        grid.add_column("seeds", justify="right")
+        for mark in marks(length):
+            grid.add_column(f"after {mark}", justify="right")
+        for column in ("distinct", "reaches best other", "ms per ask"):
+            grid.add_column(column, justify="right")
+        for outcome in here:
+            cells = [outcome.sampler, str(len(outcome.curves))]
+            for mark in marks(length):
+                low, middle, high = outcome.quartiles(mark)
+                cells.append(f"{middle:.4f} [{low:.3f} {high:.3f}]")
+            target = best_other(here, outcome)
+            reached = outcome.reaches(target) if target is not None else None
+            cells.append(f"{outcome.distinct:g}")
+            cells.append("never" if reached is None else f"after {reached}")
+            cells.append(f"{outcome.ms_per_ask:.0f}")
+            grid.add_row(*cells)
+        console.print(grid)
+
+
+def print_bars(found: Sequence[dict[str, Any]], console: Console) -> None:
+    """Ours against the best of the others; see `nas.benchmarks.sampler.bars`."""
+    if not found:
+        return
+    grid = Grid(title="known-cost against the others")
+    names = {
+        "against_optuna": "(1-hv) / Optuna's best",
+        "half_way": "hv at 1/2 - Optuna's at end",
+        "quarter_way": "hv at 1/4 - Optuna's",
+        "against_botorch": "(1-hv) / botorch",
+        "time_against_botorch": "time / botorch",
+    }
+    grid.add_column("table")
+    for heading in names.values():
+        grid.add_column(heading, justify="right")
+    for row in found:
+        cells = [f"{value:.3f}" if (value := row.get(name)) is not None else "-" for name in names]
+        grid.add_row(row["table"], *cells)
+    console.print(grid)
+
+
+def environment() -> dict[str, str]:
+    """Versions and machine that a figure was measured with."""
+    packages = ("nas", "optuna", "botorch", "torch", "numpy", "scipy")
+    return {
+        **{name: version(name) for name in packages},
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "ms_per_ask": "processor time of one thread",
+    }
+
+
+def write_figure(scored: Sequence[Outcome], path: Path) -> None:
+    """Median and quartiles of 1 - hypervolume over the evaluations, a panel a table."""
+    tables = list(dict.fromkeys(outcome.table for outcome in scored))
+    columns = min(COLUMNS, len(tables))
+    figure = make_subplots(-(-len(tables) // columns), columns, subplot_titles=tables)
+    for outcome in scored:
+        place = tables.index(outcome.table)
+        row, column = place // columns + 1, place % columns + 1
+        colour = COLOURS[SAMPLERS.index(outcome.sampler)]
+        rest = np.maximum(1.0 - outcome.curves, 1e-4)
+        low, middle, high = np.percentile(rest, (25, 50, 75), axis=0)
+        x = np.arange(1, len(middle) + 1)
+        figure.add_trace(
+            go.Scatter(
+                x=x,
+                y=middle,
+                name=outcome.sampler,
+                legendgroup=outcome.sampler,
+                showlegend=place == 0,
+                line={"color": colour, "width": 2},
+            ),
+            row,
+            column,
+        )
+        figure.add_trace(
+            go.Scatter(
+                x=np.concatenate([x, x[::-1]]),
+                y=np.concatenate([high, low[::-1]]),
+                fill="toself",
+                fillcolor=colour,
+                opacity=0.15,
+                line={"width": 0},
+                legendgroup=outcome.sampler,
+                showlegend=False,
+                hoverinfo="skip",
+            ),
+            row,
+            column,
+        )
+    figure.update_yaxes(type="log", title="1 - normalised hypervolume", tickformat=".0e")
+    figure.update_xaxes(title="evaluations")
+    figure.update_layout(
+        template="plotly_white", height=420 * -(-len(tables) // columns), width=560 * columns
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.write_html(path, include_plotlyjs="cdn")

@@ -1,0 +1,68 @@
+"""Measure a part of the search: each subcommand prints a table and can write it as JSON."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas.cli import run_app
+
+CACHE = Path(__file__).parents[1] / "results" / ".cache" / "sampler"
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
+
+
+def _option(text: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=text, **more)
+
+
+@app.callback()
+def benchmark() -> None:
+    """Measure a part of the search."""
+
+
+@app.command()
+def sampler(
+    table: Annotated[
+        list[str] | None,
+        _option("A table's CSV file, or generated:categorical|ordinal|mixed[:SEED]. Repeatable"),
+    ] = None,
+    synthetic: Annotated[
+        int, _option("Add so many made-up accuracies on the full DyClotNet space", min=0)
+    ] = 0,
+    evals: Annotated[int, _option("Evaluations of a run", min=1, max=10_000)] = 200,
+    seeds: Annotated[int, _option("Runs of each sampler on each table", min=1, max=1000)] = 15,
+    samplers: Annotated[str, _option("Comma-separated")] = "known-cost,botorch,gp,tpe,nsga2,random",
+    noise: Annotated[
+        bool, _option("Samplers see one training seed's accuracy; the score is on the mean")
+    ] = False,
+    json: Annotated[Path | None, _option("Write the rows here, and a figure beside it")] = None,
+    jobs: Annotated[
+        int | None, _option("Processes. Default: one for each core", min=1, max=1024)
+    ] = None,
+    cache: Annotated[Path, _option("Where finished runs are kept")] = CACHE,
+    debug: Annotated[bool, _option("Show a traceback on errors")] = False,
+) -> int:
+    """Replay tables of training results with several samplers."""
+    from nas.benchmarks.sampler_report import run_and_report
+
+    if json is not None and json.is_dir():
+        raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
+    run_and_report(
+        [*(table or []), *(f"synthetic:{seed}" for seed in range(synthetic))],
+        samplers.split(","),
+        seeds=seeds,
+        evaluations=evals,
+        noise=noise,
+        json_path=json,
+        workers=jobs or os.cpu_count() or 1,
+        cache_folder=cache,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_app(app)
