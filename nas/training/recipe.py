@@ -38,7 +38,7 @@ class Recipe(BaseModel):
         """The learning rate of step `step` of `steps`, from 0: a line up, half a cosine down."""
         rise = max(1, round(self.warmup * steps))
         if step < rise:
-            return self.learning_rate * (step + 1) / rise
+            return self.learning_rate * ((step + 1) / rise)
         fallen = (step + 1 - rise) / (steps + 1 - rise)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * fallen))
 

@@ -1,0 +1,129 @@
+"""Retrained networks as files: `arch.json` and `model.safetensors`, and back.
+
+`nas.training.retrain` writes them; `load_pretrained` gives the network back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import nn
+
+from nas.arch import Arch
+from nas.data.info import DatasetInfo
+from nas.models import DyClotNet
+from nas.training.recipe import Recipe
+
+DESCRIPTION = "arch.json"
+WEIGHTS = "model.safetensors"
+MAX_DESCRIPTION_BYTES = 4 * 2**20
+
+
+class Description(BaseModel):
+    """The contents of `arch.json`: what the weights belong to and how they came about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    schema_version: Literal[1] = 1
+    arch_id: str | None = None  # of `arch`
+    arch: dict[str, Any] | None = None  # the full `Arch`, or
+    reference: str | None = None  # the name of a network to compare with
+    dataset: dict[str, Any]  # a `DatasetInfo`: normalisation, class names, image size
+    recipe: dict[str, Any]
+    seed: int
+    versions: dict[str, str]
+    weights_sha256: str | None = None  # of `model.safetensors`; None until training is done
+
+    @model_validator(mode="after")
+    def _check(self) -> Description:
+        DatasetInfo.from_dict(self.dataset)
+        Recipe.model_validate(self.recipe)
+        if (self.arch is None) == (self.reference is None):
+            raise ValueError("accepted: either arch or reference")
+        if self.arch is not None and Arch.from_dict(self.arch).arch_id != self.arch_id:
+            raise ValueError(f"arch_id: {self.arch_id} does not belong to the architecture")
+        return self
+
+    def dataset_info(self) -> DatasetInfo:
+        """What the network was trained on, with the normalisation that it expects."""
+        return DatasetInfo.from_dict(self.dataset)
+
+    def build(self) -> nn.Module:
+        """The network that is described, with weights drawn at random."""
+        info = self.dataset_info()
+        if self.arch is not None:
+            return DyClotNet(Arch.from_dict(self.arch), info.in_channels, info.num_classes)
+        from nas.models.reference import REFERENCES
+
+        if self.reference not in REFERENCES:
+            raise ValueError(f"reference: {self.reference!r}; accepted: {', '.join(REFERENCES)}")
+        return REFERENCES[self.reference](
+            in_channels=info.in_channels, num_classes=info.num_classes
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """What decides the outcome, and so must not change when training goes on."""
+        return self.model_dump(mode="json", exclude={"versions", "weights_sha256"})
+
+
+def load_pretrained(folder: str | Path) -> nn.Module:
+    """A retrained network in evaluation mode, on the CPU.
+
+    It is a `DyClotNet`, or the reference network that was trained. It takes images that are
+    normalised as `read_description(folder).dataset_info()` says.
+
+    Args:
+        folder: holds `arch.json` and `model.safetensors`, as retraining wrote them.
+
+    Raises:
+        ValueError: one line with the file that is missing or damaged.
+    """
+    folder = Path(folder)
+    description = read_description(folder)
+    path = folder / WEIGHTS
+    if description.weights_sha256 is None:
+        raise ValueError(f"{folder / DESCRIPTION}: the training is not finished; retrain again")
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != description.weights_sha256:
+            raise ValueError(f"{path}: its contents are not those that {DESCRIPTION} names")
+        network = description.build()
+        network.load_state_dict(load_tensors(content))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except (SafetensorError, RuntimeError) as error:
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path}: not the weights of this network ({line})") from None
+    # The layout in which it was trained: the same sums in the same order.
+    return network.to(memory_format=torch.channels_last).eval()
+
+
+def read_description(folder: Path) -> Description:
+    """The `arch.json` of a folder, checked.
+
+    Raises:
+        ValueError: one line with the file and the field that is wrong.
+    """
+    path = folder / DESCRIPTION
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_DESCRIPTION_BYTES + 1)
+        if len(content) > MAX_DESCRIPTION_BYTES:
+            raise ValueError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes")
+        return Description.model_validate(json.loads(content))
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        message = first["msg"].removeprefix("Value error, ")
+        raise ValueError(f"{path}: {field + ': ' if field else ''}{message}") from None
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+        raise ValueError(f"{path}: not valid JSON") from None

@@ -1,0 +1,249 @@
+"""Train one network by a full recipe, in a folder from which it continues."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import platform
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from safetensors.torch import save as save_tensors
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from nas.arch import Arch
+from nas.data import Batches, DatasetInfo, SearchData, load_test_data
+from nas.files import write_atomic, write_json
+from nas.pretrained import DESCRIPTION, WEIGHTS, Description, read_description
+from nas.training import checkpoint
+from nas.training.recipe import Recipe
+from nas.training.trainer import EVALUATION_BATCH, Trainer, accuracy
+
+CHECKPOINT = "checkpoint.pt"
+HISTORY = "history.csv"
+METRICS = "metrics.json"
+VERSIONED = ("nas", "torch", "torchvision")
+
+Progress = Callable[[int, int, float, float], None]
+"""Called after each epoch with epoch, epochs, training loss and validation accuracy."""
+
+
+def retrain(
+    network: Arch | str,
+    data: SearchData,
+    data_dir: Path,
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    *,
+    device: torch.device,
+    threads: int | None = None,
+    checkpoint_every: int = 1,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train in `folder`, or continue there, and evaluate the test set once, at the end.
+
+    A network that is finished with the same settings is not trained again. The folder
+    then holds `model.safetensors` (the averaged weights, where the recipe averages),
+    `arch.json`, `metrics.json` and `history.csv`, each written whole or not at all.
+
+    Args:
+        network: an architecture, or the name of a reference network.
+        data: the splits to train and validate on.
+        data_dir: where the test set is looked for.
+        recipe: the whole schedule.
+        seed: of the weights, the order of the images and their augmentation.
+        folder: of this network alone.
+        device: where to train.
+        threads: CPU threads, for the whole process; None leaves them as they are.
+        checkpoint_every: epochs from one checkpoint to the next.
+        progress: told of each epoch.
+
+    Returns:
+        The contents of `metrics.json`.
+
+    Raises:
+        ValueError: the folder holds a network with other settings, is in use or damaged,
+            or the data set is no longer there.
+        Diverged: the loss is no longer finite.
+    """
+    description = _describe(network, data.info, recipe, seed)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise ValueError(f"{folder}: another process trains there") from None
+    except OSError as error:
+        raise ValueError(f"{folder}: cannot be written ({error.strerror})") from None
+    try:
+        finished = _finished(folder, description)
+        if finished is not None:
+            return finished
+        run = _Run(description, data, recipe, folder, device, threads)
+        while run.trainer.epoch < recipe.epochs:
+            loss, val_accuracy = run.train_epoch(checkpoint_every)
+            if progress is not None:
+                progress(run.trainer.epoch, recipe.epochs, loss, val_accuracy)
+        return run.finish(data_dir)
+    finally:
+        lock.release()
+
+
+class _Run:
+    """One network on its way, between two checkpoints."""
+
+    def __init__(
+        self,
+        description: Description,
+        data: SearchData,
+        recipe: Recipe,
+        folder: Path,
+        device: torch.device,
+        threads: int | None,
+    ) -> None:
+        self.description, self.info, self.folder = description, data.info, folder
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(description.seed)
+            network = description.build()
+        self.trainer = Trainer(
+            network, data, recipe, seed=description.seed, device=device, threads=threads
+        )
+        self.history: list[dict[str, Any]] = []
+        state = checkpoint.load(folder / CHECKPOINT)
+        if state is not None:
+            _require_same(state["settings"], description, folder)
+            self.trainer.load_state_dict(state["trainer"])
+            self.history = state["history"]
+        write_json(folder / DESCRIPTION, description.model_dump(mode="json"))
+
+    @property
+    def seconds(self) -> float:
+        """Time trained so far, over all starts."""
+        return float(self.history[-1]["seconds"]) if self.history else 0.0
+
+    def train_epoch(self, checkpoint_every: int) -> tuple[float, float]:
+        """Train, validate and record an epoch: its loss and accuracy."""
+        start, before = time.perf_counter(), self.seconds
+        loss = self.trainer.train_epoch()
+        val_accuracy = self.trainer.evaluate()
+        epoch = self.trainer.epoch
+        self.history.append(
+            {
+                "epoch": epoch,
+                "train_loss": loss,
+                "val_accuracy": val_accuracy,
+                "seconds": before + time.perf_counter() - start,
+            }
+        )
+        if epoch % checkpoint_every == 0 or epoch == self.trainer.recipe.epochs:
+            state = {
+                "settings": self.description.settings(),
+                "trainer": self.trainer.state_dict(),
+                "history": self.history,
+            }
+            checkpoint.save(self.folder / CHECKPOINT, state)
+        _write_history(self.folder / HISTORY, self.history)
+        return loss, val_accuracy
+
+    def finish(self, data_dir: Path) -> dict[str, Any]:
+        """Evaluate the test set and write the network; the metrics come last."""
+        network, device, info = self.trainer.evaluated, self.trainer.device, self.info
+        test = load_test_data(info.name, data_dir, image_size=info.image_size)
+        metrics = {
+            "val_accuracy": self.history[-1]["val_accuracy"],
+            "test_accuracy": accuracy(network, Batches(test, info, EVALUATION_BATCH, device)),
+            "test_images": len(test),
+            "macs": count_macs(network, info, device),
+            "params": sum(p.numel() for p in network.parameters()),
+            "seconds": self.seconds,
+            "epochs": self.trainer.epoch,
+            "seed": self.description.seed,
+        }
+        tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
+        weights = save_tensors(tensors)
+        described = self.description.model_copy(
+            update={"weights_sha256": hashlib.sha256(weights).hexdigest()}
+        )
+        write_atomic(self.folder / WEIGHTS, weights)
+        write_json(self.folder / DESCRIPTION, described.model_dump(mode="json"))
+        _write_history(self.folder / HISTORY, self.history)
+        write_json(self.folder / METRICS, metrics)
+        checkpoint.remove(self.folder / CHECKPOINT)
+        return metrics
+
+
+@torch.inference_mode()
+def count_macs(network: nn.Module, info: DatasetInfo, device: torch.device) -> int:
+    """Multiply-adds of one forward pass of one image, by PyTorch's own counter."""
+    image = torch.zeros(1, info.in_channels, info.image_size, info.image_size, device=device)
+    with FlopCounterMode(display=False) as counter:
+        network.eval()(image)
+    return int(counter.get_total_flops()) // 2
+
+
+def _describe(network: Arch | str, info: DatasetInfo, recipe: Recipe, seed: int) -> Description:
+    return Description(
+        arch_id=None if isinstance(network, str) else network.arch_id,
+        arch=None if isinstance(network, str) else network.to_dict(),
+        reference=network if isinstance(network, str) else None,
+        dataset=info.to_dict(),
+        recipe=recipe.model_dump(mode="json"),
+        seed=seed,
+        versions={"python": platform.python_version()}
+        | {package: version(package) for package in VERSIONED},
+    )
+
+
+def _finished(folder: Path, wanted: Description) -> dict[str, Any] | None:
+    """The metrics of a training that is complete; None where there is something to train.
+
+    Raises:
+        ValueError: the folder holds another network, or damaged files.
+    """
+    if (folder / DESCRIPTION).exists():
+        _require_same(read_description(folder).settings(), wanted, folder)
+    path = folder / METRICS
+    if not (path.exists() and (folder / WEIGHTS).exists()):
+        return None
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_bytes())
+        metrics["test_accuracy"]
+    except (OSError, ValueError, TypeError, KeyError):
+        raise ValueError(f"{path}: damaged; remove it to train again") from None
+    return metrics
+
+
+def _require_same(recorded: dict[str, Any], wanted: Description, folder: Path) -> None:
+    asked = wanted.settings()
+    for key in asked:
+        if recorded.get(key) != asked[key]:
+            detail = _first_difference(recorded.get(key), asked[key])
+            raise ValueError(
+                f"{folder}: holds a network trained with another {key}{detail}; "
+                "accepted: the same settings, or another folder"
+            )
+
+
+def _first_difference(recorded: Any, asked: Any) -> str:
+    if isinstance(recorded, dict) and isinstance(asked, dict):
+        for key in sorted(recorded.keys() | asked.keys()):
+            if recorded.get(key) != asked.get(key):
+                return f" ({key}: {recorded.get(key)} there, {asked.get(key)} asked)"[:160]
+    return f" ({recorded} there, {asked} asked)"[:160]
+
+
+def _write_history(path: Path, history: list[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(history)
+    write_atomic(path, text.getvalue())

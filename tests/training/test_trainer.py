@@ -1,0 +1,216 @@
+"""The training loop: the same seed twice, continuing, averaged weights, divergence."""
+
+from __future__ import annotations
+
+import copy
+import io
+
+import pytest
+import torch
+from torch import nn
+
+from nas.arch import Arch
+from nas.data import Batches, SearchData
+from nas.training import Diverged, Recipe, Trainer, accuracy, build
+from nas.training.average import WeightAverage
+
+CPU = torch.device("cpu")
+RECIPE = Recipe(
+    name="test", epochs=4, batch_size=32, learning_rate=0.1, train_images=200, val_images=100
+)
+
+
+def trainer(
+    arch: Arch, data: SearchData, recipe: Recipe = RECIPE, seed: int = 0, weights: int = 0
+) -> Trainer:
+    return Trainer(build(arch, data.info, weights), data, recipe, seed=seed, device=CPU, threads=1)
+
+
+def assert_same_state(a: nn.Module, b: nn.Module) -> None:
+    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+        assert torch.equal(x, y), name
+
+
+def differs(a: nn.Module, b: nn.Module) -> bool:
+    pairs = zip(a.parameters(), b.parameters(), strict=True)
+    return any(not torch.equal(x, y) for x, y in pairs)
+
+
+def test_weights_depend_on_the_seed_alone(tiny_arch: Arch, digits_data: SearchData) -> None:
+    torch.manual_seed(1)
+    first = build(tiny_arch, digits_data.info, 5)
+    drawn = torch.rand(3)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(3), drawn), "the global generator was disturbed"
+    assert_same_state(first, build(tiny_arch, digits_data.info, 5))
+    assert differs(first, build(tiny_arch, digits_data.info, 6))
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_two_runs_are_equal_bit_for_bit(
+    tiny_arch: Arch, digits_data: SearchData, ema: float | None
+) -> None:
+    recipe = RECIPE.model_copy(update={"ema": ema})
+    first, second = (trainer(tiny_arch, digits_data, recipe) for _ in range(2))
+    for _ in range(2):
+        assert first.train_epoch() == second.train_epoch()
+        assert first.evaluate() == second.evaluate()
+    assert_same_state(first.evaluated, second.evaluated)
+    other = trainer(tiny_arch, digits_data, recipe, seed=1)
+    other.train_epoch()
+    other.train_epoch()
+    assert differs(first.network, other.network)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_continuing_equals_an_uninterrupted_run_bit_for_bit(
+    tiny_arch: Arch, digits_data: SearchData, ema: float | None
+) -> None:
+    recipe = RECIPE.model_copy(update={"ema": ema})
+    whole = trainer(tiny_arch, digits_data, recipe)
+    losses = [whole.train_epoch() for _ in range(4)]
+
+    begun = trainer(tiny_arch, digits_data, recipe)
+    found = [begun.train_epoch() for _ in range(2)]
+    file = io.BytesIO()
+    torch.save(begun.state_dict(), file)
+    file.seek(0)
+    state = torch.load(file, weights_only=True)
+    begun.train_epoch()  # what was saved must not move on
+
+    continued = trainer(tiny_arch, digits_data, recipe, weights=9)
+    continued.load_state_dict(state)
+    assert continued.epoch == 2
+    continued.evaluate()
+    found += [continued.train_epoch() for _ in range(2)]
+    assert found == losses
+    assert_same_state(whole.network, continued.network)
+    assert_same_state(whole.evaluated, continued.evaluated)
+    assert whole.evaluate() == continued.evaluate()
+
+
+def test_a_short_schedule_learns_the_digits(tiny_arch: Arch, digits_data: SearchData) -> None:
+    recipe = Recipe(name="test", epochs=6, batch_size=16, learning_rate=0.1)
+    run = trainer(tiny_arch, digits_data, recipe)
+    losses = [run.train_epoch() for _ in range(recipe.epochs)]
+    assert losses[-1] < losses[0] * 0.6
+    assert run.evaluate() > 0.8
+
+
+def test_a_loss_that_is_not_finite_names_its_epoch(
+    tiny_arch: Arch, digits_data: SearchData
+) -> None:
+    run = trainer(tiny_arch, digits_data)
+    run.train_epoch()
+    with torch.no_grad():
+        run.network.classifier.weight.fill_(float("inf"))  # type: ignore[union-attr,operator]
+    with pytest.raises(Diverged, match="epoch 2"):
+        run.train_epoch()
+
+
+def test_norms_and_biases_do_not_decay(tiny_arch: Arch, digits_data: SearchData) -> None:
+    run = trainer(tiny_arch, digits_data)
+    decays = {
+        id(p): group["weight_decay"]
+        for group in run._optimizer.param_groups
+        for p in group["params"]
+    }
+    for module in run.network.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            plain = isinstance(module, nn.BatchNorm2d) or name == "bias"
+            assert decays.pop(id(parameter)) == (0.0 if plain else RECIPE.weight_decay)
+    assert decays == {}
+
+
+def test_evaluation_leaves_the_network_as_it_is(tiny_arch: Arch, digits_data: SearchData) -> None:
+    run = trainer(tiny_arch, digits_data)
+    run.train_epoch()
+    before = copy.deepcopy(run.network)
+    accuracies = {run.evaluate() for _ in range(2)}
+    assert len(accuracies) == 1
+    assert_same_state(before, run.network)
+
+
+def test_images_are_shrunk_and_thinned_out_as_the_recipe_says(
+    tiny_arch: Arch, digits_data: SearchData
+) -> None:
+    recipe = RECIPE.model_copy(update={"image_size": 6})
+    run = trainer(tiny_arch, digits_data, recipe)
+    images, _ = next(iter(run._train))
+    assert images.shape == (32, 1, 6, 6)
+    assert (run._train.size, run._val.size) == (200, 100)
+    larger = RECIPE.model_copy(update={"image_size": 16, "train_images": 10**6, "val_images": None})
+    run = trainer(tiny_arch, digits_data, larger)
+    assert next(iter(run._train))[0].shape[-1] == 8
+    assert (run._train.size, run._val.size) == (1000, 437)
+
+
+def test_accuracy_counts_every_image(digits_data: SearchData) -> None:
+    class Oracle(nn.Module):
+        """Reads the label from a table, and errs on every fourth image."""
+
+        def __init__(self, labels: torch.Tensor) -> None:
+            super().__init__()
+            self.labels, self.seen = labels, 0
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            index = torch.arange(self.seen, self.seen + len(images))
+            self.seen += len(images)
+            answer = torch.where(index % 4 == 0, (self.labels[index] + 1) % 10, self.labels[index])
+            return torch.nn.functional.one_hot(answer, 10).float()
+
+    val = digits_data.val
+    batches = Batches(val, digits_data.info, 100, CPU)
+    assert accuracy(Oracle(val.labels), batches) == pytest.approx(
+        1 - -(-len(val) // 4) / len(val), abs=1e-12
+    )
+
+
+def test_averaged_weights_follow_the_formula() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(1, 2, 1), nn.BatchNorm2d(2))
+    average = WeightAverage(network, decay=0.3)
+    expected = [tensor.clone() for tensor in network.state_dict().values()]
+    for update in range(1, 6):
+        network(torch.randn(4, 1, 3, 3))
+        with torch.no_grad():
+            for parameter in network.parameters():
+                parameter.add_(torch.randn_like(parameter))
+        average.update(network)
+        decay = min(0.3, (1 + update) / (10 + update))
+        for index, tensor in enumerate(network.state_dict().values()):
+            if tensor.is_floating_point():
+                expected[index] = decay * expected[index] + (1 - decay) * tensor
+    found = average.network.state_dict()
+    for (name, tensor), wanted in zip(found.items(), expected, strict=True):
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor, wanted, msg=name)
+
+
+@pytest.mark.gpu
+def test_training_on_a_gpu_learns_the_digits(tiny_arch: Arch, digits_data: SearchData) -> None:
+    recipe = Recipe(name="test", epochs=6, batch_size=64, learning_rate=0.2, ema=0.99)
+    network = build(tiny_arch, digits_data.info, 0)
+    run = Trainer(network, digits_data, recipe, seed=0, device=torch.device("cuda"))
+    for _ in range(recipe.epochs):
+        run.train_epoch()
+    assert run.evaluate() > 0.8
+
+
+@pytest.mark.gpu
+def test_a_step_on_a_gpu_does_not_wait_for_it(tiny_arch: Arch, digits_data: SearchData) -> None:
+    device = torch.device("cuda")
+    run = Trainer(
+        build(tiny_arch, digits_data.info, 0),
+        digits_data,
+        RECIPE.model_copy(update={"ema": 0.9}),
+        seed=0,
+        device=device,
+    )
+    run.train_epoch()
+    batches = iter(run._train)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        next(batches)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
