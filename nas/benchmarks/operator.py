@@ -1,0 +1,228 @@
+"""The fast operator against plain ones: DCT and batch norm, forward and backward.
+
+Shapes of Table 2 at batch 128, p = 2, 4, 8, on one thread. Versions take turns, so that
+what else the machine does meets all of them; what counts is ratios of medians.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from statistics import geometric_mean, median
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
+
+from nas.models import DCT, fused, kernels
+
+SHAPES = ((64, 32), (128, 16), (256, 8))
+"""(channels, side of the feature map) of Table 2's three stages."""
+P = (2, 4, 8)
+BATCH = 128
+R = 4  # reduction ratio of the recalibrator
+Operator = Callable[[Tensor, DCT, nn.BatchNorm2d], Tensor]
+
+
+def repeated(x_BCHW: Tensor, dct: DCT, norm: nn.BatchNorm2d) -> Tensor:
+    """What a user would write: `repeat`, add, `BatchNorm2d`."""
+    g_BN = dct.recalibrator(x_BCHW)
+    y_BNHW: Tensor = norm(x_BCHW.repeat(1, dct.p, 1, 1) + g_BN[:, :, None, None])
+    return y_BNHW
+
+
+def modules(x_BCHW: Tensor, dct: DCT, norm: nn.BatchNorm2d) -> Tensor:
+    """This project's readable modules, where the clones are one broadcast."""
+    y_BNHW: Tensor = norm(dct(x_BCHW))
+    return y_BNHW
+
+
+VERSIONS: dict[str, tuple[Operator, torch.memory_format]] = {
+    "repeat, NCHW": (repeated, torch.contiguous_format),
+    "repeat, channels-last": (repeated, torch.channels_last),
+    "modules, NCHW": (modules, torch.contiguous_format),
+    "modules, channels-last": (modules, torch.channels_last),
+    "fused": (fused.dct_batch_norm, torch.channels_last),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One shape: medians of seconds of forward plus backward, and peaks of memory."""
+
+    width: int  # channels after the expansion
+    size: int  # side of the feature map
+    p: int
+    seconds: dict[str, float]  # by version
+    peak_bytes: dict[str, int]  # allocated by PyTorch during forward and backward
+
+    def speedup(self, kind: str = "") -> float:
+        """Of the fused operator over the fastest other one whose name starts with `kind`."""
+        others = [s for name, s in self.seconds.items() if name != "fused" and kind in name]
+        return min(others) / self.seconds["fused"]
+
+    @property
+    def memory(self) -> float:
+        """Peak of the fused operator over the least peak of the others."""
+        return self.peak_bytes["fused"] / min(
+            peak for name, peak in self.peak_bytes.items() if name != "fused"
+        )
+
+
+@dataclass(frozen=True)
+class Start:
+    """Seconds until the operator is there, each in a process of its own."""
+
+    cold: float  # compiled
+    warm: float  # found on disk
+
+
+def measure(
+    shapes: Sequence[tuple[int, int]] = SHAPES,
+    ps: Sequence[int] = P,
+    batch: int = BATCH,
+    repetitions: int = 15,
+    progress: Callable[[list[tuple[int, int, int]]], Iterator[tuple[int, int, int]]] = iter,
+) -> list[Row]:
+    """Time every version on every shape, on one thread.
+
+    Args:
+        shapes: (channels, side of the feature map).
+        ps: expansion ratios.
+        batch: images.
+        repetitions: of each version, in turns; the first turn warms up and is not counted.
+        progress: wraps the work, to show how far it is.
+
+    Raises:
+        RuntimeError: the fused operator cannot be compiled here.
+    """
+    if not kernels.available():
+        raise RuntimeError("there is nothing to measure without a C++ compiler")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        work = [(width, size, p) for width, size in shapes for p in ps]
+        return [_row(*case, batch, repetitions) for case in progress(work)]
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _row(width: int, size: int, p: int, batch: int, repetitions: int) -> Row:
+    torch.manual_seed(0)
+    dct, norm = DCT(width // p, p, max(1, width // R)), nn.BatchNorm2d(width)
+    x = torch.randn(batch, width // p, size, size)
+    dy = torch.randn(batch, width, size, size)
+    runs = {
+        name: _run(operator, dct, norm, x, dy, layout)
+        for name, (operator, layout) in VERSIONS.items()
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in runs}
+    for _ in range(repetitions + 1):
+        for name, run in runs.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return Row(
+        width,
+        size,
+        p,
+        {name: median(times[1:]) for name, times in seconds.items()},
+        {name: peak_bytes(run) for name, run in runs.items()},
+    )
+
+
+def _run(
+    operator: Operator,
+    dct: DCT,
+    norm: nn.BatchNorm2d,
+    x_BCHW: Tensor,
+    dy_BNHW: Tensor,
+    layout: torch.memory_format,
+) -> Callable[[], None]:
+    x_BCHW = x_BCHW.contiguous(memory_format=layout).requires_grad_()
+    dy_BNHW = dy_BNHW.contiguous(memory_format=layout)
+    leaves = [x_BCHW, *dct.parameters(), *norm.parameters()]
+
+    def run() -> None:
+        torch.autograd.grad(operator(x_BCHW, dct, norm), leaves, dy_BNHW)
+
+    return run
+
+
+def peak_bytes(run: Callable[[], None]) -> int:
+    """The most that PyTorch's allocator held at once beyond what it held before."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+        run()
+    assert profiler.profiler is not None
+    events = [
+        event
+        for event in profiler.profiler.kineto_results.events()
+        if event.name() == "[memory]"
+    ]
+    held = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        held += event.nbytes()
+        peak = max(peak, held)
+    return peak
+
+
+def start_times() -> Start:
+    """Compile into an empty cache, then load from it, in fresh processes."""
+    code = (
+        "import time, torch; from nas.models import kernels; start = time.perf_counter(); "
+        "assert kernels.available(); print(time.perf_counter() - start)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        cold, warm = (
+            float(
+                subprocess.run(
+                    [sys.executable, "-c", code],
+                    env={**os.environ, "NAS_CACHE_DIR": folder},
+                    capture_output=True,
+                    text=True,
+                    check=True,
+                ).stdout
+            )
+            for _ in range(2)
+        )
+    return Start(cold, warm)
+
+
+def bars(rows: Sequence[Row]) -> dict[str, bool]:
+    """What the operator must show, against the fastest of all other versions."""
+    speedups = [row.speedup() for row in rows]
+    return {
+        "geometric mean of the speed-ups >= 3": geometric_mean(speedups) >= 3,
+        "least speed-up >= 2": min(speedups) >= 2,
+        "peak memory <= 0.7": max(row.memory for row in rows) <= 0.7,
+    }
+
+
+def report(rows: Sequence[Row], start: Start) -> dict[str, Any]:
+    """Plain values for the JSON file: figures, what they were measured on, and the bars."""
+    return {
+        "batch": BATCH,
+        "threads": 1,
+        "torch": torch.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "rows": [
+            {
+                **asdict(row),
+                "speedup": round(row.speedup(), 3),
+                "speedup_over_repeat": round(row.speedup("repeat"), 3),
+                "memory": round(row.memory, 3),
+            }
+            for row in rows
+        ],
+        "speedup": round(geometric_mean(row.speedup() for row in rows), 3),
+        "speedup_over_repeat": round(geometric_mean(row.speedup("repeat") for row in rows), 3),
+        "start_seconds": asdict(start),
+        "bars": bars(rows),
+    }
