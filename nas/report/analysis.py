@@ -101,9 +101,12 @@ def record(study: optuna.Study, config: StudyConfig) -> Record:
         if "arch_id" in trial.user_attrs
     ]
     choices = [choice.name for choice in config.space.choices]
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *choices])
+    # As objects: a column of integers with gaps would turn into floats.
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *choices], dtype=object)
     numeric = ["accuracy", "macs", "params", "latency", "epochs", "seconds"]
     table[numeric] = table[numeric].astype(float)
+    table[["started", "ended"]] = table[["started", "ended"]].apply(pd.to_datetime)
+    table["number"] = table["number"].astype(int)
     table[["on_front", "knee"]] = table[["on_front", "knee"]].eq(True)
     return Record(
         study.study_name, config, table.set_index("number", drop=False), members, study.user_attrs

@@ -39,8 +39,9 @@ def annotate_study(study: optuna.Study, config: StudyConfig) -> None:
     members = {member.trial.number: member for member in found.members}
     for member in members.values():
         _note(_handle(study, member.trial._trial_id), _trial_note(found, member))
+    noted = _trials_with_notes(study)
     for trial in study.get_trials(deepcopy=False):
-        if trial.number not in members and _has_note(study, trial._trial_id):
+        if trial.number not in members and trial._trial_id in noted:
             _note(_handle(study, trial._trial_id), f"{LEFT_HEADING}\nA later trial dominates it.")
     for figure in study_figures(found, differences, weights):
         figure.figure.update_layout(
@@ -54,9 +55,11 @@ def _handle(study: optuna.Study, trial_id: int) -> optuna.Trial:
     return optuna.Trial(study, trial_id)
 
 
-def _has_note(study: optuna.Study, trial_id: int) -> bool:
+def _trials_with_notes(study: optuna.Study) -> set[int]:
+    """Ids of the trials to which the dashboard's storage holds a note."""
     attributes = study._storage.get_study_system_attrs(study._study_id)
-    return f"dashboard:{trial_id}:note_ver" in attributes
+    matches = (re.fullmatch(r"dashboard:(\d+):note_ver", key) for key in attributes)
+    return {int(match[1]) for match in matches if match}
 
 
 def _note(where: optuna.Study | optuna.Trial, body: str) -> None:

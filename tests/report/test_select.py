@@ -17,9 +17,7 @@ ENTRIES = [  # arch_id, macs, accuracy, knee
 
 @pytest.fixture
 def front() -> Any:
-    entries = [
-        SimpleNamespace(arch_id=i, macs=m, accuracy=a, knee=k) for i, m, a, k in ENTRIES
-    ]
+    entries = [SimpleNamespace(arch_id=i, macs=m, accuracy=a, knee=k) for i, m, a, k in ENTRIES]
     return SimpleNamespace(architectures=tuple(reversed(entries)))
 
 

@@ -1,0 +1,257 @@
+"""The report and the dashboard as people see them: opened in Chromium."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from nas.report.analysis import record
+from nas.report.dashboard import annotate_study
+from nas.report.page import write_report
+from nas.search.config import StudyConfig
+from nas.search.storage import sqlite_url
+from nas.space import SearchSpace
+
+CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.skipif(not CHROMIUM, reason="chromium is not installed (apt: chromium)"),
+    pytest.mark.skipif(not DRIVER, reason="chromedriver is not installed (apt: chromium-driver)"),
+    pytest.mark.skipif(not importlib.util.find_spec("selenium"), reason="selenium is missing"),
+]
+
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+ROOT = Path(__file__).parent.parent.parent
+SHOTS = os.environ.get("NAS_SCREENSHOTS")  # a folder that gets a picture of every page
+
+
+def _made_up() -> Callable[..., optuna.Study]:
+    spec = importlib.util.spec_from_file_location("made_up", ROOT / "tests/report/conftest.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.made_up_study  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="module")
+def config(tiny_config: StudyConfig) -> StudyConfig:
+    space = SearchSpace.from_yaml(ROOT / "search_spaces/dyclotnet.yaml")
+    return replace(tiny_config, space=space)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    from selenium import webdriver
+    from selenium.webdriver.chrome.service import Service
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for flag in [*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"]:
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield driver
+    driver.quit()
+
+
+def open_page(browser: Any, url: str, width: int) -> float:
+    """Open a page at a width; the seconds until it was loaded."""
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 700},
+    )
+    browser.get_log("browser")
+    start = time.monotonic()
+    browser.get(url)
+    return time.monotonic() - start
+
+
+def wait_for(browser: Any, script: str, seconds: float = 20) -> Any:
+    """Wait until JavaScript gives something true, and give it."""
+    end = time.monotonic() + seconds
+    while not (value := browser.execute_script(f"return {script}")):
+        assert time.monotonic() < end, script
+        time.sleep(0.1)
+    return value
+
+
+def errors(browser: Any) -> list[str]:
+    return [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
+
+
+def keep_picture(browser: Any, name: str) -> None:
+    if SHOTS:
+        shot = browser.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True})
+        Path(SHOTS, f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_report(browser: Any, config: StudyConfig, tmp_path: Path, width: int) -> None:
+    study = _made_up()(config, 100)
+    found = record(study, config)
+    open_page(browser, write_report(study, config, tmp_path).as_uri(), width)
+    wait_for(browser, "document.getElementById('front').data")
+    points = browser.execute_script(
+        "return document.querySelectorAll('#front .scatterlayer .point').length"
+    )
+    shown = sum(len(found.of_state(state)) for state in ("finished", "stopped", "failed"))
+    references = browser.execute_script(
+        "return document.getElementById('front').data.filter(t => t.name.startsWith('Table 2'))"
+        ".reduce((n, t) => n + t.x.length, 0)"
+    )
+    assert points == shown + references + 1  # the knee has a star of its own
+    browser.execute_script("Object.keys(PLOTS).forEach(show)")
+    wait_for(browser, "document.querySelectorAll('.plot .main-svg').length >= "
+                      "3 * Object.keys(PLOTS).length")  # fmt: skip
+    wide = browser.execute_script("return document.documentElement.scrollWidth")
+    assert wide <= width
+    assert browser.execute_script(OVERFLOWING) == []
+    keep_picture(browser, f"report-{width}")
+    assert errors(browser) == []
+
+
+OVERFLOWING = """
+return [...document.querySelectorAll('.plot')].filter(plot => {
+  const box = plot.getBoundingClientRect();
+  return [...plot.querySelectorAll('text')].some(text => {
+    const t = text.getBoundingClientRect();
+    return t.width && (t.left < box.left - 1 || t.right > box.right + 1
+                       || t.top < box.top - 1 || t.bottom > box.bottom + 1);
+  });
+}).map(plot => plot.id)
+"""  # figures with a label that is cut off
+
+
+def test_hovering_tells_the_architecture(browser: Any, config: StudyConfig, tmp_path: Path) -> None:
+    from selenium.webdriver import ActionChains
+    from selenium.webdriver.common.by import By
+
+    study = _made_up()(config, 60)
+    found = record(study, config)
+    open_page(browser, write_report(study, config, tmp_path).as_uri(), 1280)
+    wait_for(browser, "document.getElementById('front').data")
+    browser.execute_script(
+        "document.getElementById('front').scrollIntoView({block: 'center', behavior: 'instant'})"
+    )
+    drag = browser.find_element(By.CSS_SELECTOR, "#front .nsewdrag")
+    x, y = browser.execute_script(
+        """
+        const plot = document.getElementById('front'), layout = plot._fullLayout;
+        const trace = plot.data.find(t => t.name === 'front'), last = trace.x.length - 1;
+        return [layout.xaxis.d2p(trace.x[last]), layout.yaxis.d2p(trace.y[last])];
+        """
+    )
+    box = drag.size
+    ActionChains(browser).move_to_element_with_offset(
+        drag, round(x - box["width"] / 2), round(y - box["height"] / 2)
+    ).perform()
+    wait_for(browser, "document.querySelectorAll('#front .hovertext').length")
+    label = "".join(
+        str(part.text) for part in browser.find_elements(By.CSS_SELECTOR, "#front .hovertext text")
+    )
+    dearest = found.front.iloc[-1]
+    for words in (dearest["arch_id"], *str(dearest["arch"]).split(" | "), "FLOPs (multiply-adds)"):
+        assert words in label
+    ActionChains(browser).click().perform()
+    wait_for(browser, f"location.hash === '#arch-{dearest['arch_id']}'")
+    assert errors(browser) == []
+
+
+def test_a_thousand_trials_open_in_3_seconds(
+    browser: Any, config: StudyConfig, tmp_path: Path
+) -> None:
+    path = write_report(_made_up()(config, 1000), config, tmp_path)
+    start = time.monotonic()
+    open_page(browser, path.as_uri(), 1280)
+    wait_for(browser, "document.querySelectorAll('#front .point').length > 900")
+    took = time.monotonic() - start
+    assert took < 3 * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+    assert errors(browser) == []
+
+
+@pytest.mark.parametrize("kind", [{"trials": 0}, {"trials": 5, "failed": 1}, {"trials": 1}])
+def test_reports_without_much_to_show(
+    browser: Any, config: StudyConfig, tmp_path: Path, kind: dict[str, int]
+) -> None:
+    open_page(browser, write_report(_made_up()(config, **kind), config, tmp_path).as_uri(), 400)
+    browser.execute_script("Object.keys(PLOTS).forEach(show)")
+    assert "The finding" in browser.page_source
+    assert errors(browser) == []
+
+
+@pytest.fixture
+def dashboard(config: StudyConfig, tmp_path: Path) -> Iterator[tuple[str, optuna.Study]]:
+    """The dashboard on an annotated study of 100 trials, and the study."""
+    study = _made_up()(config, 100, storage=tmp_path / "study.db")
+    annotate_study(study, config)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [str(Path(sys.executable).parent / "optuna-dashboard"), "--host", "127.0.0.1"]
+    process = subprocess.Popen(
+        [*command, "--port", str(port), sqlite_url(tmp_path / "study.db")],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(f"{url}/dashboard/", timeout=5).close()
+                break
+            except OSError:
+                assert process.poll() is None
+                time.sleep(0.1)
+        yield url, study
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def test_dashboard(browser: Any, dashboard: tuple[str, optuna.Study], config: StudyConfig) -> None:
+    url, study = dashboard
+    found = record(study, config)
+    open_page(browser, f"{url}/dashboard/studies/1", 1280)
+    wait_for(browser, "document.body.innerText.includes('Best Trials')", 60)
+    titles = "[...document.querySelectorAll('.gtitle')].map(t => t.textContent)"
+    wait_for(browser, f"{titles}.includes('Which choices make the front')", 60)
+    drawn = browser.execute_script(
+        """
+        const plot = [...document.querySelectorAll('.js-plotly-plot')].find(
+          p => p.querySelector('.gtitle')?.textContent.startsWith('Accuracy over FLOPs'));
+        return plot.data.filter(t => ['finished', 'front'].includes(t.name))
+                        .reduce((n, t) => n + t.x.length, 0);
+        """
+    )
+    assert drawn == len(found.finished)
+    keep_picture(browser, "dashboard-study")
+    open_page(browser, f"{url}/dashboard/studies/1/note", 1280)
+    wait_for(browser, "document.body.innerText.includes('The finding')", 60)
+    knee = int(found.front[found.front["knee"]]["number"].iloc[0])
+    open_page(browser, f"{url}/dashboard/studies/1/trials?numbers={knee}", 1280)
+    wait_for(browser, "document.body.innerText.includes('best compromise')", 60)
+    keep_picture(browser, "dashboard-trial")
+    assert errors(browser) == []

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna_dashboard import get_note, save_note
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+
+from nas.report.dashboard import annotate_study
+from nas.search.config import StudyConfig
+from nas.search.front import front
+from nas.search.lock import lock_study
+from nas.search.storage import sqlite_url
+
+MadeUp = Callable[..., optuna.Study]
+
+
+def notes(study: optuna.Study) -> dict[int, str]:
+    """Notes of trials by number, those that are not empty."""
+    handles = [optuna.Trial(study, trial._trial_id) for trial in study.get_trials()]
+    return {handle.number: note for handle in handles if (note := get_note(handle))}
+
+
+def graphs(study: optuna.Study) -> dict[str, str]:
+    return get_plotly_graph_objects(study._storage.get_study_system_attrs(study._study_id))
+
+
+def test_the_study_explains_itself(
+    made_up_study: MadeUp, tiny_config: StudyConfig, tmp_path: Path
+) -> None:
+    study = made_up_study(tiny_config, 100, storage=tmp_path / "study.db")
+    annotate_study(study, tiny_config)
+    assert study.metric_names == ["accuracy", "macs"]
+    assert "FLOPs (multiply-adds)" in get_note(study)
+    members = front(study, tiny_config.objectives)
+    assert notes(study).keys() == {member.trial.number for member in members}
+    for member in members:
+        note = notes(study)[member.trial.number]
+        assert member.attributes["arch_id"] in note
+        assert ("knee" in note) == member.knee
+    assert graphs(study).keys() >= {"nas-front", "nas-hypervolume-trials", "nas-choices"}
+    assert all(json.loads(graph)["data"] for graph in graphs(study).values())
+
+
+def test_annotating_again_follows_the_front(
+    made_up_study: MadeUp, tiny_config: StudyConfig
+) -> None:
+    study = made_up_study(tiny_config, 40)
+    annotate_study(study, tiny_config)
+    first, names = notes(study), graphs(study).keys()
+    better = next(m.trial for m in front(study, tiny_config.objectives) if m.knee)
+    study.add_trial(
+        optuna.trial.create_trial(
+            values=[0.999, better.values[1]],
+            params=better.params,
+            distributions=better.distributions,
+            user_attrs=better.user_attrs | {"accuracy": 0.999},
+        )
+    )
+    annotate_study(study, tiny_config)
+    second = notes(study)
+    members = {member.trial.number for member in front(study, tiny_config.objectives)}
+    assert graphs(study).keys() == names
+    for number in first.keys() | second.keys():
+        assert second[number].startswith("### On" if number in members else "### Was on")
+
+
+def test_a_users_notes_stay(made_up_study: MadeUp, tiny_config: StudyConfig) -> None:
+    study = made_up_study(tiny_config, 40)
+    member = front(study, tiny_config.objectives)[0]
+    handle = optuna.Trial(study, member.trial._trial_id)
+    save_note(handle, "mine")
+    save_note(study, "mine too")
+    annotate_study(study, tiny_config)
+    assert get_note(handle) == "mine"
+    assert get_note(study) == "mine too"
+
+
+@pytest.mark.parametrize("kind", [{"trials": 0}, {"trials": 1, "failed": 1}])
+def test_studies_without_a_front_are_annotated(
+    made_up_study: MadeUp, tiny_config: StudyConfig, kind: dict[str, int]
+) -> None:
+    study = made_up_study(tiny_config, **kind)
+    annotate_study(study, tiny_config)
+    assert get_note(study)
+
+
+def test_the_runner_reports_and_keeps_out_of_a_running_search(
+    made_up_study: MadeUp, tiny_config: StudyConfig, tmp_path: Path
+) -> None:
+    from nas.report.study_folder import open_study, report_study
+
+    folder = tmp_path / "made-up"
+    folder.mkdir()
+    made_up_study(tiny_config, 30, storage=folder / "study.db")
+    study, url = open_study(folder, None, None)
+    lock = lock_study(url, "made-up")
+    assert report_study(study, url, folder) == (folder / "report.html", False)
+    assert notes(study) == {}
+    lock.release()
+    assert report_study(study, url, folder) == (folder / "report.html", True)
+    assert notes(study)
+    assert url == sqlite_url(folder / "study.db")
+
+
+def test_folders_without_a_study_are_named(
+    made_up_study: MadeUp, tiny_config: StudyConfig, tmp_path: Path
+) -> None:
+    from nas.report.study_folder import open_study
+
+    with pytest.raises(ValueError, match="nowhere"):
+        open_study(tmp_path / "nowhere", None, None)
+    made_up_study(tiny_config, 1, storage=tmp_path / "study.db", name="other")
+    with pytest.raises(ValueError, match=tmp_path.name):
+        open_study(tmp_path, None, None)
+    assert open_study(tmp_path, None, "other")[0].study_name == "other"
+    assert not (tmp_path / "nowhere").exists()

@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.samplers import RandomSampler
+from rich.console import Console
+from rich.text import Text
+
+from nas.report.live import LiveView
+from nas.report.progress import SearchProgress
+from nas.report.summary import front_table, savings, thin
+from nas.report.trajectory import Trajectory
+from nas.search.config import StudyConfig
+from nas.search.front import front
+from nas.search.study import Measurement, SearchStudy
+from nas.space import SearchSpace
+
+
+def opened(config: StudyConfig, budget: int, study: optuna.Study | None = None) -> SearchStudy:
+    study = study or optuna.create_study(
+        directions=config.objectives.directions, sampler=RandomSampler(seed=0), study_name="s" * 60
+    )
+    return SearchStudy(study, config, budget=budget)
+
+
+def work(study: SearchStudy, view: SearchProgress | LiveView, trials: int) -> None:
+    """Run trials one after another: every fifth is stopped, every seventh fails."""
+    for number in range(trials):
+        candidate = study.ask()
+        if candidate is None:
+            return
+        started = [candidate] if isinstance(view, SearchProgress) else []
+        view.started(*started)
+        accuracy = 0.3 + int(candidate.arch.arch_id[:4], 16) / 2**17
+        done = Measurement(accuracy, 2, 1.0, ((1, 0.2), (2, accuracy)))
+        if number % 7 == 6:
+            study.fail(candidate.number, "diverged")
+            state = "failed"
+        elif number % 5 == 4:
+            study.stop(candidate.number, replace(done, epochs=1))
+            state = "stopped"
+        else:
+            study.complete(candidate.number, done)
+            state = "complete"
+        if isinstance(view, SearchProgress):
+            view.ended(candidate, state, "")
+        else:
+            view.ended(candidate, state)
+
+
+def screen(view: LiveView, width: int, height: int) -> list[str]:
+    """The view as it is drawn on a terminal of that size."""
+    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=True)
+    console.print(view)
+    assert isinstance(console.file, io.StringIO)
+    return [Text.from_ansi(line).plain for line in console.file.getvalue().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def wide_config(tiny_config: StudyConfig) -> StudyConfig:
+    return replace(tiny_config, space=SearchSpace.from_yaml("search_spaces/dyclotnet.yaml"))
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (140, 40), (40, 12), (60, 8)])
+def test_nothing_wraps_and_all_fits(wide_config: StudyConfig, width: int, height: int) -> None:
+    study = opened(wide_config, 2000)
+    view = LiveView(study)
+    for steps in (0, 1, 40):
+        work(study, view, steps)
+        lines = screen(view, width, height)
+        assert len(lines) < height
+        assert all(len(line.rstrip()) <= width for line in lines)
+        assert lines[0].startswith("study sss")
+
+
+def test_the_view_agrees_with_the_study(wide_config: StudyConfig) -> None:
+    study = opened(wide_config, 100)
+    view = LiveView(study)
+    work(study, view, 35)
+    again = LiveView(opened(wide_config, 100, study.study))
+    members = front(study.study, wide_config.objectives)
+    numbers = [member.trial.number for member in members]
+    assert [member.trial.number for member in view.members] == numbers
+    assert [member.trial.number for member in again.members] == numbers
+    assert view.volume == again.volume > 0
+    assert view.counted == again.counted == study.counted
+    assert view.counts["failed"] == 5
+    assert view.improved is not None
+    assert again.improved is not None
+    assert view.improved[0] == again.improved[0]
+    assert "before this start" in again.progress()
+    volume = Trajectory(wide_config)
+    for member in members:
+        volume.add(dict(zip(("accuracy", "macs"), member.trial.values, strict=True)))
+    assert view.volume == pytest.approx(volume.volume)
+
+
+def test_a_terminal_is_left_clean(wide_config: StudyConfig) -> None:
+    file = io.StringIO()
+    study = opened(wide_config, 30)
+    console = Console(file=file, width=80, height=24, force_terminal=True)
+    with SearchProgress(console, study) as view:
+        work(study, view, 30)
+    kept = _replay(file.getvalue())
+    assert [line for line in kept if line.strip()] == []
+
+
+def _replay(written: str) -> list[str]:
+    """What a terminal shows after control sequences for moving up and erasing lines."""
+    lines, row = [""], 0
+    for part in re.split(r"(\x1b\[[0-9;?]*[A-Za-z]|\r|\n)", written):
+        if part == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif match := re.fullmatch(r"\x1b\[(\d*)A", part):
+            row -= int(match[1] or 1)
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part and not part.startswith(("\x1b", "\r")):
+            lines[row] += part
+    return lines
+
+
+def test_elsewhere_there_are_lines_without_colour(
+    wide_config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nas.report.progress.LINE_EVERY", 0)
+    file = io.StringIO()
+    study = opened(wide_config, 10)
+    with SearchProgress(Console(file=file), study) as view:
+        work(study, view, 20)
+    lines = file.getvalue().splitlines()
+    assert lines[-1].startswith("10/10 architectures")
+    assert len(lines) >= 10
+    assert "\x1b" not in file.getvalue()
+
+
+def test_quiet_says_nothing(wide_config: StudyConfig) -> None:
+    file = io.StringIO()
+    study = opened(wide_config, 5)
+    with SearchProgress(Console(file=file, force_terminal=True), study, quiet=True) as view:
+        work(study, view, 5)
+    assert file.getvalue() == ""
+
+
+def test_no_color_takes_the_colour_away(
+    wide_config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    study = opened(wide_config, 20)
+    view = LiveView(study)
+    work(study, view, 12)
+    console = Console(file=io.StringIO(), width=80, height=24, force_terminal=True)
+    console.print(view)
+    assert isinstance(console.file, io.StringIO)
+    colours = re.findall(r"\x1b\[[0-9;]*(?:3[0-7]|38;|9[0-7])[0-9;]*m", console.file.getvalue())
+    assert colours == []
+
+
+def test_savings_are_the_epochs_that_were_not_trained(
+    made_up_study: Callable[..., optuna.Study], tiny_config: StudyConfig
+) -> None:
+    study = made_up_study(tiny_config, 50)
+    stopped = [t for t in study.get_trials() if t.state.name == "PRUNED"]
+    found = savings(study, 2)
+    assert (found.repeats, found.stopped, found.epochs) == (0, len(stopped), len(stopped))
+
+
+def test_the_table_is_one_line_per_network(
+    made_up_study: Callable[..., optuna.Study], wide_config: StudyConfig
+) -> None:
+    members = front(made_up_study(wide_config, 300), wide_config.objectives)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(front_table(members, fill=True))
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert all(sum(m.attributes["arch_id"] in line for line in text.splitlines()) == 1
+               for m in members)  # fmt: skip
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_thinning_keeps_the_ends_and_the_knee(
+    made_up_study: Callable[..., optuna.Study], wide_config: StudyConfig, tmp_path: Path
+) -> None:
+    members = front(made_up_study(wide_config, 900), wide_config.objectives)
+    assert len(members) > 6
+    shown = thin(members, 5)
+    assert len(shown) <= 5
+    assert {members[0].trial.number, members[-1].trial.number} <= {m.trial.number for m in shown}
+    assert sum(member.knee for member in shown) == 1
