@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import sys
+import warnings
 from difflib import get_close_matches
 from importlib.metadata import version
 from types import FrameType
@@ -51,6 +52,8 @@ def run_app(app: typer.Typer) -> None:
     """
     debug = "--debug" in sys.argv
     signal.signal(signal.SIGTERM, _terminate)
+    # Advice of libraries to their authors, not to a user of this program.
+    warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         code = app(standalone_mode=False, prog_name=f"python {sys.argv[0]}")
     except (Abort, KeyboardInterrupt):

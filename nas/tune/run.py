@@ -27,8 +27,10 @@ import ray
 from ray import tune
 
 from nas.data import SearchData
+from nas.search.stopping import rungs
 from nas.search.study import SearchStudy
 from nas.training import Recipe
+from nas.tune.scheduler import FrontScheduler
 from nas.tune.searcher import StudySearcher, View
 from nas.tune.trainable import TrainingTrial
 
@@ -51,11 +53,6 @@ class Stops:
 
     deadline: float | None  # on `time.monotonic`'s clock
     max_failures: int
-
-
-def rungs(epochs: int) -> tuple[int, ...]:
-    """Epochs after which a trial is evaluated; the last one ends it."""
-    return tuple(sorted({max(1, epochs // 3), epochs}))
 
 
 class SearchEnded(BaseException):
@@ -104,7 +101,9 @@ def run(
                 threads=max(1, int(resources.cpus_per_trial)),
                 latency="latency" in study.config.objectives.names,
             )
-            _tuner(trainable, searcher, resources, gate, scratch).fit()
+            images = recipe.val_images or len(data.val)
+            scheduler = FrontScheduler(study, recipe.epochs, min(images, len(data.val)))
+            _tuner(trainable, searcher, scheduler, resources, gate, scratch).fit()
         except SearchEnded as ended:
             return ended
         finally:
@@ -160,13 +159,19 @@ class _Gate(tune.Callback):  # type: ignore[misc]
 
 
 def _tuner(
-    trainable: Any, searcher: StudySearcher, resources: Resources, gate: _Gate, scratch: str
+    trainable: Any,
+    searcher: StudySearcher,
+    scheduler: FrontScheduler,
+    resources: Resources,
+    gate: _Gate,
+    scratch: str,
 ) -> tune.Tuner:
     per_trial = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     return tune.Tuner(
         tune.with_resources(trainable, per_trial),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
+            scheduler=scheduler,
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: str(trial.trial_id),

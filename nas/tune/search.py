@@ -13,7 +13,9 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import ExperimentalWarning
 
+from nas.report.dashboard import annotate_study
 from nas.report.export import front_file, write_front, write_trials
+from nas.report.page import write_report
 from nas.search.choose_sampler import choose_sampler
 from nas.search.config import recorded_config, software_versions
 from nas.search.front import FrontMember, front
@@ -68,9 +70,12 @@ def search(plan: Plan, show: Callable[[SearchStudy], AbstractContextManager[View
                 with show(study) as view:
                     ended = run(study, plan.data, plan.config.recipe, resources, stops, view)
             members = front(study.study, plan.config.objectives)
-            files = (plan.folder / "front.json", plan.folder / "trials.csv")
+            names = ("front.json", "trials.csv", "report.html")
+            files = tuple(plan.folder / name for name in names)
             write_front(files[0], front_file(plan.study_name, plan.config, members))
             write_trials(files[1], study.study)
+            annotate_study(study.study, plan.config)
+            write_report(study.study, plan.config, plan.folder)
     finally:
         lock.release()
     return SearchResult(study, members, ended, time.monotonic() - start, files)
