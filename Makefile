@@ -1,7 +1,8 @@
 # Every target sets up what it needs in .venv first.
 PYTHON ?= python3
 BUDGET ?= 200
-STUDY ?= $(shell ls -td results/*/study.db 2>/dev/null | head -1)
+# The study that was written to last; a running search writes beside study.db.
+STUDY ?= $(shell ls -td results/*/study.db* 2>/dev/null | head -1 | sed 's/db-.*/db/')
 PORT ?= 8080
 ARGS ?=
 

@@ -45,7 +45,9 @@ def annotate_study(study: optuna.Study, config: StudyConfig) -> None:
             _note(_handle(study, trial._trial_id), f"{LEFT_HEADING}\nA later trial dominates it.")
     for figure in study_figures(found, differences, weights):
         figure.figure.update_layout(
-            title={"text": figure.title, "x": 0.01}, margin={"t": 90}, height=CARD_HEIGHT
+            title={"text": figure.title, "x": 0.01, "y": 0.97, "yanchor": "top"},
+            margin={"t": 120 if len(figure.figure.data) > 4 else 90},  # a legend of two lines
+            height=CARD_HEIGHT,
         )
         save_plotly_graph_object(study, figure.figure, graph_object_id=f"nas-{figure.id}")
 

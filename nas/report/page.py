@@ -96,7 +96,7 @@ def study_figures(found: Record, differences: list[Any], weights: Any) -> list[F
     """The figures that a study has data for; the dashboard shows the same ones."""
     figures = []
     costs = [name for name in found.config.objectives.names if name != "accuracy"]
-    if len(found.trials.dropna(subset=["macs"])):
+    if found.trials["accuracy"].notna().any():
         for cost in sorted(costs, key=lambda name: name != found.cost):
             figures.append(
                 Figure(

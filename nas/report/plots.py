@@ -81,8 +81,6 @@ def front_figure(found: Record, cost: str | None = None) -> go.Figure:
         title_text="accuracy (%)", ticksuffix="", domain=[0.13, 1] if rail else [0, 1]
     )
     figure = styled(figure, height=520)
-    if not len(shown):
-        figure.update_layout(yaxis_range=[0, 100])
     figure.update_xaxes(title_text=COST_LABELS[cost], **log_axis(_values(figure, "x")))
     if rail:
         figure.update_layout(
