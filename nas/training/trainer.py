@@ -18,6 +18,7 @@ from nas.data.batches import Batches
 from nas.data.info import DatasetInfo, SearchData
 from nas.data.splits import Split, resize, thin_out
 from nas.models import DyClotNet
+from nas.models.fused import use_fused
 from nas.training.average import WeightAverage
 from nas.training.recipe import Recipe
 
@@ -68,6 +69,8 @@ class Trainer:
         self.epoch = 0  # epochs trained
         # Convolutions run 2-4 times faster channels-last, on the CPU too.
         self.network = network.to(device).to(memory_format=torch.channels_last)
+        if device.type == "cpu":
+            use_fused(self.network)
         data = _shorten(data, recipe)
         self._generator = torch.Generator().manual_seed(seed)
         self._train = Batches(
