@@ -20,12 +20,12 @@ Array = NDArray[np.float64]
 Costs = Callable[[Mapping[str, Any]], tuple[float, ...]]
 
 WHOLE = 20_000  # settings up to which a space is looked at as a whole
-DRAWN = 6_000  # random codes that the pool of a large space is chosen from
-POOL = 1_500
+DRAWN = 3_000  # random codes that the pool of a large space is chosen from
+POOL = 1_000
 BINS = 30  # of log cost, filled evenly
-CROSSINGS = 200
-FRESH = 200
-CLIMBERS = 8  # of each round of hill climbing
+CROSSINGS = 80
+FRESH = 40
+CLIMBERS = 4  # of each round of hill climbing
 
 
 class Known(NamedTuple):

@@ -31,7 +31,8 @@ Array = NDArray[np.float64]
 _log = logging.getLogger(__name__)
 
 START = 10  # trials before the model takes over
-ROUNDS = 4  # of hill climbing on the improvement, at most
+ROUNDS = 3  # of hill climbing on the improvement, at most
+SCREENED = 100  # candidates of a round that all views look at, chosen by the first view
 REFERENCE_PERCENTILE = 90  # of the predicted errors: worse ones bound no hypervolume
 
 
@@ -175,6 +176,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             new = [c for c in wanted if c not in found and not candidates.tried(c, history.tried)]
             if not new:
                 break
+            first = views[0].of(model.points(new), candidates.costs(new))
+            new = [new[i] for i in np.argsort(-first, kind="stable")[:SCREENED]]
             points, costs = model.points(new), candidates.costs(new)
             gains = np.mean([view.of(points, costs) for view in views], axis=0)
             found.update(zip(new, gains.tolist(), strict=True))

@@ -1,0 +1,305 @@
+import itertools
+import logging
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+import torch
+
+from nas.benchmarks.synthetic import SyntheticProblem
+from nas.cost import cost
+from nas.search.pareto import hypervolume
+from nas.search.samplers import KnownCostSampler, SpaceExhausted, distribution
+from nas.search.samplers.surrogate import FitError
+from nas.space import Choice, SearchSpace
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+CHOICES = (
+    Choice("width", (1, 2, 3, 4, 6)),
+    Choice("kind", ("dct", "pointwise")),
+    Choice("r", (2, 4, 8), ("kind", "dct")),
+    Choice("depth", (1, 2, 3, 4)),
+    Choice("fixed", (7,)),
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    torch.set_num_threads(1)
+
+
+def macs(setting):
+    per_block = 10 if setting["kind"] == "pointwise" else 4 + 8 / setting["r"]
+    return (1000.0 * setting["width"] * setting["depth"] * per_block,)
+
+
+def accuracy(setting):
+    gain = 0.1 * np.log(setting["width"]) + 0.08 * np.log(setting["depth"])
+    gain += 0.05 * (setting["kind"] == "dct") + 0.02 * (setting.get("r") == 4)
+    return 0.6 + gain
+
+
+def suggest(trial, choices=CHOICES):
+    setting = {}
+    for choice in choices:
+        if choice.active(setting):
+            single = len(choice.values) == 1
+            setting[choice.name] = (
+                choice.values[0] if single else trial._suggest(choice.name, distribution(choice))
+            )
+    return setting
+
+
+def new_study(sampler, directions=("maximize", "minimize")):
+    return optuna.create_study(sampler=sampler, directions=list(directions))
+
+
+def search(sampler, trials, choices=CHOICES, value=accuracy, cost=macs, study=None):
+    study = study or new_study(sampler)
+    settings = []
+    for _ in range(trials):
+        trial = study.ask()
+        setting = suggest(trial, choices)
+        settings.append(setting)
+        study.tell(trial, [value(setting), *cost(setting)])
+    return settings
+
+
+def key(setting):
+    return tuple(sorted(setting.items()))
+
+
+SIZE = 5 * (3 + 1) * 4
+
+
+@pytest.mark.slow
+def test_every_setting_once_then_exhausted():
+    sampler = KnownCostSampler(CHOICES, macs)
+    study = new_study(sampler)
+    settings = search(sampler, SIZE, study=study)
+    assert len({key(setting) for setting in settings}) == SIZE
+    with pytest.raises(SpaceExhausted, match=f"was tried \\({SIZE}\\)"):
+        suggest(study.ask())
+
+
+def test_settings_of_one_architecture_count_once_until_the_space_is_exhausted():
+    choices = (Choice("a", (1, 2, 3)), Choice("b", (1, 2, 3)))
+
+    def product_of(setting):
+        return setting["a"] * setting["b"]
+
+    def cost(setting):
+        return (float(product_of(setting)),)
+
+    sampler = KnownCostSampler(choices, cost, identity=product_of)
+    study = new_study(sampler)
+    settings = search(sampler, 6, choices, lambda s: 0.5 + 0.01 * s["a"], cost, study)
+    assert sorted(product_of(setting) for setting in settings) == [1, 2, 3, 4, 6, 9]
+    with pytest.raises(SpaceExhausted, match="every architecture"):
+        suggest(study.ask(), choices)
+
+
+@pytest.mark.slow
+def test_no_duplicate_among_200_suggestions_and_better_than_random():
+    choices = tuple(Choice(f"x{i}", (1, 2, 3, 4)) for i in range(5))
+
+    def cost(setting):
+        return (float(sum(4**i * setting[f"x{i}"] for i in range(3)) + 10),)
+
+    def value(setting):
+        return 1 - 0.3 * np.exp(-0.2 * sum(setting.values())) - 0.05 * (setting["x4"] == 2)
+
+    sampler = KnownCostSampler(choices, cost, seed=1)
+    settings = search(sampler, 200, choices, value, cost)
+    assert len({key(setting) for setting in settings}) == 200
+    late = np.mean([value(s) for s in settings[50:100]])
+    assert late > np.mean([value(s) for s in settings[:10]])
+
+
+def test_starts_with_the_smallest_and_the_largest_within_the_limit():
+    limit = 60_000.0
+    settings = search(KnownCostSampler(CHOICES, macs, limits=(limit,)), 12)
+    all_costs = [
+        macs(s)[0]
+        for w, d in itertools.product((1, 2, 3, 4, 6), (1, 2, 3, 4))
+        for s in [{"width": w, "depth": d, "kind": "pointwise"}]
+        + [{"width": w, "depth": d, "kind": "dct", "r": r} for r in (2, 4, 8)]
+    ]
+    inside = [cost for cost in all_costs if cost <= limit]
+    costs = [macs(setting)[0] for setting in settings]
+    assert costs[0] == min(inside)
+    assert costs[1] == max(inside)
+    assert max(costs) <= limit
+
+
+def test_settings_that_are_not_feasible_are_left_out():
+    sampler = KnownCostSampler(CHOICES, macs, feasible=lambda s: s["kind"] == "dct")
+    assert all(setting["kind"] == "dct" for setting in search(sampler, 18))
+
+
+def test_a_limit_below_everything_is_an_exhausted_space():
+    with pytest.raises(SpaceExhausted):
+        search(KnownCostSampler(CHOICES, macs, limits=(1.0,)), 1)
+
+
+def test_the_same_seed_and_contents_give_the_same_suggestions():
+    first = search(KnownCostSampler(CHOICES, macs, seed=3), 16)
+    assert first == search(KnownCostSampler(CHOICES, macs, seed=3), 16)
+    assert first[:10] != search(KnownCostSampler(CHOICES, macs, seed=4), 10)
+
+
+def test_a_study_continued_by_a_new_sampler_goes_on_as_before():
+    whole = search(KnownCostSampler(CHOICES, macs, seed=3), 18)
+    study = new_study(KnownCostSampler(CHOICES, macs, seed=3))
+    begun = search(None, 14, study=study)
+    study.sampler = KnownCostSampler(CHOICES, macs, seed=3)
+    assert begun + search(None, 4, study=study) == whole
+
+
+@pytest.mark.parametrize("finished", [0, 2, 12])
+def test_sixteen_at_once_are_different_and_spread(finished):
+    sampler = KnownCostSampler(CHOICES, macs)
+    study = new_study(sampler)
+    search(sampler, finished, study=study)
+    asked = [suggest(study.ask()) for _ in range(16)]
+    assert len({key(setting) for setting in asked}) == 16
+    costs = np.log10([macs(setting)[0] for setting in asked])
+    assert costs.max() - costs.min() > 0.5
+    assert len({(s["width"], s["depth"]) for s in asked}) >= 6
+
+
+def test_pending_trials_change_what_is_suggested():
+    """Believing what runs, the next suggestion is worth while besides it."""
+    alone = new_study(KnownCostSampler(CHOICES, macs))
+    search(None, 12, study=alone)
+    first = suggest(alone.ask())
+    second = suggest(alone.ask())
+    assert key(first) != key(second)
+
+
+def test_failed_out_of_memory_and_stopped_trials_are_not_suggested_again():
+    study = new_study(KnownCostSampler(CHOICES, macs))
+    seen = set()
+    for number in range(24):
+        trial = study.ask()
+        setting = suggest(trial)
+        assert key(setting) not in seen
+        seen.add(key(setting))
+        if number % 3 == 1:
+            trial.set_user_attr("reason", "out_of_memory")
+            study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        elif number % 3 == 2:
+            trial.set_user_attr("curve", [[1, accuracy(setting) - 0.1]])
+            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        else:
+            trial.set_user_attr("curve", [[1, accuracy(setting) - 0.1], [2, accuracy(setting)]])
+            study.tell(trial, [accuracy(setting), *macs(setting)])
+
+
+def test_an_interrupted_trial_may_be_suggested_again():
+    choices = (Choice("x", (1, 2)),)
+    study = new_study(KnownCostSampler(choices, lambda s: (float(s["x"]),)))
+    trial = study.ask()
+    first = suggest(trial, choices)
+    trial.set_user_attr("reason", "interrupted")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    assert first in [suggest(study.ask(), choices) for _ in range(2)]
+
+
+@pytest.mark.parametrize("value", [0.5, 1.0, 0.0])
+def test_constant_accuracies_do_not_stop_the_search(value):
+    settings = search(KnownCostSampler(CHOICES, macs), 13, value=lambda setting: value)
+    assert len({key(setting) for setting in settings}) == 13
+
+
+def test_a_fit_that_fails_is_said_and_the_search_goes_on(monkeypatch, caplog):
+    def fail(*_):
+        raise FitError("no hyper-parameters with a finite likelihood")
+
+    monkeypatch.setattr("nas.search.samplers.model.fit", fail)
+    with caplog.at_level(logging.WARNING):
+        settings = search(KnownCostSampler(CHOICES, macs), 14)
+    assert len({key(setting) for setting in settings}) == 14
+    assert "finite likelihood" in caplog.text
+
+
+def test_values_that_are_not_finite_are_passed_over():
+    def value(setting):
+        return np.inf if setting["width"] == 2 else accuracy(setting)
+
+    assert len(search(KnownCostSampler(CHOICES, macs), 15, value=value)) == 15
+
+
+def test_two_known_costs_in_any_position():
+    def costs(setting):
+        return macs(setting)[0], 10.0 * setting["width"] ** 2
+
+    sampler = KnownCostSampler(CHOICES, costs, objective=1)
+    study = new_study(sampler, ("minimize", "maximize", "minimize"))
+    seen = set()
+    for _ in range(14):
+        trial = study.ask()
+        setting = suggest(trial)
+        seen.add(key(setting))
+        known = costs(setting)
+        study.tell(trial, [known[0], accuracy(setting), known[1]])
+    assert len(seen) == 14
+
+
+def test_a_queued_trial_keeps_its_values():
+    study = new_study(KnownCostSampler(CHOICES, macs))
+    study.enqueue_trial({"width": 3, "kind": "dct", "r": 8, "depth": 2})
+    assert suggest(study.ask()) == {"width": 3, "kind": "dct", "r": 8, "depth": 2, "fixed": 7}
+
+
+def test_works_with_optuna_optimize():
+    def objective(trial):
+        setting = suggest(trial)
+        return accuracy(setting), macs(setting)[0]
+
+    study = new_study(KnownCostSampler(CHOICES, macs))
+    study.optimize(objective, n_trials=15)
+    assert len({key(trial.params) for trial in study.trials}) == 15
+
+
+@pytest.fixture(scope="module")
+def full_space():
+    return SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
+
+
+@pytest.mark.slow
+def test_the_full_space_beats_a_large_random_pool(full_space):
+    """Smaller errors than the best of 5,000 random ones at their cost, after 60 trials."""
+    problem = SyntheticProblem(0, full_space)
+    sampler = KnownCostSampler(problem.choices, lambda s: (problem.macs(s),), identity=problem.key)
+    study = new_study(sampler)
+    points = []
+    for _ in range(60):
+        trial = study.ask()
+        setting = suggest(trial, problem.choices)
+        points.append((np.log10(problem.macs(setting)), problem.error(setting)))
+        study.tell(trial, [1 - problem.error(setting), problem.macs(setting)])
+    rng = np.random.default_rng(0)
+    pool = [problem._sample(rng) for _ in range(5000)]
+    brute = [(np.log10(problem._cost(a).macs), problem._error(a)) for a in pool]
+    assert hypervolume(points, problem.reference) > hypervolume(brute, problem.reference)
+
+
+def test_a_large_space_under_a_tight_limit_is_searched(full_space):
+    def costs(setting):
+        return (float(cost(full_space.decode(setting), 32, 3, 10).macs),)
+
+    least = {c.name: c.values[0] for c in full_space.choices} | {
+        f"stage{i}.{name}": value for i in (1, 2, 3) for name, value in (("p", 8), ("r", 16))
+    }
+    smallest = costs(least)[0]
+    sampler = KnownCostSampler(
+        full_space.choices, costs, limits=(smallest * 1.2,), identity=full_space.decode
+    )
+    settings = search(
+        sampler, 12, full_space.choices, lambda s: 0.5 + 0.01 * s["stage1.repeats"], costs
+    )
+    assert all(costs(setting)[0] <= smallest * 1.2 for setting in settings)
+    assert costs(settings[0])[0] == smallest
