@@ -60,9 +60,7 @@ def test_search_then_continue_then_nothing_left_to_do(tmp_path: Path) -> None:
     states = {t.state for t in open_study(tmp_path).get_trials()}
     assert TrialState.RUNNING not in states
     front = json.loads((tmp_path / "results/t/front.json").read_text())
-    assert [a["arch_id"] for a in front["architectures"]] == [
-        a["arch_id"] for a in result["front"]
-    ]
+    assert [a["arch_id"] for a in front["architectures"]] == [a["arch_id"] for a in result["front"]]
     table = pd.read_csv(tmp_path / "results/t/trials.csv")
     assert set(table["arch_id"].dropna()) >= set(after)
 
@@ -132,9 +130,7 @@ def test_second_driver_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_diverging_trials_fail_with_their_reason_and_end_the_search(tmp_path: Path) -> None:
-    ran = search(
-        tmp_path, *QUICK, "--budget", "5", "--learning-rate", "100", "--max-failures", "1"
-    )
+    ran = search(tmp_path, *QUICK, "--budget", "5", "--learning-rate", "100", "--max-failures", "1")
     failed = [t for t in open_study(tmp_path).get_trials() if t.state == TrialState.FAIL]
     reasons = [t.user_attrs["reason"] for t in failed]
     if ran.returncode == 1:

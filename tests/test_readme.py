@@ -1,0 +1,140 @@
+"""Every command and Python example of the README works, with a smaller budget and the digits."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+QUICK = ["--dataset", "digits", "--epochs", "1", "--train-images", "200"]
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Lines of the shell blocks, continued ones joined, without comments."""
+    lines = "\n".join(blocks("sh")).replace("\\\n", " ").splitlines()
+    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+
+
+def python_commands(runner: str) -> list[list[str]]:
+    """Arguments of the commands that call a runner."""
+    found = []
+    for line in commands():
+        words = shlex.split(line)
+        if f"runners/{runner}.py" in words:
+            found.append(words[words.index(f"runners/{runner}.py") + 1 :])
+    return found
+
+
+def needs_more_than_this_machine(arguments: list[str]) -> bool:
+    return any(
+        word in arguments for word in ("--ray-address", "--gpus-per-trial", "cifar10")
+    ) or any("postgresql" in word for word in arguments)
+
+
+def with_option(arguments: list[str], option: str, value: str) -> list[str]:
+    if option in arguments:
+        index = arguments.index(option)
+        arguments = arguments[:index] + arguments[index + 2 :]
+    return [*arguments, option, value]
+
+
+def run(folder: Path, runner: str, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "runners" / f"{runner}.py"), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A fresh folder with the spaces, as a clone has them, and one finished small study."""
+    fresh = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "search_spaces", fresh / "search_spaces")
+    small = ["--space", "search_spaces/tiny.yaml", *QUICK, "--budget", "4", "--study", "shared"]
+    ran = run(fresh, "search", small)
+    assert ran.returncode == 0, ran.stderr
+    return fresh
+
+
+def quick_search(arguments: list[str]) -> list[str]:
+    for option, value in (("--budget", "2"), *zip(QUICK[::2], QUICK[1::2], strict=True)):
+        arguments = with_option(arguments, option, value)
+    if "--space" not in arguments:
+        arguments = with_option(arguments, "--max-macs", "200K")
+    return with_option(arguments, "--study", "readme" + str(abs(hash(tuple(arguments))) % 10**6))
+
+
+def test_the_readme_has_commands() -> None:
+    assert python_commands("search")
+    assert python_commands("retrain")
+
+
+@pytest.mark.parametrize("arguments", python_commands("search"), ids=" ".join)
+def test_search_commands(folder: Path, arguments: list[str]) -> None:
+    if needs_more_than_this_machine(arguments):
+        ran = run(folder, "search", ["--help"])
+        options = {word for word in arguments if word.startswith("--")}
+        assert not [option for option in options if option not in ran.stdout]
+        return
+    ran = run(folder, "search", quick_search(arguments))
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("arguments", python_commands("retrain"), ids=" ".join)
+def test_retrain_commands(folder: Path, arguments: list[str]) -> None:
+    changed = ["results/shared/front.json", *arguments[1:]]
+    ran = run(folder, "retrain", with_option(changed, "--epochs", "1"))
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("runner", ["report", "status"])
+def test_commands_on_a_study(folder: Path, runner: str) -> None:
+    for arguments in python_commands(runner):
+        changed = [re.sub(r"^results/[\w.-]+", "results/shared", word) for word in arguments]
+        ran = run(folder, runner, changed)
+        assert ran.returncode == 0, ran.stderr
+
+
+def test_make_targets_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = {w for line in commands() if line.startswith("make ") for w in line.split()[1:2]}
+    assert named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("arguments", python_commands("benchmark"), ids=" ".join)
+def test_benchmark_commands_are_known(folder: Path, arguments: list[str]) -> None:
+    ran = run(folder, "benchmark", [arguments[0], "--help"])
+    assert ran.returncode == 0, ran.stderr
+    options = {word for word in arguments if word.startswith("--")}
+    assert not [option for option in options if option not in ran.stdout]
+
+
+@pytest.mark.parametrize("index", range(len(blocks("python"))))
+def test_python_examples(folder: Path, index: int) -> None:
+    retrained = next(iter((folder / "results/shared/retrained").glob("*")), None)
+    if retrained is None:
+        ran = run(folder, "retrain", ["results/shared/front.json", "--epochs", "1"])
+        assert ran.returncode == 0, ran.stderr
+        retrained = next((folder / "results/shared/retrained").glob("*"))
+    code = blocks("python")[index]
+    code = re.sub(r"results/[\w.-]+/retrained/ARCH_ID", str(retrained), code)
+    code = re.sub(r"results/[\w.-]+/front.json", "results/shared/front.json", code)
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600
+    )
+    assert ran.returncode == 0, ran.stderr
