@@ -156,7 +156,14 @@ class _Run:
 
     def finish(self, data_dir: Path) -> dict[str, Any]:
         """Evaluate the test set and write the network; the metrics come last."""
-        network, device, info = self.trainer.evaluated, self.trainer.device, self.info
+        info, device = self.info, self.trainer.device
+        tensors = {
+            name: tensor.contiguous().cpu()
+            for name, tensor in self.trainer.evaluated.state_dict().items()
+        }
+        network = self.description.build()  # as `load_pretrained` does, whatever form trained
+        network.load_state_dict(tensors)
+        network.to(device).to(memory_format=torch.channels_last)
         test = load_test_data(info.name, data_dir, image_size=info.image_size)
         metrics = {
             "val_accuracy": self.history[-1]["val_accuracy"],
@@ -168,7 +175,6 @@ class _Run:
             "epochs": self.trainer.epoch,
             "seed": self.description.seed,
         }
-        tensors = {name: tensor.contiguous().cpu() for name, tensor in network.state_dict().items()}
         weights = save_tensors(tensors)
         described = self.description.model_copy(
             update={"weights_sha256": hashlib.sha256(weights).hexdigest()}
