@@ -68,7 +68,7 @@ class Bottleneck(nn.Module):
     def _forward_fused(self, x_BMHW: Tensor) -> Tensor:
         """The same, each norm in one pass with what stands beside it."""
         shortcut_BNHW = x_BMHW if self.has_shortcut else None
-        y_BMHW = fused.batch_norm(self.depthwise(x_BMHW), self.depthwise_norm, relu=True)
+        y_BMHW = fused.depthwise_batch_norm(x_BMHW, self.depthwise, self.depthwise_norm)
         y_BDHW = fused.pointwise(y_BMHW, self.contract)
         contracted_BDHW = fused.batch_norm(y_BDHW, self.contract_norm)
         y_BDHW = fused.pointwise(contracted_BDHW, self.mix)

@@ -1,7 +1,7 @@
 """The fast form of a bottleneck's operators: norms in one pass with what stands beside them.
 
 Equal to the plain modules in value, gradient and running statistics; the plain ones stay
-the reference. The mathematics is in `kernels.cpp`. It serves training on the CPU in
+the reference. The mathematics is in `native/`. It serves training on the CPU in
 channels-last memory; in every other case the functions here run the plain modules.
 
 Shape suffixes: B images, C channels before and N = p * C channels after the expansion,
@@ -42,6 +42,23 @@ def pointwise(x_BCHW: Tensor, conv: nn.Conv2d) -> Tensor:
         y_BNHW: Tensor = conv(x_BCHW)
         return y_BNHW
     return F.linear(x_BCHW.permute(0, 2, 3, 1), conv.weight.flatten(1)).permute(0, 3, 1, 2)
+
+
+def depthwise_batch_norm(x_BCHW: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """`relu(norm(conv(x)))`, [B, C, H, W], for a depthwise 3x3 convolution without bias.
+
+    Args:
+        x_BCHW: input of the convolution.
+        conv: of padding 1; at stride 2 only what follows it is fused.
+        norm: its running statistics are updated as in the plain module.
+    """
+    width = x_BCHW.shape[1]
+    fits = _trains(norm) and _fits(x_BCHW, norm, width, None)
+    if not (fits and conv.stride == (1, 1) and conv.weight.shape == (width, 1, 3, 3)):
+        return batch_norm(conv(x_BCHW), norm, relu=True)
+    weight_C33 = conv.weight.view(width, 3, 3)  # one piece of memory in either layout
+    fused: Tensor = _DepthwiseBatchNorm.apply(x_BCHW, weight_C33, norm.weight, norm.bias, norm)
+    return fused
 
 
 def batch_norm(
@@ -166,6 +183,41 @@ class _BatchNorm(torch.autograd.Function):
         )  # fmt: skip
         dresidual_BCHW = dy_BCHW if ctx.needs_input_grad[3] else None
         return dx_BCHW, dweight_C, dbias_C, dresidual_BCHW, None, None
+
+
+class _DepthwiseBatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x_BCHW: Tensor,
+        conv_C33: Tensor,
+        weight_C: Tensor,
+        bias_C: Tensor,
+        norm: nn.BatchNorm2d,
+    ) -> Tensor:
+        B, C, H, W = x_BCHW.shape
+        convolved_BCHW, y_BCHW = torch.empty_like(x_BCHW), torch.empty_like(x_BCHW)
+        mean_C, invstd_C = torch.empty_like(weight_C), torch.empty_like(weight_C)
+        kernels.call(
+            "depthwise_forward", x_BCHW.dtype, x_BCHW, B, H, W, C, conv_C33, weight_C, bias_C,
+            *_running(norm), convolved_BCHW, y_BCHW, mean_C, invstd_C,
+        )  # fmt: skip
+        ctx.save_for_backward(x_BCHW, convolved_BCHW, conv_C33, weight_C, bias_C, mean_C, invstd_C)
+        return y_BCHW
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy_BCHW: Tensor) -> tuple[Tensor | None, ...]:
+        x_BCHW, convolved_BCHW, conv_C33, weight_C, bias_C, mean_C, invstd_C = ctx.saved_tensors
+        B, C, H, W = x_BCHW.shape
+        dy_BCHW = dy_BCHW.contiguous(memory_format=torch.channels_last)
+        dx_BCHW, dconv_C33 = torch.empty_like(x_BCHW), torch.empty_like(conv_C33)
+        dweight_C, dbias_C = torch.empty_like(weight_C), torch.empty_like(bias_C)
+        kernels.call(
+            "depthwise_backward", x_BCHW.dtype, dy_BCHW, x_BCHW, convolved_BCHW, B, H, W, C,
+            conv_C33, weight_C, bias_C, mean_C, invstd_C, dx_BCHW, dconv_C33, dweight_C, dbias_C,
+        )  # fmt: skip
+        return dx_BCHW, dconv_C33, dweight_C, dbias_C, None
 
 
 class _DCTBatchNorm(torch.autograd.Function):

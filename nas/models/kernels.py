@@ -1,4 +1,4 @@
-"""Compiling and loading `kernels.cpp`, once per machine: the CPU operators of `fused`.
+"""Compiling and loading the C++ of `native/`, once per machine: the CPU operators of `fused`.
 
 Plain C++ behind ctypes compiles in some seconds and loads in milliseconds, for every shape
 and both precisions. `torch.compile` of the same formulas took ten times as long, and some
@@ -23,7 +23,8 @@ from filelock import FileLock
 from torch import Tensor
 
 LOG = logging.getLogger(__name__)
-SOURCE = Path(__file__).with_suffix(".cpp")
+NATIVE = Path(__file__).parent / "native"
+SOURCE = NATIVE / "kernels.cpp"
 # Apple's compiler knows no -fopenmp, some others no -march=native: the first that work.
 FLAGS: tuple[list[str], ...] = (["-march=native", "-fopenmp"], ["-march=native"], [])
 TIMEOUT = 300  # seconds that the compiler may take
@@ -47,7 +48,7 @@ def call(name: str, dtype: torch.dtype, *arguments: _Argument) -> None:
     """Run the kernel `name` for `dtype`.
 
     Args:
-        name: of a function that `kernels.cpp` exports, without the suffix of its type.
+        name: of a function that `native/kernels.cpp` exports, without the suffix of its type.
         dtype: float32 or float64, that of all tensors.
         arguments: as in the C++ source. Nothing is checked: tensors must be contiguous
             rows on the CPU, and stay alive until the call returns.
@@ -98,7 +99,8 @@ def _open() -> ctypes.CDLL:
 
 def _library() -> Path:
     """The compiled library in the cache; compiled there if it is not yet."""
-    key = hashlib.sha256(SOURCE.read_bytes() + platform.machine().encode() + _cpu_flags())
+    sources = [path.read_bytes() for path in sorted(NATIVE.iterdir())]
+    key = hashlib.sha256(b"".join([platform.machine().encode(), _cpu_flags(), *sources]))
     library = _cache_folder() / f"kernels-{key.hexdigest()[:16]}.so"
     # Actors start together: the first compiles, the others wait for it.
     try:

@@ -82,6 +82,38 @@ def test_batch_norm_is_the_plain_one(shape, beside):
     assert_same_state(norm, plain)
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, (3, 29, 3, 5), (17, 45, 4, 2)], ids=str)
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_depthwise_batch_norm_is_the_plain_one(shape, memory_format):
+    torch.manual_seed(0)
+    width = shape[1]
+    conv = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False).double()
+    conv.to(memory_format=memory_format)  # of the weights: both are met
+    norm = random_norm(width)
+    plain_conv, plain = copy.deepcopy(conv), copy.deepcopy(norm)
+    x = feature_map(*shape)
+    ours = fused.depthwise_batch_norm(x, conv, norm)
+    theirs = plain(plain_conv(x)).relu()
+    assert type(ours.grad_fn).__name__ == "_DepthwiseBatchNormBackward"
+    assert_same(
+        ours,
+        theirs,
+        [x, *conv.parameters(), *norm.parameters()],
+        [x, *plain_conv.parameters(), *plain.parameters()],
+    )
+    assert_same_state(norm, plain)
+
+
+def test_depthwise_of_stride_2_fuses_what_follows():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(6, 6, 3, stride=2, padding=1, groups=6, bias=False).double()
+    norm = random_norm(6)
+    x = feature_map(3, 6, 5, 5)
+    ours = fused.depthwise_batch_norm(x, conv, norm)
+    assert type(ours.grad_fn).__name__ == "_BatchNormBackward"
+    assert_same(ours, copy.deepcopy(norm)(conv(x)).relu(), [x, *conv.parameters()])
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("p", [1, 2, 3, 8])
 @pytest.mark.parametrize("with_residual", [False, True])
@@ -114,6 +146,11 @@ def test_gradients_are_those_of_finite_differences():
     # Parameters are leaves that the modules hold: gradcheck perturbs them in place.
     assert torch.autograd.gradcheck(
         lambda x, residual, *rest: fused.dct_batch_norm(x, dct, norm, residual), leaves
+    )
+    conv, norm = nn.Conv2d(2, 2, 3, padding=1, groups=2, bias=False).double(), random_norm(2)
+    assert torch.autograd.gradcheck(
+        lambda x, *rest: fused.depthwise_batch_norm(x, conv, norm),
+        (x, *conv.parameters(), *norm.parameters()),
     )
     wide, norm = feature_map(4, 3, 2, 2), random_norm(3)
     for relu in (False, True):
@@ -197,10 +234,12 @@ def test_results_do_not_depend_on_the_number_of_threads():
             torch.set_num_threads(count)
             torch.manual_seed(0)
             x = feature_map(16, 16, 16, 16, dtype=torch.float32)
-            dct, norm, other = DCT(16, 4, 8), nn.BatchNorm2d(16), nn.BatchNorm2d(64)
-            y = fused.dct_batch_norm(fused.batch_norm(x, norm, relu=True), dct, other)
+            conv = nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False)
+            dct, norm, wide = DCT(16, 4, 8), nn.BatchNorm2d(16), nn.BatchNorm2d(64)
+            y = fused.depthwise_batch_norm(x, conv, nn.BatchNorm2d(16))
+            y = fused.dct_batch_norm(fused.batch_norm(y, norm, relu=True), dct, wide)
             y.square().sum().backward()
-            results.append([y, x.grad, norm.weight.grad, other.running_var])
+            results.append([y, x.grad, conv.weight.grad, norm.weight.grad, wide.running_var])
     finally:
         torch.set_num_threads(threads)
     for several in results[1:]:
@@ -223,10 +262,13 @@ def test_inputs_are_left_as_they_were():
     assert torch.equal(residual, before[1])
 
 
+FUSED = ("_BatchNormBackward", "_DepthwiseBatchNormBackward", "_DCTBatchNormBackward")
+
+
 def assert_plain(y: Tensor) -> None:
     node = y.grad_fn
     while node is not None:
-        assert type(node).__name__ not in ("_BatchNormBackward", "_DCTBatchNormBackward")
+        assert type(node).__name__ not in FUSED
         node = node.next_functions[0][0] if node.next_functions else None
 
 
