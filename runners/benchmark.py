@@ -64,5 +64,22 @@ def sampler(
     return 0
 
 
+@app.command()
+def operator(
+    repetitions: Annotated[
+        int, _option("Times that each version is run on each shape", min=1, max=1000)
+    ] = 15,
+    json: Annotated[Path | None, _option("Write the figures here")] = None,
+    debug: Annotated[bool, _option("Show a traceback on errors")] = False,
+) -> int:
+    """Time and memory of the fast operators against plain ones."""
+    from nas.benchmarks.operator_report import run_and_report
+
+    if json is not None and json.is_dir():
+        raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
+    run_and_report(repetitions, json)
+    return 0
+
+
 if __name__ == "__main__":
     run_app(app)
