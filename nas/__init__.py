@@ -7,10 +7,12 @@ from typing import Any
 
 _LAZY = {
     "Arch": "nas.arch",
+    "DyClotNet": "nas.models",
     "SearchSpace": "nas.space",
     "dyclotnet": "nas.models",
     "load_front": "nas.report.export",
     "load_pretrained": "nas.pretrained",
+    "table2_arch": "nas.arch",
 }
 __all__ = sorted(_LAZY)
 
