@@ -11,6 +11,8 @@
 
 #include "rows.hpp"
 
+constexpr i64 kRows = 32;  // whose gradients are added up in single precision
+
 // V channels at a time where C is a multiple of V: x is read once for all its clones.
 template <class T, int V, bool kResidual>
 void clone_rows(const T *__restrict x, const T *__restrict residual, i64 S, i64 C, i64 p,
@@ -79,7 +81,7 @@ void clone_forward(const T *x, i64 B, i64 S, i64 C, i64 p, const T *x_mean, cons
   clone_scale(x, residual, B, S, C, p, scale.data(), shift.data(), y);
 }
 
-// For one image: sums over rows of dy and dy * (x - x_mean), and dx = sum_k dy * scale.
+// For some rows of an image: adds up dy and dy * (x - x_mean); dx = sum_k dy * scale.
 template <class T, int V>
 void clone_gradient_rows(const T *__restrict dy, const T *__restrict x, i64 S, i64 C, i64 p,
                          const T *__restrict x_mean, const T *__restrict scale, T *__restrict dx,
@@ -107,40 +109,51 @@ void clone_backward(const T *dy, const T *x, i64 B, i64 S, i64 C, i64 p, const T
                     const T *g, const T *weight, const T *mean, const T *invstd, T *dx, T *dg,
                     T *dweight, T *dbias, T *constant, T *slope) {
   const i64 N = p * C, n = B * S;
-  std::vector<T> scale(N), sum(B * N, T(0)), product(B * N, T(0)), q(N), level(N);
+  std::vector<T> scale(N);
+  std::vector<double> sum(B * N, 0), product(B * N, 0), q(N), level(N), a(N, 0), d(N, 0);
   for (i64 at = 0; at < N; ++at) scale[at] = weight[at] * invstd[at];
   auto rows = C % 16 == 0  ? clone_gradient_rows<T, 16>
               : C % 8 == 0 ? clone_gradient_rows<T, 8>
               : C % 4 == 0 ? clone_gradient_rows<T, 4>
                            : clone_gradient_rows<T, 1>;
 #pragma omp parallel for schedule(static) if (n * N > kParallel)
-  for (i64 b = 0; b < B; ++b)
-    rows(dy + b * S * N, x + b * S * C, S, C, p, x_mean + b * C, scale.data(), dx + b * S * C,
-         &sum[b * N], &product[b * N]);
-  std::vector<double> a(N, 0), d(N, 0);
+  for (i64 b = 0; b < B; ++b) {
+    std::vector<T> part(2 * N);
+    for (i64 s = 0; s < S; s += kRows) {  // short sums: dg is a difference of large ones
+      std::fill(part.begin(), part.end(), T(0));
+      const i64 row = b * S + s;
+      rows(dy + row * N, x + row * C, std::min(kRows, S - s), C, p, x_mean + b * C, scale.data(),
+           dx + row * C, &part[0], &part[N]);
+      for (i64 at = 0; at < N; ++at) {
+        sum[b * N + at] += part[at];
+        product[b * N + at] += part[N + at];
+      }
+    }
+  }
   for (i64 b = 0; b < B; ++b)
     for (i64 k = 0; k < p; ++k)
       for (i64 c = 0; c < C; ++c) {
         const i64 at = k * C + c, i = b * N + at;
         a[at] += sum[i];
-        d[at] += product[i] + (x_mean[b * C + c] + g[i] - mean[at]) * sum[i];
+        d[at] += product[i] + (double(x_mean[b * C + c]) + g[i] - mean[at]) * sum[i];
       }
   for (i64 at = 0; at < N; ++at) {
     dbias[at] = T(a[at]);
     dweight[at] = T(d[at] * invstd[at]);
-    level[at] = T(scale[at] * a[at] / n);
-    q[at] = T(scale[at] * double(invstd[at]) * dweight[at] / n);
+    level[at] = scale[at] * a[at] / n;
+    q[at] = scale[at] * d[at] * invstd[at] * invstd[at] / n;
   }
   std::fill(slope, slope + C, T(0));
-  for (i64 at = 0; at < N; ++at) slope[at % C] += q[at];
+  for (i64 at = 0; at < N; ++at) slope[at % C] += T(q[at]);
   std::fill(constant, constant + B * C, T(0));
   for (i64 b = 0; b < B; ++b)
     for (i64 k = 0; k < p; ++k)
       for (i64 c = 0; c < C; ++c) {
         const i64 at = k * C + c, i = b * N + at;
-        const T level_here = level[at] + q[at] * (x_mean[b * C + c] + g[i] - mean[at]);
-        constant[b * C + c] += level_here;
-        dg[i] = scale[at] * sum[i] - S * level_here;
+        const double e = double(x_mean[b * C + c]) + g[i] - mean[at];
+        const double pulled = level[at] + q[at] * e;  // each row's gradient, by the statistics
+        constant[b * C + c] += T(pulled);
+        dg[i] = T(scale[at] * sum[i] - S * pulled);
       }
 }
 
