@@ -81,5 +81,29 @@ def operator(
     return 0
 
 
+@app.command()
+def stopping(
+    curves: Annotated[
+        Path | None, _option("A table of learning curves: columns macs, epoch_1, epoch_2, ...")
+    ] = None,
+    generated: Annotated[
+        int, _option("Or so many made-up tables: short schedules, crossing curves, noise", min=0)
+    ] = 0,
+    orders: Annotated[int, _option("Random orders of the trials", min=1, max=1000)] = 20,
+    rungs: Annotated[
+        str | None, _option("Comma-separated epochs, for all rules. Default: as a search does")
+    ] = None,
+    json: Annotated[Path | None, _option("Write the rows here")] = None,
+    debug: Annotated[bool, _option("Show a traceback on errors")] = False,
+) -> int:
+    """Replay learning curves with several rules that stop trials early."""
+    from nas.benchmarks.stopping_table import parse_rungs, run_stopping
+
+    if json is not None and json.is_dir():
+        raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
+    run_stopping(curves, generated, orders=orders, evaluated=parse_rungs(rungs), json_file=json)
+    return 0
+
+
 if __name__ == "__main__":
     run_app(app)

@@ -19,7 +19,6 @@ from nas.benchmarks.stopping_rules import RULES, STRENGTHS, Rule
 from nas.search.pareto import hypervolume
 from nas.search.stopping import CONFIDENCE, Shown, rungs
 
-
 Work = tuple[str, float, int]  # rule, strength, trials in flight
 
 

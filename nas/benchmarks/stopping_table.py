@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -52,7 +53,7 @@ def run_stopping(
         tables = [generate_curves(seed) for seed in range(generated)]
         orders, name = GENERATED_ORDERS, f"{generated} generated tables"
     if evaluated and any(evaluated[-1] != table.epochs for table in tables):
-        raise ValueError(f"--rungs {evaluated}: accepted: rungs that end with the last epoch")
+        raise ValueError(f"--rungs: {evaluated[-1]} is not the last epoch, where they have to end")
     errors = Console(stderr=True)
 
     def progress(work: list[Work]) -> Iterable[Work]:
@@ -69,14 +70,30 @@ def run_stopping(
     return rows
 
 
+def parse_rungs(text: str | None) -> tuple[int, ...] | None:
+    """Comma-separated ascending epochs.
+
+    Raises:
+        ValueError: anything else.
+    """
+    if text is None:
+        return None
+    parts = text.split(",")
+    if all(part.isdecimal() for part in parts):
+        found = tuple(int(part) for part in parts)
+        if found[0] > 0 and all(a < b for a, b in itertools.pairwise(found)):
+            return found
+    raise ValueError(f"--rungs {text}: accepted: ascending epochs such as 1,3,10")
+
+
 def print_rows(rows: list[Row], title: str) -> None:
     """Print a table for each number of trials in flight, and which bars hold."""
-    console = Console(width=110)
+    console = Console()
     for flying in sorted({row.in_flight for row in rows}):
-        table = Table(title=f"{title}, {flying} in flight; shares of no stopping", title_style="")
-        for heading in ("rule", "strength", "hypervolume", "quartiles", "least", "epochs"):
+        table = Table(title=f"{title}, {flying} in flight", title_style="")
+        for heading in ("rule", "strength", "volume", "quartiles", "least", "epochs"):
             table.add_column(heading, justify="left" if heading == "rule" else "right")
-        for heading in ("epochs x macs", "finished", "halving there", "sorting there"):
+        for heading in ("x macs", "done", "halving", "sorting"):
             table.add_column(heading, justify="right")
         for row in (row for row in rows if row.in_flight == flying):
             default = row.rule == "front" and row.strength == CONFIDENCE
@@ -91,6 +108,10 @@ def print_rows(rows: list[Row], title: str) -> None:
                 style="bold" if default else "",
             )
         console.print(table)
+    console.print(
+        "volume, epochs, x macs: hypervolume, epochs and epochs x multiply-adds, as shares of no\n"
+        "stopping; done: share that finished; halving, sorting: their volume at the same epochs"
+    )
     for rule, text in TITLES.items():
         console.print(f"{rule}: {text}")
     for bar, held in bars(rows).items():

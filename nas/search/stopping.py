@@ -12,7 +12,9 @@ finished trials j is a ridge regression
 
 so without evidence to the contrary every trial lowers its error by the same factor.
 The prediction for a trial is Student-t with the regression's degrees of freedom: wide
-while few trials have finished, or where a trial is unlike those. Which trials finished
+while few trials have finished, or where a trial is unlike those. Its upper end is the
+final accuracy that is hoped for: with it the trial must enter the front, and by more than
+a sliver. Which trials finished
 depends on what the regression knows (accuracy at a rung, cost), so that stopping the
 others does not bias it.
 
@@ -30,8 +32,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-CONFIDENCE = 0.9
-RUNG_FACTOR = 3  # halves save 2 % more of NAAP-440's epochs, for half as many evaluations again
+from nas.search.pareto import hypervolume, non_dominated
+
+CONFIDENCE = 0.95
+RUNG_FACTOR = 2  # thirds cost NAAP-440 a tenth more epochs for the same front
+SLIVER = 1e-3  # of the front's hypervolume: a trial that would add less is not worth its training
+MARGIN = 0.05  # of the front's extent: the reference point lies so far beyond its ends
 MIN_FINISHED = 4  # before that many trials have finished, none is stopped
 COST_RANGE = 2.0  # a trial is compared only if there is another one within this factor
 SLOPE_PENALTY = 3.0  # ridge on standardised features: three trials' worth of "no slope"
@@ -53,7 +59,7 @@ class Decision:
     """Whether a trial goes on, and why it does not."""
 
     goes_on: bool
-    at_best: float | None = None  # final accuracy that it hardly exceeds; None: not predicted
+    at_best: float | None = None  # final accuracy that is hoped for; None: not predicted
     to_beat: float | None = None  # best final accuracy at the same or lower cost, if any
 
 
@@ -61,9 +67,9 @@ GO_ON = Decision(True)
 
 
 def rungs(epochs: int) -> tuple[int, ...]:
-    """Epochs after which a trial is evaluated: the last one, and thirds of it down to 1.
+    """Epochs after which a trial is evaluated: the last one, and halves of it down to 1.
 
-    For example (1, 3, 10) for 10 epochs and (1, 3, 10, 30, 90) for 90.
+    For example (1, 2, 5, 10) for 10 epochs and (1, 3, 6, 11, 22, 45, 90) for 90.
 
     Raises:
         ValueError: there is no epoch.
@@ -92,7 +98,7 @@ def decide(
         trial: the last epoch of its curve is the rung.
         others: all other trials: running, stopped and finished, in any order.
         epochs: of the whole schedule; a trial with an accuracy there has finished.
-        confidence: a trial is stopped when it stays off the front with at least this
+        confidence: of the final accuracy that is hoped for: it stays below with this
             probability. Higher is more careful; in (0, 1).
         images: of the validation split, for the noise of its accuracies.
 
@@ -115,14 +121,33 @@ def decide(
     no_dearer = [other.curve[epochs] for other in finished if _no_dearer(other, trial)]
     if not no_dearer:
         return GO_ON
-    to_beat = max(no_dearer)
     features = np.array([_features(other, rung, images) for other in finished])
     ends = np.array([goodness(other.curve[epochs], images) for other in finished])
-    optimistic = _optimistic(
-        features, ends, np.array(_features(trial, rung, images)), confidence, images
-    )
-    at_best = 1 - math.exp(-max(optimistic, 0.0))
-    return Decision(optimistic > goodness(to_beat, images), at_best, to_beat)
+    at = np.array(_features(trial, rung, images))
+    perfect = goodness(1.0, images)
+    hope = min(_optimistic(features, ends, at, confidence, images), perfect)
+    points = np.column_stack([features[:, 1:], np.exp(-ends)])  # log costs, error
+    hoped = np.append(at[1:], math.exp(-max(hope, 0.0)))
+    worthwhile = hope > goodness(max(no_dearer), images) and _adds(hoped, points)
+    return Decision(worthwhile, 1 - float(hoped[-1]), max(no_dearer))
+
+
+def _adds(point: Array, points: Array) -> bool:
+    """Whether a point adds more than a sliver to the hypervolume of `points`.
+
+    Args:
+        point: [costs + 1], log costs and error.
+        points: [finished, costs + 1], the same of those that finished.
+    """
+    front = points[non_dominated(points)]
+    everything = np.vstack([front, point])
+    best, worst = everything.min(axis=0), everything.max(axis=0)
+    worst[:-1] = np.maximum(worst[:-1], points[:, :-1].max(axis=0))
+    extent = worst - best
+    extent[:-1] = np.maximum(extent[:-1], math.log(COST_RANGE))
+    reference = worst + MARGIN * extent
+    before = hypervolume(front, reference)
+    return hypervolume(everything, reference) - before > SLIVER * before
 
 
 def goodness(accuracy: float, images: int | None) -> float:

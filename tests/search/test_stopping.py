@@ -1,0 +1,200 @@
+"""The rule that stops trials early: what it must never do, and what it must do."""
+
+import math
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nas.search.stopping import MIN_FINISHED, Shown, decide, goodness, rungs
+
+EPOCHS, RUNG = 10, 2
+
+
+def trial(macs: float, early: float, final: float | None = None) -> Shown:
+    curve = {RUNG: early} if final is None else {RUNG: early, EPOCHS: final}
+    return Shown((macs,), curve)
+
+
+def finished(n: int = 20, spread: float = 0.01, seed: int = 0) -> list[Shown]:
+    """Trials whose error falls with the cost, and by half between the rung and the end."""
+    rng = np.random.default_rng(seed)
+    shown = []
+    for macs in np.geomspace(1e6, 3e7, n):
+        early = 0.5 * (1e6 / macs) ** 0.4 * math.exp(0.1 * rng.standard_normal())
+        final = early / 2 * math.exp(spread * rng.standard_normal())
+        shown.append(trial(macs, 1 - early, 1 - final))
+    return shown
+
+
+@given(st.integers(1, 400))
+def test_rungs_ascend_to_the_last_epoch_and_are_few(epochs: int) -> None:
+    found = rungs(epochs)
+    assert found[-1] == epochs
+    assert found[0] == 1
+    assert list(found) == sorted(set(found))
+    assert len(found) <= 2 + math.log2(epochs)
+
+
+def test_rungs_of_real_schedules() -> None:
+    assert rungs(10) == (1, 2, 5, 10)
+    assert rungs(90) == (1, 3, 6, 11, 22, 45, 90)
+    with pytest.raises(ValueError, match="accepted: 1 or more"):
+        rungs(0)
+
+
+def test_a_trial_that_is_hopeless_is_stopped_and_one_that_leads_goes_on() -> None:
+    others = finished()
+    same_cost = others[10]
+    early = 1 - same_cost.curve[RUNG]
+    hopeless = decide(trial(same_cost.costs[0], 1 - 2 * early), others, EPOCHS)
+    assert not hopeless.goes_on
+    assert hopeless.at_best is not None
+    assert hopeless.to_beat is not None
+    assert hopeless.at_best < hopeless.to_beat
+    assert decide(trial(same_cost.costs[0], 1 - early / 2), others, EPOCHS).goes_on
+
+
+def test_the_prediction_covers_what_comes_as_often_as_it_says() -> None:
+    """A fair share of the finals lies over the hoped-for one, whatever the noise."""
+    over = total = 0
+    for seed in range(150):
+        shown = finished(30, spread=0.2, seed=seed)
+        last = shown.pop(20)
+        decision = decide(
+            Shown(last.costs, {RUNG: last.curve[RUNG]}), shown, EPOCHS, confidence=0.8
+        )
+        assert decision.at_best is not None
+        over += last.curve[EPOCHS] > decision.at_best
+        total += 1
+    assert 0.12 < over / total < 0.28  # 0.2, give or take two and a half standard errors
+
+
+@pytest.mark.parametrize("early", [0.0, 0.1, 0.5])
+def test_alone_in_its_range_of_cost_it_goes_on(early: float) -> None:
+    others = finished()
+    assert decide(trial(2.01 * 3e7, early), others, EPOCHS).goes_on
+    assert not decide(trial(1.9 * 3e7, early), others, EPOCHS).goes_on
+    assert decide(trial(0.99e6, early), others, EPOCHS).goes_on  # nothing is as cheap
+
+
+def test_a_neighbour_that_has_not_reached_the_rung_is_none() -> None:
+    far = finished()
+    near = Shown((6e7,), {1: 0.9})
+    assert decide(trial(7e7, 0.1), [*far, near], EPOCHS).goes_on
+    there = Shown((6e7,), {1: 0.9, RUNG: 0.9})
+    assert not decide(trial(7e7, 0.1), [*far, there], EPOCHS).goes_on
+
+
+def test_nothing_is_stopped_before_some_have_finished() -> None:
+    others = finished(MIN_FINISHED)
+    bad = trial(others[-1].costs[0], 0.01)
+    assert decide(bad, others[:-1], EPOCHS).goes_on
+    assert decide(bad, [], EPOCHS).goes_on
+
+
+def test_only_those_at_the_same_or_lower_cost_are_to_beat() -> None:
+    others = finished()
+    late = [shown for shown in others if shown.costs[0] > 1e7]
+    early = [shown for shown in others if shown.costs[0] <= 1e7]
+    decision = decide(trial(1e7, 0.3), others, EPOCHS)
+    assert decision.to_beat == max(shown.curve[EPOCHS] for shown in early)
+    assert decision.to_beat < max(shown.curve[EPOCHS] for shown in late)
+
+
+def test_other_epochs_and_the_order_of_the_others_do_not_matter() -> None:
+    """A dip or a restart between rungs says nothing; running trials are no finals."""
+    others = finished(spread=0.1)
+    asked = trial(5e6, 0.7)
+    plain = decide(asked, others, EPOCHS)
+    noisy = [Shown(s.costs, {1: 0.0, 5: 0.99, **s.curve}) for s in reversed(others)]
+    running = [trial(4e6, 0.99), Shown((4e6,), {1: 0.99})]
+    again = decide(Shown(asked.costs, {1: 0.9, **asked.curve}), [*noisy, *running], EPOCHS)
+    assert again.goes_on == plain.goes_on
+    assert again.at_best == pytest.approx(plain.at_best)
+    assert again.to_beat == plain.to_beat
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(0.05, 0.97), st.floats(1e6, 3e7), st.integers(0, 5))
+def test_more_confidence_never_stops_more(early: float, macs: float, seed: int) -> None:
+    others = finished(spread=0.2, seed=seed)
+    went_on = [
+        decide(trial(macs, early), others, EPOCHS, confidence=confidence).goes_on
+        for confidence in (0.05, 0.5, 0.9, 0.99, 0.9999)
+    ]
+    assert went_on == sorted(went_on)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.floats(1e6, 3e7), st.integers(0, 5))
+def test_a_better_rung_never_stops_more(macs: float, seed: int) -> None:
+    others = finished(spread=0.1, seed=seed)
+    went_on = [decide(trial(macs, a), others, EPOCHS).goes_on for a in np.linspace(0.05, 0.98, 12)]
+    assert went_on == sorted(went_on)
+
+
+def test_noise_of_a_small_validation_split_is_allowed_for() -> None:
+    """With gains that happen to agree, only the split's noise keeps a close trial alive."""
+    others = finished(spread=0.0)
+    near = others[10]
+    error = 1 - near.curve[RUNG]
+    close = trial(near.costs[0], 1 - 1.1 * error)
+    assert not decide(close, others, EPOCHS).goes_on
+    assert not decide(close, others, EPOCHS, images=1_000_000).goes_on
+    assert decide(close, others, EPOCHS, images=200).goes_on
+
+
+def test_a_perfect_score_cannot_be_beaten() -> None:
+    others = [trial(1e6 * (1 + i / 10), 0.9 + i / 100, 1.0) for i in range(8)]
+    assert not decide(trial(2e6, 0.999), others, EPOCHS, images=360).goes_on
+    assert not decide(trial(2e6, 0.999), others, EPOCHS).goes_on
+
+
+def test_networks_that_never_learn_do_no_harm() -> None:
+    others = [*finished(), *(trial(macs, 0.1, 0.1) for macs in (2e6, 8e6, 2e7))]
+    middle = others[10]
+    error = 1 - middle.curve[RUNG]
+    assert decide(trial(middle.costs[0], 1 - error / 2), others, EPOCHS).goes_on
+    assert not decide(trial(middle.costs[0], 0.1), others, EPOCHS).goes_on
+
+
+def test_all_of_the_same_cost_and_accuracy() -> None:
+    others = [trial(1e6, 0.5, 0.8) for _ in range(6)]
+    assert decide(trial(1e6, 0.6), others, EPOCHS).goes_on
+    assert not decide(trial(1e6, 0.5), others, EPOCHS).goes_on
+
+
+def test_with_two_costs_being_small_in_one_is_enough() -> None:
+    def both(macs: float, params: float, early: float, final: float | None = None) -> Shown:
+        return Shown((macs, params), trial(macs, early, final).curve)
+
+    others = [
+        both(shown.costs[0], 1e5 * (1 + i % 3), shown.curve[RUNG], shown.curve[EPOCHS])
+        for i, shown in enumerate(finished())
+    ]
+    assert decide(both(1e7, 0.9e5, 0.05), others, EPOCHS).goes_on
+    assert not decide(both(1e7, 2e5, 0.05), others, EPOCHS).goes_on
+    assert decide(both(1e7, 2e5, 0.99), others, EPOCHS).goes_on
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, -1, 2, math.nan])
+def test_confidence_out_of_range(confidence: float) -> None:
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        decide(trial(1e6, 0.5), [], EPOCHS, confidence=confidence)
+
+
+def test_goodness_orders_accuracies_up_to_a_perfect_one() -> None:
+    for images in (None, 360):
+        values = [goodness(a, images) for a in (0.0, 0.5, 0.9, 0.99, 1.0)]
+        assert values == sorted(values)
+        assert math.isfinite(values[-1])
+
+
+def test_imports_neither_torch_nor_ray() -> None:
+    code = "import sys, nas.search.stopping; print({'torch', 'ray'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
