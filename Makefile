@@ -19,7 +19,7 @@ search: setup
 	.venv/bin/python runners/search.py --budget $(BUDGET) $(ARGS)
 
 test: setup
-	.venv/bin/python -m pytest -q $(ARGS)
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-slow: setup
 	.venv/bin/python -m pytest -q -m slow $(ARGS)
