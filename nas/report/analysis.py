@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -58,6 +59,11 @@ class Record:
     def of_state(self, state: str) -> pd.DataFrame:
         """Trials that are `finished`, `stopped`, `failed`, `repeat`, `given up`, ..."""
         return self.trials[self.trials["state"] == state]
+
+    @cached_property
+    def hypervolume(self) -> pd.DataFrame:
+        """See `hypervolume_table`."""
+        return hypervolume_table(self)
 
     @property
     def front(self) -> pd.DataFrame:

@@ -143,26 +143,28 @@ def importance(found: Record, seed: int = 0) -> Importance | None:
     base = _standard(np.column_stack([x, x**2]))
     blocks = {name: _columns(trials[name]) for name in names}
     y = trials["accuracy"].to_numpy(float)
+    y = y - y.mean()  # or the errors, differences of squares, would drown in rounding
+    X = np.column_stack([np.ones_like(y), base, *blocks.values()])
+    ends = 1 + base.shape[1] + np.cumsum([block.shape[1] for block in blocks.values()])
+    spans = {name: range(e - blocks[name].shape[1], e) for name, e in zip(names, ends, strict=True)}
+    alone = list(range(1 + base.shape[1]))
+    every = list(range(X.shape[1]))
     rng = np.random.default_rng(seed)
     shares = []
     for _ in range(SPLITS):
-        fold = rng.permutation(len(y)) % FOLDS
-        alone = _error(base, y, fold)
-        full = _error(np.column_stack([base, *blocks.values()]), y, fold)
-        without = [
-            _error(np.column_stack([base, *(b for n, b in blocks.items() if n != name)]), y, fold)
-            for name in names
-        ]
-        shares.append([1 - full / alone, *((error - full) / alone for error in without)])
+        folds = _moments(X, y, rng.permutation(len(y)) % FOLDS)
+        scale = _error(folds, alone)
+        full = _error(folds, every)
+        without = [_error(folds, [c for c in every if c not in spans[name]]) for name in names]
+        shares.append([1 - full / scale, *((error - full) / scale for error in without)])
     mean, spread = np.mean(shares, axis=0), np.std(shares, axis=0)
-    weights = _fit(np.column_stack([base, *blocks.values()]), y)[1 + base.shape[1] :]
-    ends = np.cumsum([block.shape[1] for block in blocks.values()])
+    weights = _fit(X.T @ X, X.T @ y)
     choices = [
         ChoiceEffect(
             name,
             float(mean[i + 1]),
             float(spread[i + 1]),
-            _effects(trials[name], block @ weights[ends[i] - block.shape[1] : ends[i]]),
+            _effects(trials[name], block @ weights[list(spans[name])]),
         )
         for i, (name, block) in enumerate(blocks.items())
     ]
@@ -187,22 +189,33 @@ def _standard(columns: Array) -> Array:
     return np.asarray((columns - columns.mean(axis=0)) / np.where(spread > 0, spread, 1))
 
 
-def _fit(X: Array, y: Array) -> Array:
-    """Ridge regression; the intercept, which comes first, is not shrunk."""
-    X = np.column_stack([np.ones(len(X)), X])
-    penalty = np.eye(X.shape[1])
+def _fit(gram: Array, products: Array) -> Array:
+    """Ridge regression from X'X and X'y; the intercept, which comes first, is not shrunk."""
+    penalty = np.eye(len(gram))
     penalty[0, 0] = 0
-    return np.asarray(np.linalg.solve(X.T @ X + penalty, X.T @ y))
+    return np.asarray(np.linalg.solve(gram + penalty, products))
 
 
-def _error(X: Array, y: Array, fold: NDArray[np.int64]) -> float:
-    """Mean squared error of cross-validation."""
-    squares = np.zeros(len(y))
-    for k in range(FOLDS):
-        held = fold == k
-        weights = _fit(X[~held], y[~held])
-        squares[held] = (y[held] - weights[0] - X[held] @ weights[1:]) ** 2
-    return float(squares.mean()) or 1e-12
+Moments = list[tuple[Array, Array, float]]
+"""X'X, X'y and y'y of each fold: all that fits and errors on any columns need."""
+
+
+def _moments(X: Array, y: Array, fold: NDArray[np.int64]) -> Moments:
+    parts = [(X[fold == k], y[fold == k]) for k in range(FOLDS)]
+    return [(A.T @ A, A.T @ b, float(b @ b)) for A, b in parts]
+
+
+def _error(folds: Moments, columns: list[int]) -> float:
+    """Sum of squared errors of cross-validation with some columns."""
+    pick = np.ix_(columns, columns)
+    gram = np.sum([fold[0] for fold in folds], axis=0)[pick]
+    products = np.sum([fold[1] for fold in folds], axis=0)[columns]
+    total = 0.0
+    for held, held_products, squares in folds:
+        weights = _fit(gram - held[pick], products - held_products[columns])
+        fitted = weights @ held[pick] @ weights - 2 * weights @ held_products[columns]
+        total += squares + float(fitted)
+    return max(total, 1e-12)
 
 
 def _effects(values: pd.Series[Any], parts: Array) -> dict[str, float]:

@@ -18,7 +18,7 @@ from plotly.offline import get_plotlyjs
 
 from nas.cli import format_count, format_duration
 from nas.files import write_atomic
-from nas.report.analysis import COST_LABELS, Record, hypervolume_table, record, table2_networks
+from nas.report.analysis import COST_LABELS, Record, record, table2_networks
 from nas.report.choice_plots import choices_figure, expansion_figure, importance_figure
 from nas.report.draw import draw
 from nas.report.effects import (
@@ -185,7 +185,7 @@ def _tiles(found: Record) -> list[tuple[str, str]]:
         ("on the front", f"{len(found.members):,}"),
     ]
     if found.members:
-        volume = hypervolume_table(found)["hypervolume"].iloc[-1]
+        volume = found.hypervolume["hypervolume"].iloc[-1]
         tiles += [
             ("best accuracy", percent(found.finished["accuracy"].max())),
             ("hypervolume", f"{volume:.4f}"),

@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from nas.cli import format_count
-from nas.report.analysis import COST_LABELS, Record, hypervolume_table, table2_networks
+from nas.report.analysis import COST_LABELS, Record, table2_networks
 from nas.report.finding import format_cost, percent
 
 BLUE, TEAL, ORANGE, RED, GREY = "#0b5cad", "#00876c", "#d98200", "#c8372d", "#9aa9b8"
@@ -191,7 +191,7 @@ def log_axis(values: list[float]) -> dict[str, Any]:
 
 def hypervolume_figure(found: Record, over: str = "trial") -> go.Figure:
     """Hypervolume over `trial` (finished and stopped ones) or over `hours` of work."""
-    table = hypervolume_table(found)
+    table = found.hypervolume
     x, label = table[over], "trials"
     if over == "hours":
         label, factor = "hours", 1.0

@@ -180,6 +180,7 @@ def test_hovering_tells_the_architecture(browser: Any, config: StudyConfig, tmp_
     assert errors(browser) == []
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_open_in_3_seconds(
     browser: Any, config: StudyConfig, tmp_path: Path
 ) -> None:
