@@ -1,8 +1,6 @@
 """The rule that stops trials early: what it must never do, and what it must do."""
 
 import math
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -118,7 +116,7 @@ def test_other_epochs_and_the_order_of_the_others_do_not_matter() -> None:
     assert again.to_beat == plain.to_beat
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.floats(0.05, 0.97), st.floats(1e6, 3e7), st.integers(0, 5))
 def test_more_confidence_never_stops_more(early: float, macs: float, seed: int) -> None:
     others = finished(spread=0.2, seed=seed)
@@ -129,7 +127,7 @@ def test_more_confidence_never_stops_more(early: float, macs: float, seed: int) 
     assert went_on == sorted(went_on)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.floats(1e6, 3e7), st.integers(0, 5))
 def test_a_better_rung_never_stops_more(macs: float, seed: int) -> None:
     others = finished(spread=0.1, seed=seed)
@@ -192,9 +190,3 @@ def test_goodness_orders_accuracies_up_to_a_perfect_one() -> None:
         values = [goodness(a, images) for a in (0.0, 0.5, 0.9, 0.99, 1.0)]
         assert values == sorted(values)
         assert math.isfinite(values[-1])
-
-
-def test_imports_neither_torch_nor_ray() -> None:
-    code = "import sys, nas.search.stopping; print({'torch', 'ray'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "set()"
