@@ -117,12 +117,13 @@ def write_front(path: Path, contents: FrontFile) -> None:
     write_json(path, contents.model_dump(mode="json"))
 
 
-def load_front(path: Path) -> FrontFile:
+def load_front(path: str | Path) -> FrontFile:
     """Read and check a `front.json`; costs are counted again.
 
     Raises:
         ValueError: one line with the file, the field, what is wrong and what is accepted.
     """
+    path = Path(path)
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError(f"front file {path}: larger than {MAX_FILE_BYTES} bytes")
