@@ -15,7 +15,7 @@ def test_quantities(text: str | None, value: int | None) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "20X", "1e9", "M", "9" * 400, "nan", "0.1"])
 def test_bad_quantities_name_the_option(text: str) -> None:
-    with pytest.raises(ValueError, match="--max-macs: .*accepted"):
+    with pytest.raises(ValueError, match=r"--max-macs: .*accepted"):
         parse_quantity("--max-macs", text)
 
 
@@ -28,7 +28,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 @pytest.mark.parametrize("text", ["", "soon", "-5s", "0", "2 h", "9" * 400])
 def test_bad_durations_name_the_option(text: str) -> None:
-    with pytest.raises(ValueError, match="--timeout: .*accepted"):
+    with pytest.raises(ValueError, match=r"--timeout: .*accepted"):
         parse_duration("--timeout", text)
 
 

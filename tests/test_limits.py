@@ -32,8 +32,8 @@ def test_limits_admit_what_is_within_both() -> None:
 
 def test_unreachable_limits_name_what_is_accepted(tiny_space: SearchSpace) -> None:
     smallest = Cost(100, 20, 30)
-    with pytest.raises(ValueError, match="--max-macs 119: .* accepted: at least 120"):
+    with pytest.raises(ValueError, match=r"--max-macs 119: .* accepted: at least 120"):
         Limits(max_macs=119).require_reachable(tiny_space, (smallest, smallest))
-    with pytest.raises(ValueError, match="--max-params 29: .* accepted: at least 30"):
+    with pytest.raises(ValueError, match=r"--max-params 29: .* accepted: at least 30"):
         Limits(max_params=29).require_reachable(tiny_space, (smallest, smallest))
     Limits(120, 30).require_reachable(tiny_space, (smallest, smallest))
