@@ -67,11 +67,11 @@ def test_front_numbers_are_those_of_peeling_off_fronts() -> None:
 
 def test_baselines_keep_the_share_that_they_are_asked_for() -> None:
     rng = np.random.default_rng(1)
-    shown = [Shown((float(m),), {1: float(a)}) for m, a in rng.uniform(0.1, 1, (400, 2))]
+    shown = [Shown((float(m),), {1: float(a)}) for m, a in rng.uniform(0.1, 1, (200, 2))]
     for make in (halving, sorting):
         rule = make(0.3, 9, None)
-        kept = sum(rule(s, [other for other in shown if other is not s]) for s in shown[:200])
-        assert 40 <= kept <= 80, make.__name__
+        kept = sum(rule(s, [other for other in shown if other is not s]) for s in shown[:100])
+        assert 18 <= kept <= 42, make.__name__
 
 
 def test_ours_beats_both_on_generated_curves_at_equal_epochs() -> None:

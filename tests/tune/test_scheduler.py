@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -208,9 +209,16 @@ class MadeUp(tune.Trainable):  # type: ignore[misc]
 @pytest.mark.slow
 def test_under_ray_tune(tmp_path: Path, config: StudyConfig) -> None:
     """Stopped trials are PRUNED with their curve; the front is that of no stopping."""
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no tests/
     study = open_study(tmp_path, config, budget=30)
     macs = {arch.arch_id: study.cost(arch).macs for arch in config.space.architectures()}
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
     try:
         tune.Tuner(
             tune.with_resources(tune.with_parameters(MadeUp, macs=macs), {"cpu": 1}),
@@ -220,7 +228,11 @@ def test_under_ray_tune(tmp_path: Path, config: StudyConfig) -> None:
                 num_samples=-1,
                 reuse_actors=True,
             ),
-            run_config=tune.RunConfig(storage_path=str(tmp_path / "ray"), verbose=0),
+            run_config=tune.RunConfig(
+                storage_path=str(tmp_path / "ray"),
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
         ).fit()
     finally:
         ray.shutdown()
