@@ -65,7 +65,8 @@ def compare_expansions(found: Record, seed: int = 0) -> list[Difference]:
 
     Accuracy is regressed on the logarithm of the cost (a parabola) and on the expansion;
     intervals come from the Bayesian bootstrap over networks with Student's quantiles,
-    Bonferroni-corrected for the number of comparisons. A range without enough networks of each kind is left out.
+    Bonferroni-corrected for the number of comparisons. A range without enough networks of
+    each kind is left out.
     """
     stages, trials = open_stages(found), found.finished
     if not stages or len(trials) < FEWEST_NETWORKS:
