@@ -90,7 +90,9 @@ def print_rows(rows: list[Row], title: str) -> None:
     """Print a table for each number of trials in flight, and which bars hold."""
     console = Console()
     for flying in sorted({row.in_flight for row in rows}):
-        table = Table(title=f"{title}, {flying} in flight", title_style="")
+        table = Table(
+            title=f"{title}, {flying} in flight", title_style="", box=None, padding=(0, 1, 0, 0)
+        )
         for heading in ("rule", "strength", "volume", "quartiles", "least", "epochs"):
             table.add_column(heading, justify="left" if heading == "rule" else "right")
         for heading in ("x macs", "done", "halving", "sorting"):
@@ -109,10 +111,10 @@ def print_rows(rows: list[Row], title: str) -> None:
             )
         console.print(table)
     console.print(
-        "volume, epochs, x macs: hypervolume, epochs and epochs x multiply-adds, as shares of no\n"
-        "stopping; done: share that finished; halving, sorting: their volume at the same epochs"
+        "volume, epochs, x macs: hypervolume, epochs, epochs x multiply-adds, as shares of no "
+        "stopping. done: share that finished. halving, sorting: their volume at equal epochs."
     )
     for rule, text in TITLES.items():
         console.print(f"{rule}: {text}")
     for bar, held in bars(rows).items():
-        console.print(f"{'holds' if held else 'FAILS'}: {bar}")
+        console.print(f"{'holds' if held else 'does not hold'}: {bar}")
