@@ -19,7 +19,7 @@ from nas.search.front import FrontMember
 STUDY_HEADING = "# The finding"
 TRIAL_HEADING = "### On the front"
 LEFT_HEADING = "### Was on the front"
-CARD_HEIGHT = 470  # pixels; the dashboard cuts off what is higher
+CARD_HEIGHT = 456  # pixels; the dashboard cuts off what is higher
 OURS = (STUDY_HEADING, TRIAL_HEADING, LEFT_HEADING)
 """First lines of our notes; a note that starts otherwise is a user's and stays as it is."""
 
@@ -45,8 +45,8 @@ def annotate_study(study: optuna.Study, config: StudyConfig) -> None:
             _note(_handle(study, trial._trial_id), f"{LEFT_HEADING}\nA later trial dominates it.")
     for figure in study_figures(found, differences, weights):
         figure.figure.update_layout(
-            title={"text": figure.title, "x": 0.01, "y": 0.97, "yanchor": "top"},
-            margin={"t": 120 if len(figure.figure.data) > 4 else 90},  # a legend of two lines
+            title={"text": figure.title, "x": 0.01, "y": 0.91, "yanchor": "top"},
+            margin={"t": 124 if len(figure.figure.data) > 4 else 100},  # a legend of two lines
             height=CARD_HEIGHT,
         )
         save_plotly_graph_object(study, figure.figure, graph_object_id=f"nas-{figure.id}")
@@ -83,8 +83,8 @@ def _study_note(found: Record, finding: list[str]) -> str:
         f"- recipe: {_markdown(config.recipe.name)}, {config.recipe.epochs} epochs\n"
         f"- objectives: {', '.join(config.objectives.names)} ({costs})\n\n"
         "Trials: COMPLETE finished the whole schedule, PRUNED were stopped early and are never on "
-        "the front, FAIL has its `reason` among the user attributes. The figures are on the "
-        "Analytics page."
+        "the front, FAIL has its `reason` among the user attributes. Our figures are on the "
+        "study's first page, below the timeline."
     )
 
 

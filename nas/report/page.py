@@ -31,6 +31,7 @@ from nas.report.effects import (
 from nas.report.finding import describe_finding, format_cost, percent
 from nas.report.plots import curves_figure, front_figure, hypervolume_figure
 from nas.search.config import StudyConfig
+from nas.training import PRESETS
 
 REPORT = "report.html"
 OPEN_DRAWINGS = 8  # drawings that are shown at once; the rest unfolds
@@ -262,7 +263,12 @@ def _reproduce(found: Record) -> dict[str, str]:
     config, attributes = found.config, found.attributes
     words = ["python", "runners/search.py", "--space", f"{config.space.name}.yaml"]
     words += ["--dataset", config.dataset.name, "--recipe", config.recipe.name]
-    words += ["--epochs", str(config.recipe.epochs), "--objectives"]
+    preset = PRESETS.get(config.recipe.name)
+    for name in ("epochs", "batch_size", "learning_rate", "train_images"):
+        value = getattr(config.recipe, name)
+        if value is not None and (preset is None or value != getattr(preset, name)):
+            words += [f"--{name.replace('_', '-')}", f"{value}"]
+    words += ["--objectives"]
     words += [",".join(config.objectives.names)]
     for option in ("sampler", "seed"):
         if option in attributes:
