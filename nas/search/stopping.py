@@ -34,9 +34,9 @@ from scipy.special import stdtrit
 
 from nas.search.pareto import hypervolume, non_dominated
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.9
 RUNG_FACTOR = 2  # thirds cost NAAP-440 a tenth more epochs for the same front
-SLIVER = 1e-3  # of the front's hypervolume: a trial that would add less is not worth its training
+SLIVER = 5e-4  # of the front's hypervolume: a trial that would add less is not worth its training
 MARGIN = 0.05  # of the front's extent: the reference point lies so far beyond its ends
 MIN_FINISHED = 4  # before that many trials have finished, none is stopped
 COST_RANGE = 2.0  # a trial is compared only if there is another one within this factor

@@ -11,7 +11,7 @@ from nas.benchmarks.curves import CurveTable, generate_curves, read_curves
 from nas.benchmarks.stopping import compare, replay
 from nas.benchmarks.stopping_rules import front_numbers, halving, sorting
 from nas.search.pareto import non_dominated
-from nas.search.stopping import Shown, rungs
+from nas.search.stopping import CONFIDENCE, Shown, rungs
 
 NAAP = Path(__file__).parents[3] / "shared/tables/naap-440.csv"
 
@@ -93,7 +93,7 @@ def test_the_bars_on_naap_440() -> None:
         [read_curves(NAAP)],
         orders=5,
         in_flight=(1, 8),
-        strengths={"front": (0.95,), "halving": (0.6, 0.7), "sorting": (0.5, 0.6, 0.7)},
+        strengths={"front": (CONFIDENCE,), "halving": (0.6, 0.7), "sorting": (0.5, 0.6, 0.7)},
     )
     for ours in (row for row in rows if row.rule == "front"):
         assert ours.hypervolume >= 0.99
