@@ -72,9 +72,14 @@ def search(
     ] = None,
     image_size: Annotated[int | None, _option(WHAT, "N", "Resize images to this side.")] = None,
     max_params: Annotated[str | None, _option(LIMITS, "N", "Most parameters, such as 1M.")] = None,
+    trial_timeout: Annotated[
+        str | None,
+        _option(LIMITS, "TIME", "Replace a worker whose trial takes longer, such as 1h."),
+    ] = None,
     max_failures: Annotated[
-        int, _option(LIMITS, "N", "End after more failed trials than this. Default: 10")
-    ] = 10,
+        str,
+        _option(LIMITS, "N", "End after more failed trials; or share of budget. Default: 10"),
+    ] = "10",
     sampler: Annotated[
         str | None, _option(HOW, "NAME", "known-cost (default), tpe, nsga2, gp, random")
     ] = None,
@@ -116,7 +121,7 @@ def search(
 ) -> int:
     """Run a search; the help text is `HELP`."""
     from nas.search.choose_sampler import SAMPLERS
-    from nas.search.plan import Request, make_plan
+    from nas.search.plan import Request, make_plan, parse_failures
 
     fields = {
         "epochs": epochs,
@@ -141,7 +146,8 @@ def search(
             max_macs=parse_quantity("--max-macs", max_macs),
             max_params=parse_quantity("--max-params", max_params),
             timeout=parse_duration("--timeout", timeout),
-            max_failures=max_failures,
+            trial_timeout=parse_duration("--trial-timeout", trial_timeout),
+            max_failures=parse_failures(max_failures, budget),
             concurrency=concurrency,
             cpus_per_trial=cpus_per_trial,
             gpus_per_trial=gpus_per_trial,

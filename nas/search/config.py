@@ -17,6 +17,7 @@ from nas.space import SearchSpace
 from nas.training import Recipe
 
 VERSIONED = ("torch", "torchvision", "optuna", "ray", "botorch")
+ATTRIBUTES = {"space_name", "space", "dataset", "recipe", "objectives", "limits"}
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,14 @@ def software_versions() -> dict[str, str]:
 
 
 def recorded_config(study: optuna.Study) -> StudyConfig | None:
-    """The configuration that a study holds; None for one that was just created."""
+    """The configuration that a study holds; None for one that was just created.
+
+    Its creator may have died between two attributes: what is there is then ours, and no
+    trial was asked for yet.
+    """
     attributes = study.user_attrs
-    return StudyConfig.from_attributes(attributes, study.study_name) if attributes else None
+    begun = attributes.keys() < ATTRIBUTES and not study.get_trials(deepcopy=False)
+    return None if begun else StudyConfig.from_attributes(attributes, study.study_name)
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, str]:

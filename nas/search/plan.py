@@ -5,6 +5,7 @@ Everything is checked here, before any work starts and before anything is writte
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ class Request:
     max_macs: int | None = None
     max_params: int | None = None
     timeout: float | None = None  # seconds, after which running trials are given up
+    trial_timeout: float | None = None  # seconds, after which one trial's worker is replaced
     max_failures: int = 10  # failed trials; more end the search
     concurrency: int | None = None  # trials in flight
     cpus_per_trial: float = 1.0
@@ -134,7 +136,6 @@ def _require_ranges(request: Request) -> None:
     checks = [
         ("--budget", request.budget, 1 <= request.budget <= MAX_BUDGET, f"1 to {MAX_BUDGET}"),
         ("--sampler", request.sampler, request.sampler in SAMPLERS, ", ".join(SAMPLERS)),
-        ("--max-failures", request.max_failures, request.max_failures >= 0, "0 or more"),
         ("--concurrency", concurrency, concurrency is None or concurrency >= 1, "1 or more"),
         ("--cpus-per-trial", request.cpus_per_trial, 0 < request.cpus_per_trial <= 1024, "over 0"),
         ("--gpus-per-trial", gpus, gpus is None or 0 <= gpus <= 64, "0 to 64"),
@@ -143,6 +144,27 @@ def _require_ranges(request: Request) -> None:
     for option, value, accepted, values in checks:
         if not accepted:
             raise ValueError(f"{option} {value}: accepted: {values}")
+
+
+def parse_failures(text: str, budget: int) -> int:
+    """`--max-failures`: a number of trials, or a share of the budget such as `20%` or `0.2`.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    match = re.fullmatch(r"(\d{1,7})|(\d{1,3}(?:\.\d{1,6})?)%|(\d?\.\d{1,6})", text.strip())
+    if match is None:
+        share = math.inf
+    elif match[1]:
+        return int(match[1])
+    else:
+        share = float(match[2]) / 100 if match[2] else float(match[3])
+    if share > 1:
+        raise ValueError(
+            f"--max-failures: {text[:40]!r}; accepted: a number such as 10, or a share of the "
+            "budget such as 20% or 0.2"
+        )
+    return math.floor(share * budget + 1e-9)
 
 
 def study_name(request: Request) -> str:

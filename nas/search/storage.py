@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from pathlib import Path
+from typing import TypeVar
 
 import optuna
 import sqlalchemy
+from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
 
 BUSY_TIMEOUT = 60  # seconds that a reader's lock on SQLite is waited for
+POSTGRES_CONNECTION: dict[str, str | int] = {
+    "connect_timeout": 10,  # seconds
+    # A server or a network that is gone is noticed within a minute or so.
+    "keepalives_idle": 20,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 50_000,  # ms
+}
 ACCEPTED = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+
+logger = logging.getLogger(__name__)
 
 
 class StorageError(ValueError):
@@ -42,41 +55,53 @@ def sqlite_url(file: Path) -> str:
 
 def hide_password(url: str | URL) -> str:
     """The URL as it may be shown or written."""
-    return make_url(url).render_as_string(hide_password=True)
+    parsed = make_url(url)
+    if "password" in parsed.query:
+        parsed = parsed.update_query_dict({"password": "***"})
+    return parsed.render_as_string(hide_password=True)
+
+
+Storage = TypeVar("Storage", bound=optuna.storages.RDBStorage)
 
 
 def open_storage(url: str) -> optuna.storages.RDBStorage:
+    """`open_storage_as`, for reading and for a few writes."""
+    return open_storage_as(optuna.storages.RDBStorage, url)
+
+
+def open_storage_as(kind: type[Storage], url: str) -> Storage:
     """Connect, creating the tables where there are none.
 
     Raises:
         StorageError: the database cannot be reached, written, or is none.
     """
     parsed = parse_storage(url)
-    engine_args: dict[str, object] = {"pool_pre_ping": True}
+    engine_args: dict[str, object] = {"pool_pre_ping": True, "connect_args": POSTGRES_CONNECTION}
     if parsed.get_backend_name() == "sqlite":
         _prepare_sqlite(Path(str(parsed.database)))
         engine_args = {"connect_args": {"timeout": BUSY_TIMEOUT}}
     try:
-        storage = optuna.storages.RDBStorage(url, engine_kwargs=engine_args)
+        storage = kind(url, engine_kwargs=engine_args)
         if parsed.get_backend_name() == "sqlite":
             sqlalchemy.event.listen(storage.engine, "connect", _relax_sqlite)
             storage.engine.dispose()  # connections from before the listener
         return storage
     except ModuleNotFoundError as error:
-        raise StorageError(
-            f"--storage: the driver {error.name} is not installed; "
-            "install it with: pip install 'nas[postgres]'"
-        ) from None
+        raise no_driver(error) from None
     except (sqlalchemy.exc.SQLAlchemyError, RuntimeError) as error:
-        raise StorageError(f"--storage {hide_password(parsed)}: {_first_line(error)}") from None
+        raise StorageError(f"--storage {hide_password(parsed)}: {first_line(error)}") from None
 
 
 def make_durable(storage: optuna.storages.BaseStorage) -> None:
     """Bring what was committed to the disk, so that even a power cut does not lose it."""
     engine = getattr(getattr(storage, "_backend", storage), "engine", None)
-    if engine is not None and engine.dialect.name == "sqlite":
+    if engine is None or engine.dialect.name != "sqlite":
+        return
+    try:
         with engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+    except sqlalchemy.exc.SQLAlchemyError as error:  # it is committed all the same
+        logger.warning("the study database could not be synchronised: %s", first_line(error))
 
 
 def _relax_sqlite(connection: sqlite3.Connection, record: object) -> None:
@@ -97,11 +122,20 @@ def _prepare_sqlite(file: Path) -> None:
         finally:
             connection.close()
     except (sqlite3.Error, OSError) as error:
-        raise StorageError(f"--storage: {file}: {_first_line(error)}") from None
+        raise StorageError(f"--storage: {file}: {first_line(error)}") from None
 
 
-def _first_line(error: BaseException) -> str:
+def no_driver(error: ModuleNotFoundError) -> StorageError:
+    """What to do where the package that speaks to PostgreSQL is missing."""
+    return StorageError(
+        f"--storage: the driver {error.name} is not installed; "
+        "install it with: pip install 'nas[postgres]'"
+    )
+
+
+def first_line(error: BaseException) -> str:
     """The database's own words, without SQL and without what a driver adds."""
-    cause = getattr(error, "orig", None) or error
+    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+    cause = getattr(cause, "orig", None) or cause or error
     lines = str(cause).strip().splitlines() or [type(cause).__name__]
     return lines[0]

@@ -123,6 +123,7 @@ class SearchStudy:
         """
         if self.counted + len(self._running) >= self.budget or self.exhausted:
             return None
+        self._discard()  # what a connection that was cut may have left behind
         for _ in range(MAX_REPEATS_IN_A_ROW):
             try:
                 candidate = self._suggest()
@@ -210,7 +211,7 @@ class SearchStudy:
         return candidate
 
     def _discard(self) -> None:
-        """Fail the trial that an `ask` made before its sampler gave up."""
+        """Fail the trials that an `ask` made and nobody got to see."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.number not in self._trials:
                 self._refuse(optuna.Trial(self.study, trial._trial_id), NEVER_LAUNCHED)

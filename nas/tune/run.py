@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+import secrets
 import signal
 import tempfile
 import time
@@ -26,13 +28,14 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # the trials are the work, no
 
 import ray
 from ray import tune
+from ray._private import ray_constants
 
-from nas.data import SearchData
+from nas.search.outage import StorageGone
+from nas.search.plan import Plan
 from nas.search.stopping import rungs
 from nas.search.study import SearchStudy
-from nas.training import Recipe
 from nas.tune.scheduler import FrontScheduler
-from nas.tune.searcher import StudySearcher, View
+from nas.tune.searcher import TIMEOUT, StudySearcher, View
 from nas.tune.trainable import TrainingTrial
 
 logger = logging.getLogger(__name__)
@@ -54,6 +57,7 @@ class Stops:
 
     deadline: float | None  # on `time.monotonic`'s clock
     max_failures: int
+    trial_timeout: float | None  # seconds from a trial's start; None: no limit
 
 
 class SearchEnded(BaseException):
@@ -67,13 +71,21 @@ class SearchEnded(BaseException):
 
 def run(
     study: SearchStudy,
-    data: SearchData,
-    recipe: Recipe,
+    plan: Plan,
     resources: Resources,
     stops: Stops,
+    received: list[int],
     view: View,
 ) -> SearchEnded | None:
     """Run trials until the budget is reached.
+
+    Args:
+        study: opened, with no trial running.
+        plan: its data and recipe are what the trials get.
+        resources: what trials run on.
+        stops: what ends the search before.
+        received: the numbers of the signals that ask for an end are put here.
+        view: told of every change.
 
     Returns:
         None, or what ended the search before; running trials were then given up and
@@ -81,9 +93,11 @@ def run(
 
     Raises:
         ValueError: the resources that were asked for are not there.
+        StorageGone: the study can no longer be written; the next start tidies up.
     """
+    data, recipe = plan.data, plan.config.recipe
     with (
-        _signals([]) as received,
+        _signals(received),
         tempfile.TemporaryDirectory(prefix="nas-search-") as scratch,
         _ray(resources),
         _signals(received),  # once more: Ray puts handlers of its own in their place
@@ -91,9 +105,9 @@ def run(
         concurrency = fit_concurrency(resources)
         # Without it Tune starts one actor after the other.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
-        gate = _Gate(study, stops, received)
         try:
             searcher = StudySearcher(study, recipe.epochs, concurrency, view)
+            gate = _Gate(study, stops, received, searcher)
             trainable = tune.with_parameters(
                 TrainingTrial,
                 data=data,
@@ -103,14 +117,24 @@ def run(
                 latency="latency" in study.config.objectives.names,
             )
             images = recipe.val_images or len(data.val)
-            scheduler = FrontScheduler(study, recipe.epochs, min(images, len(data.val)))
+            scheduler = FrontScheduler(
+                study, recipe.epochs, min(images, len(data.val)), lost=searcher.give_up
+            )
             _tuner(trainable, searcher, scheduler, resources, gate, scratch).fit()
         except SearchEnded as ended:
+            _interrupt(study)
             return ended
-        finally:
-            for number in list(study.running):
-                study.interrupt(number)
+        except StorageGone:
+            raise
+        except BaseException:
+            _interrupt(study)
+            raise
     return None
+
+
+def _interrupt(study: SearchStudy) -> None:
+    for number in list(study.running):
+        study.interrupt(number)
 
 
 def fit_concurrency(resources: Resources) -> int:
@@ -136,20 +160,26 @@ def fit_concurrency(resources: Resources) -> int:
 class _Gate(tune.Callback):  # type: ignore[misc]
     """Leaves the loop at a safe point: no write to the study is ever cut in two."""
 
-    def __init__(self, study: SearchStudy, stops: Stops, received: list[int]) -> None:
+    def __init__(
+        self, study: SearchStudy, stops: Stops, received: list[int], searcher: StudySearcher
+    ) -> None:
         self._study, self._stops, self._received = study, stops, received
+        self._searcher = searcher
+        self._started: dict[str, float] = {}  # by Tune's trial id
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        logger.error("worker of trial %s died: %s", trial.trial_id, trial.get_error())
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._started[trial.trial_id] = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if self._received:
             raise SearchEnded("interrupted", self._received[0])
         if self._stops.deadline is not None and time.monotonic() >= self._stops.deadline:
             raise SearchEnded("--timeout reached")
+        if self._stops.trial_timeout is not None:
+            self._end_hanging(trials, time.monotonic() - self._stops.trial_timeout)
         failures = self._study.failures
         if failures.total() > self._stops.max_failures:
             reason, times = failures.most_common(1)[0]
@@ -157,6 +187,16 @@ class _Gate(tune.Callback):  # type: ignore[misc]
                 f"{failures.total()} trials failed, more than --max-failures "
                 f"{self._stops.max_failures}; most often ({times} times): {reason}"
             )
+
+    def _end_hanging(self, trials: list[Any], latest: float) -> None:
+        """Kill the actors of trials that started before `latest`; Tune makes new ones."""
+        for trial in trials:
+            actor = trial.temporary_state.ray_actor
+            started = self._started.get(trial.trial_id, math.inf)
+            if trial.status == "RUNNING" and actor is not None and started < latest:
+                del self._started[trial.trial_id]
+                self._searcher.give_up(trial.trial_id, TIMEOUT)
+                ray.kill(actor)
 
 
 def _tuner(
@@ -190,7 +230,7 @@ def _tuner(
 
 @contextmanager
 def _ray(resources: Resources) -> Iterator[None]:
-    """A Ray of our own, started and stopped here, or a connection to one that runs."""
+    """A Ray of our own, reachable from this machine alone, or a connection to one that runs."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {
         "log_to_driver": False,
@@ -198,6 +238,12 @@ def _ray(resources: Resources) -> Iterator[None]:
         "ignore_reinit_error": False,
     }
     if resources.ray_address is None:
+        # Ray takes an address of the machine for 127.0.0.1 and listens everywhere, unless
+        # it is told that it runs no cluster.
+        ray_constants.ENABLE_RAY_CLUSTER = False
+        # A token of its own for each search; Ray would write one to a file that all can read.
+        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
+            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         options |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     else:
         options |= {"address": resources.ray_address}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
@@ -11,8 +13,11 @@ from nas.arch import Arch
 from nas.search.objectives import KNOWN
 from nas.search.stopping import CONFIDENCE, Shown, decide
 from nas.search.study import FINISHED, SearchStudy
+from nas.tune.searcher import OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)
+
+OUT_OF_MEMORY_ADVICE = "RAY_memory_usage_threshold"  # in Ray's words when it frees memory
 
 
 class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
@@ -27,12 +32,19 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         epochs: of the whole schedule.
         images: of the validation split.
         confidence: with which a stopped trial stays off the front.
+        lost: told of a trial whose worker Ray killed for want of memory.
     """
 
     def __init__(
-        self, study: SearchStudy, epochs: int, images: int, confidence: float = CONFIDENCE
+        self,
+        study: SearchStudy,
+        epochs: int,
+        images: int,
+        confidence: float = CONFIDENCE,
+        lost: Callable[[str, str], None] | None = None,
     ) -> None:
         super().__init__()
+        self._lost = lost
         self._study, self._epochs = study, epochs
         self._images, self._confidence = images, confidence
         self._costs = [name for name in study.config.objectives.names if name in KNOWN]
@@ -72,6 +84,13 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         """The last epoch was reached: what it showed is what the others are judged by."""
         self._take(trial, result)
 
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """A worker died: the scheduler hears of it before the searcher, and with the error."""
+        error = _death(trial)
+        logger.error("worker of trial %s died: %s", trial.trial_id, error[:400])
+        if self._lost is not None and OUT_OF_MEMORY_ADVICE in error:
+            self._lost(trial.trial_id, OUT_OF_MEMORY)
+
     def debug_string(self) -> str:
         """For Ray's status lines."""
         return f"Stopping early with confidence {self._confidence:g}"
@@ -100,3 +119,11 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
             for trial in self._study.study.get_trials(deepcopy=False, states=FINISHED)
             if "duplicate_of" not in trial.user_attrs and trial.user_attrs.get("curve")
         }
+
+
+def _death(trial: Any) -> str:
+    """What Ray wrote of the death of a trial's worker, on one line."""
+    try:
+        return " ".join(Path(trial.error_file).read_text().split())
+    except (OSError, TypeError):
+        return "unknown"

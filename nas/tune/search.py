@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -19,12 +20,16 @@ from nas.report.page import write_report
 from nas.search.choose_sampler import choose_sampler
 from nas.search.config import recorded_config, software_versions
 from nas.search.front import FrontMember, front
-from nas.search.lock import lock_study
+from nas.search.lock import Lock, lock_study, myself
+from nas.search.outage import StorageGone, open_guarded
 from nas.search.plan import Plan
-from nas.search.storage import open_storage
 from nas.search.study import SearchStudy
 from nas.tune.run import Resources, SearchEnded, Stops, run
 from nas.tune.searcher import View
+
+
+class SearchFailed(RuntimeError):
+    """A search that cannot go on; the message is one line that says how to continue."""
 
 
 @dataclass(frozen=True)
@@ -47,19 +52,28 @@ def search(plan: Plan, show: Callable[[SearchStudy], AbstractContextManager[View
 
     Raises:
         StudyLocked: another process works on the study.
+        SearchFailed: the study or its files could not be written any more.
         ValueError: the study or the resources are not what was asked for.
     """
+    received: list[int] = []  # signals
     start, request = time.monotonic(), plan.request
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        plan.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(
+            f"--results: {plan.folder}: cannot be written ({error.strerror}); "
+            "accepted: a folder that can"
+        ) from None
     lock = lock_study(plan.storage, plan.study_name)
     try:
         with _log_to(plan.folder / "search.log"):
-            study = _open(plan)
+            study = _open(plan, lock, received)
             ended = None
             if study.counted < request.budget:
                 stops = Stops(
                     None if request.timeout is None else start + request.timeout,
                     request.max_failures,
+                    request.trial_timeout,
                 )
                 resources = Resources(
                     request.concurrency,
@@ -68,7 +82,7 @@ def search(plan: Plan, show: Callable[[SearchStudy], AbstractContextManager[View
                     request.ray_address,
                 )
                 with show(study) as view:
-                    ended = run(study, plan.data, plan.config.recipe, resources, stops, view)
+                    ended = run(study, plan, resources, stops, received, view)
             members = front(study.study, plan.config.objectives)
             names = ("front.json", "trials.csv", "report.html")
             files = tuple(plan.folder / name for name in names)
@@ -76,17 +90,27 @@ def search(plan: Plan, show: Callable[[SearchStudy], AbstractContextManager[View
             write_trials(files[1], study.study)
             annotate_study(study.study, plan.config)
             write_report(study.study, plan.config, plan.folder)
+    except StorageGone as gone:
+        if received:
+            raise SystemExit(128 + received[0]) from None
+        raise SearchFailed(f"{gone}; run the same command again to continue") from None
+    except OSError as error:
+        raise SearchFailed(
+            f"{error.filename or plan.folder}: {error.strerror or error}; what was recorded "
+            "in the study is there, run the same command again to continue"
+        ) from None
     finally:
         lock.release()
     return SearchResult(study, members, ended, time.monotonic() - start, files)
 
 
-def _open(plan: Plan) -> SearchStudy:
+def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     """Create the study or continue it."""
     request = plan.request
     chosen = choose_sampler(plan.sampler, plan.config, request.seed, plan.recorded)
+    storage = open_guarded(plan.storage, lock, lambda: bool(received))
     study = optuna.create_study(
-        storage=open_storage(plan.storage),
+        storage=storage,
         study_name=plan.study_name,
         directions=plan.config.objectives.directions,
         sampler=chosen.sampler,
@@ -100,6 +124,7 @@ def _open(plan: Plan) -> SearchStudy:
         }
         for key, value in attributes.items():
             study.set_user_attr(key, value)
+    storage.claim(study._study_id, str(myself()))
     study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)
     return SearchStudy(
@@ -107,13 +132,31 @@ def _open(plan: Plan) -> SearchStudy:
     )
 
 
+class _LogFile(logging.FileHandler):
+    """A file whose loss, as on a full disk, is not worth a word."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Go on."""
+
+
+class _Notice(logging.Handler):
+    """What a person should know at once, on standard error, also above a live view."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
 class _log_to:  # noqa: N801 - used as a context manager
-    """Send the log of the search, of Optuna and of Ray to a file, none to the screen."""
+    """Send the log of the search, of Optuna and of Ray to a file.
+
+    Nothing of it goes to the screen but what is said of the database, which nobody else says.
+    """
 
     names = ("nas", "optuna", "ray")
 
     def __init__(self, path: Path) -> None:
-        self._handler = logging.FileHandler(path)
+        self._notice = _Notice(logging.WARNING)
+        self._handler = _LogFile(path)
         self._handler.setFormatter(
             logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
         )
@@ -125,9 +168,13 @@ class _log_to:  # noqa: N801 - used as a context manager
             logger = logging.getLogger(name)
             logger.addHandler(self._handler)
             logger.propagate = False
-        logging.getLogger("nas").setLevel(logging.INFO)
+        nas = logging.getLogger("nas")
+        nas.setLevel(logging.INFO)
+        if nas.handlers == [self._handler]:  # else --verbose says it
+            logging.getLogger("nas.search.outage").addHandler(self._notice)
 
     def __exit__(self, *details: object) -> None:
         for name in self.names:
             logging.getLogger(name).removeHandler(self._handler)
+        logging.getLogger("nas.search.outage").removeHandler(self._notice)
         self._handler.close()

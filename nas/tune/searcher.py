@@ -10,8 +10,10 @@ from ray.tune.search import Searcher
 
 from nas.search.study import Candidate, Measurement, SearchStudy
 
-MAX_ATTEMPTS = 3  # of an architecture whose worker died
+MAX_ATTEMPTS = 3  # of an architecture whose worker died or hung
 WORKER_DIED = "worker_died"
+TIMEOUT = "timeout"
+OUT_OF_MEMORY = "out_of_memory"
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._study, self._epochs, self._concurrency, self._view = study, epochs, concurrency, view
         self._numbers: dict[str, int] = {}  # Ray's trial id -> the study's number
         self._curves: dict[int, list[tuple[int, float]]] = {}
-        self._attempts: Counter[str] = Counter()  # of architectures whose worker died
+        self._attempts: Counter[str] = Counter()  # of architectures that were lost
+        self._given_up: dict[str, str] = {}  # Ray's trial id -> why its worker was killed
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray pickles its searcher, and the study holds a password."""
@@ -73,14 +76,19 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._study.report(number, self._curves[number])
         self._view.reported(self._study.running[number], *point)
 
+    def give_up(self, trial_id: str, reason: str) -> None:
+        """The worker of this trial was killed, or is about to be, for `reason`."""
+        self._given_up.setdefault(trial_id, reason)
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """A trial ended: finished, stopped, failed, or lost with its worker."""
         number = self._numbers.pop(trial_id)
         candidate = self._study.running[number]
+        killed = self._given_up.pop(trial_id, None)
         if error or result is None:
-            self._lost(candidate)
+            self._lost(candidate, killed or WORKER_DIED)
         elif result.get("reason") is not None:
             self._study.fail(number, str(result["reason"]))
             self._view.ended(candidate, "failed", str(result["reason"]))
@@ -107,12 +115,12 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._study.stop(candidate.number, measurement)
             self._view.ended(candidate, "stopped", f"at epoch {measurement.epochs}")
 
-    def _lost(self, candidate: Candidate) -> None:
-        """The worker died: try again, up to a limit."""
+    def _lost(self, candidate: Candidate, reason: str) -> None:
+        """The worker died or was killed: try again, up to a limit, but not for memory."""
         self._attempts[candidate.arch.arch_id] += 1
-        if self._attempts[candidate.arch.arch_id] < MAX_ATTEMPTS:
+        if self._attempts[candidate.arch.arch_id] < MAX_ATTEMPTS and reason != OUT_OF_MEMORY:
             self._study.interrupt(candidate.number)
-            self._view.ended(candidate, "queued again", "its worker died")
+            self._view.ended(candidate, "queued again", reason)
         else:
-            self._study.fail(candidate.number, WORKER_DIED)
-            self._view.ended(candidate, "failed", WORKER_DIED)
+            self._study.fail(candidate.number, reason)
+            self._view.ended(candidate, "failed", reason)

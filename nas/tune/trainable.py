@@ -14,9 +14,9 @@ from nas.arch import Arch
 from nas.data import SearchData
 from nas.training import Diverged, Recipe, Trainer, build
 from nas.training.latency import measure_latency
+from nas.tune.searcher import OUT_OF_MEMORY
 
 DIVERGED = "diverged"
-OUT_OF_MEMORY = "out_of_memory"
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +74,11 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
                 )
         except Diverged:
             result["reason"] = DIVERGED
-        except (MemoryError, torch.OutOfMemoryError):
-            result["reason"] = OUT_OF_MEMORY
-            self._trainer, self._usable = None, False
         except Exception as error:
             logger.exception("trial failed")
-            first_line = (str(error).splitlines() or [""])[0]
-            result["reason"] = f"{type(error).__name__}: {first_line}"[:200]
+            result["reason"] = _reason(error)
+            if result["reason"] == OUT_OF_MEMORY:
+                self._trainer, self._usable = None, False
         self._seconds += time.perf_counter() - start
         result["seconds"] = self._seconds
         return result
@@ -96,6 +94,15 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         return Trainer(
             network, self._data, self._recipe, seed=seed, device=self._device, threads=self._threads
         )
+
+
+def _reason(error: Exception) -> str:
+    """Out of memory, or the error's type and first line."""
+    line = (str(error).splitlines() or [""])[0]
+    # On the CPU PyTorch raises a RuntimeError with these words.
+    if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in line:
+        return OUT_OF_MEMORY
+    return f"{type(error).__name__}: {line}"[:200]
 
 
 def _has_gpu() -> bool:

@@ -42,6 +42,9 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*SEARCH, "--concurrency", "0"), "--concurrency"),
     ((*SEARCH, "--cpus-per-trial", "0"), "--cpus-per-trial"),
     ((*SEARCH, "--max-failures", "-1"), "--max-failures"),
+    ((*SEARCH, "--max-failures", "120%"), "--max-failures"),
+    ((*SEARCH, "--max-failures", "few"), "--max-failures"),
+    ((*SEARCH, "--trial-timeout", "soon"), "--trial-timeout"),
     ((*SEARCH, "--seed", "-1"), "--seed"),
     (("retrain", "missing.json"), "missing.json"),
 ]

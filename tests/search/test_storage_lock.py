@@ -10,7 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from nas.search.lock import StudyLocked, lock_study
+from nas.search.lock import StudyLocked, lock_owner, lock_study
 from nas.search.storage import (
     StorageError,
     hide_password,
@@ -34,6 +34,7 @@ def test_other_urls_are_refused_in_one_line(url: str) -> None:
 def test_passwords_are_hidden() -> None:
     shown = hide_password("postgresql+psycopg://user:secret@host/db")
     assert shown == "postgresql+psycopg://user:***@host/db"
+    assert "secret" not in hide_password("postgresql+psycopg://host/db?user=u&password=secret")
 
 
 def test_an_unreachable_server_is_one_line_without_the_password() -> None:
@@ -54,10 +55,15 @@ def test_sqlite_uses_write_ahead_logging(tmp_path: Path) -> None:
 
 def test_the_second_owner_is_told_of_the_first(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "study.db")
+    assert lock_owner(url, "mine") is None
     lock = lock_study(url, "mine")
     with pytest.raises(StudyLocked, match=f"study mine is in use by process {os.getpid()} on"):
         lock_study(url, "mine")
+    owner = lock_owner(url, "mine")
+    assert owner is not None
+    assert owner.pid == os.getpid()
     lock.release()
+    assert lock_owner(url, "mine") is None
     lock.release()
     lock_study(url, "mine").release()
 

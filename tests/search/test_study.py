@@ -12,6 +12,7 @@ from nas.limits import Limits
 from nas.search.choose_sampler import SAMPLERS, choose_sampler
 from nas.search.config import StudyConfig, recorded_config
 from nas.search.front import finished_trials, front
+from nas.search.plan import parse_failures
 from nas.search.storage import open_storage, sqlite_url
 from nas.search.study import Candidate, Measurement, SearchStudy
 
@@ -259,6 +260,36 @@ def test_front_is_the_non_dominated_set(driver: Driver) -> None:
     assert {(m.trial.values[1], -m.trial.values[0]) for m in members} == naive
     macs = [m.attributes["macs"] for m in members]
     assert macs == sorted(macs)
+
+
+@pytest.mark.parametrize(
+    ("text", "budget", "limit"),
+    [("10", 40, 10), ("0", 40, 0), ("20%", 40, 8), ("0.2", 40, 8), (".5", 5, 2), ("100%", 3, 3)],
+)
+def test_failures_are_limited_by_a_number_or_a_share(text: str, budget: int, limit: int) -> None:
+    assert parse_failures(text, budget) == limit
+
+
+def test_a_creator_that_died_half_way_leaves_a_study_that_goes_on(driver: Driver) -> None:
+    study = optuna.create_study(
+        storage=open_storage(driver.url),
+        study_name="test",
+        directions=driver.config.objectives.directions,
+    )
+    for key in ("space_name", "space"):
+        study.set_user_attr(key, driver.config.to_attributes()[key])
+    assert recorded_config(study) is None
+    finish(driver.open(3))
+    assert recorded_config(study) is not None
+
+
+def test_what_a_cut_connection_left_behind_is_failed_at_the_next_ask(driver: Driver) -> None:
+    study = driver.open(3)
+    orphan = study.study.ask()  # created, and the answer was lost
+    assert study.ask() is not None
+    trials = study.study.get_trials()
+    assert trials[orphan.number].user_attrs["reason"] == "never_launched"
+    assert [t.state for t in trials].count(TrialState.RUNNING) == 1
 
 
 def test_config_round_trip_and_differences(tiny_config: StudyConfig) -> None:
