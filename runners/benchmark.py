@@ -31,11 +31,13 @@ def sampler(
         _option("A table's CSV file, or generated:categorical|ordinal|mixed[:SEED]. Repeatable"),
     ] = None,
     synthetic: Annotated[
-        int, _option("Add so many made-up accuracies on the full DyClotNet space", min=0)
+        int, _option("Add so many made-up accuracies on the full space, each searched once", min=0)
     ] = 0,
     evals: Annotated[int, _option("Evaluations of a run", min=1, max=10_000)] = 200,
     seeds: Annotated[int, _option("Runs of each sampler on each table", min=1, max=1000)] = 15,
-    samplers: Annotated[str, _option("Comma-separated")] = "known-cost,botorch,gp,tpe,nsga2,random",
+    samplers: Annotated[
+        str, _option("Comma-separated; NAME:K is run with at most K seeds")
+    ] = "known-cost,botorch:5,gp,tpe,nsga2,random",
     noise: Annotated[
         bool, _option("Samplers see one training seed's accuracy; the score is on the mean")
     ] = False,

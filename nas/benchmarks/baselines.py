@@ -15,7 +15,6 @@ from nas.space import Choice
 OURS = "known-cost"
 OPTUNA = ("gp", "tpe", "tpe-default", "nsga2", "random")
 SAMPLERS = (OURS, "botorch", *OPTUNA)
-DEFAULT = (OURS, "botorch", "gp", "tpe", "nsga2", "random")
 
 FORM = "1"  # raise it when a baseline's options change: it is part of the cache's key
 

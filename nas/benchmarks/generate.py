@@ -41,7 +41,7 @@ class Kind:
 
 KINDS = {
     "categorical": Kind(words=6, operations=4, numbers=0, widths=0),
-    "ordinal": Kind(words=0, operations=0, numbers=5, widths=6),
+    "ordinal": Kind(words=0, operations=0, numbers=7, widths=4),
     "mixed": Kind(words=3, operations=4, numbers=3, widths=5),
 }
 

@@ -27,6 +27,7 @@ Array = NDArray[np.float64]
 MARKS = (25, 50, 100, 200)
 GENERATED = "generated:"
 SYNTHETIC = "synthetic:"
+FULL_SPACE = "full DyClotNet space"  # all made-up accuracies on it
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,13 @@ class Outcome:
 
 
 def outcomes(results: dict[Job, Replay]) -> list[Outcome]:
-    """Score all replays; where no front is known, against the best that all together found."""
-    scored = []
+    """Score all replays; where no front is known, against the best that all together found.
+
+    Made-up accuracies on the full space are scored together: they are draws of one kind,
+    each searched once.
+    """
+    curves: dict[tuple[str, str], list[list[float]]] = {}
+    runs: dict[tuple[str, str], list[Replay]] = {}
     for source in dict.fromkeys(job.problem for job in results):
         problem = load_problem(source)
         here = {job: made for job, made in results.items() if job.problem == source}
@@ -150,20 +156,20 @@ def outcomes(results: dict[Job, Replay]) -> list[Outcome]:
         if best is None:
             points = np.concatenate([made.points for made in here.values()])
             best = hypervolume(points, problem.reference)
-        for sampler in dict.fromkeys(job.sampler for job in here):
-            made = [replay for job, replay in here.items() if job.sampler == sampler]
-            length = next(job.evaluations for job in here)
-            curves = [run.hypervolumes(problem.reference, best, length) for run in made]
-            scored.append(
-                Outcome(
-                    problem.name,
-                    sampler,
-                    np.array(curves),
-                    float(np.median([run.distinct for run in made])),
-                    float(np.median([run.ms_per_ask for run in made])),
-                )
-            )
-    return scored
+        table = FULL_SPACE if source.startswith(SYNTHETIC) else problem.name
+        for job, made in here.items():
+            curve = made.hypervolumes(problem.reference, best, job.evaluations)
+            curves.setdefault((table, job.sampler), []).append(curve)
+            runs.setdefault((table, job.sampler), []).append(made)
+    return [
+        Outcome(
+            *key,
+            np.array(curves[key]),
+            float(np.median([run.distinct for run in made])),
+            float(np.median([run.ms_per_ask for run in made])),
+        )
+        for key, made in runs.items()
+    ]
 
 
 def marks(evaluations: int) -> list[int]:

@@ -10,7 +10,7 @@ from nas.benchmarks.cache import ReplayCache
 from nas.benchmarks.generate import Kind, build
 from nas.benchmarks.problems import TableProblem
 from nas.benchmarks.replay import replay
-from nas.benchmarks.sampler import Job, Outcome, Progress, load_problem, run
+from nas.benchmarks.sampler import Job, Outcome, Progress, load_problem, outcomes, run
 from nas.benchmarks.synthetic import SyntheticProblem
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +81,22 @@ def test_only_what_is_missing_is_run_again(tmp_path):
     assert (first.made, second.made) == (2, 0)
 
 
+def test_made_up_accuracies_on_the_full_space_are_scored_together(tmp_path):
+    jobs = [
+        Job(f"synthetic:{number}", sampler, 0, 6, False)
+        for number in range(2)
+        for sampler in ("random", "nsga2")
+    ]
+    scored = outcomes(run(jobs, ReplayCache(tmp_path), 1, Progress()))
+    assert [(outcome.table, outcome.sampler) for outcome in scored] == [
+        ("full DyClotNet space", "random"),
+        ("full DyClotNet space", "nsga2"),
+    ]
+    assert all(outcome.curves.shape == (2, 6) for outcome in scored)
+    finals = np.array([outcome.curves[:, -1] for outcome in scored])
+    assert (finals <= 1 + 1e-12).all()
+
+
 def test_evaluations_needed_to_reach_a_value():
     outcome = Outcome("t", "random", np.array([[0.1, 0.5, 0.9], [0.3, 0.7, 1.0]]), 3, 1.0)
     assert outcome.reaches(0.6) == 2
@@ -124,7 +140,7 @@ def command(*arguments):
 
 def test_the_command_prints_and_writes_its_rows_and_figure(tmp_path):
     done = command(
-        *("--table", "generated:categorical", "--samplers", "random,nsga2", "--evals", "30"),
+        *("--table", "generated:categorical", "--samplers", "random,nsga2:1", "--evals", "30"),
         *(
             "--seeds",
             "2",
@@ -142,6 +158,7 @@ def test_the_command_prints_and_writes_its_rows_and_figure(tmp_path):
     assert {(row["sampler"], row["evaluations"]) for row in rows} == {
         (sampler, mark) for sampler in ("random", "nsga2") for mark in (25, 30)
     }
+    assert {row["sampler"]: row["seeds"] for row in rows} == {"random": 2, "nsga2": 1}
     assert {
         "table",
         "sampler",
@@ -161,6 +178,7 @@ def test_the_command_prints_and_writes_its_rows_and_figure(tmp_path):
         ("--table", "nowhere.csv"),
         ("--samplers", "random"),
         ("--table", "generated:mixed", "--samplers", "best"),
+        ("--table", "generated:mixed", "--samplers", "random:0"),
         ("--table", "generated:mixed", "--seeds", "0"),
         ("--tables", "generated:mixed"),
     ],

@@ -198,7 +198,7 @@ class _View:
     def __init__(
         self, model: ErrorModel, posterior: Posterior, history: History, candidates: Candidates
     ) -> None:
-        self._scale, self._posterior = model.scale, posterior
+        self._scale, self._posterior = posterior.scale, posterior
         self._mean, self._deviation = self._rescale(*posterior.predict())
         codes = [*history.codes, *history.pending]
         believed, _ = self._rescale(*posterior.predict_at(model.points(codes)))

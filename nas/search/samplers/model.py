@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,29 +23,6 @@ GROWTH = 1.06  # hyper-parameters are fitted again when there are so many times 
 DRAWS = ((64, 4), (256, 2))
 """(trials, draws of hyper-parameters besides the most probable): they pay while trials are few."""
 FIT_ON = 200  # trials at most; fits cost the cube of it
-SHARE_OF_FLOOR = 0.1  # of the median error: log(error + that) does not run away at error 0
-
-
-class Scale(NamedTuple):
-    """How errors become the targets of the process: (log(error - floor) - mean) / deviation."""
-
-    floor: float
-    mean: float
-    deviation: float
-
-    @classmethod
-    def of(cls, errors: Array) -> Scale:
-        """The scale of finished trials' errors."""
-        floor = min(0.0, float(errors.min())) - SHARE_OF_FLOOR * max(float(np.median(errors)), 1e-6)
-        logs = np.log(errors - floor)
-        deviation = float(logs.std())
-        return cls(floor, float(logs.mean()), deviation if deviation > 1e-9 else 1.0)
-
-    def targets(self, errors: Array) -> Array:
-        """Standardised targets of errors; below the floor they count as just above it."""
-        above = np.maximum(errors - self.floor, 1e-3 * abs(self.floor) + 1e-12)
-        scaled: Array = (np.log(above) - self.mean) / self.deviation
-        return scaled
 
 
 def fit_size(finished: int) -> int:
@@ -72,7 +48,6 @@ class ErrorModel:
         self._pool = self.points(candidates.codes)
         self._fitted: tuple[Code, ...] = ()
         self.posteriors: list[Posterior] = []
-        self.scale = Scale(0.0, 0.0, 1.0)
 
     def points(self, codes: Sequence[Code]) -> Points:
         """Codes as the kernel sees them."""
@@ -91,33 +66,37 @@ class ErrorModel:
             FitError: numerical failure; the next call fits from scratch.
         """
         self._refit(history)
-        codes, targets, extra = self._shown(history)
-        points, noise = self.points(codes), torch.from_numpy(extra)
+        codes, errors, stopped = self._shown(history)
+        points = self.points(codes)
         pending = self.points(history.pending)
         both = self.points([*codes, *history.pending])
-        padded = torch.cat([noise, torch.zeros(len(history.pending), dtype=torch.float64)])
         for posterior in self.posteriors:
+            scale = posterior.scale
+            targets = scale.targets(errors)
+            # A stopped trial's error is uncertain by a factor; so far from the floor, its
+            # target is so by about as much.
+            extra = stopped * (errors / np.maximum(errors - scale.floor, 1e-6)) ** 2
+            noise = torch.from_numpy(extra / scale.deviation**2)
             posterior.observe(points, torch.from_numpy(targets), noise)
             if history.pending:
                 mean, _ = posterior.predict_at(pending)
+                padded = torch.cat([noise, torch.zeros(len(mean), dtype=torch.float64)])
                 posterior.observe(both, torch.from_numpy(np.append(targets, mean)), padded)
         return self.posteriors
 
     def _shown(self, history: History) -> tuple[list[Code], Array, Array]:
-        """Codes, targets and extra variances of finished and stopped trials."""
-        errors = np.array(history.errors)
-        codes, targets = list(history.codes), self.scale.targets(errors)
-        extra = np.zeros(len(codes))
-        floor = max(1e-4, float(errors.min()) / 4)
+        """Codes, errors and variances of log error, of finished and stopped trials."""
+        codes, errors = list(history.codes), list(history.errors)
+        extra = [0.0] * len(codes)
+        floor = max(1e-4, min(errors) / 4)
         finished = list(zip(history.curves, history.errors, strict=True))
         for code, curve in history.stopped:
             shown = final_error(curve, finished, floor)
             if shown is not None:
                 codes.append(code)
-                value = self.scale.targets(np.exp(np.array([shown[0]])))
-                targets = np.append(targets, value)
-                extra = np.append(extra, shown[1] / self.scale.deviation**2)
-        return codes, targets, extra
+                errors.append(float(np.exp(shown[0])))
+                extra.append(shown[1])
+        return codes, np.array(errors), np.array(extra)
 
     def _refit(self, history: History) -> None:
         size = fit_size(len(history.codes))
@@ -126,14 +105,12 @@ class ErrorModel:
             return
         self.posteriors = []
         errors = np.array(history.errors[:size])
-        self.scale = Scale.of(errors)
         rows = self._informative(fitted, errors)
         points = self.points([fitted[row] for row in rows])
-        targets = torch.from_numpy(self.scale.targets(errors[rows]))
         rng = np.random.default_rng([self._seed, 4, size])
         draws = next((count for most, count in DRAWS if size <= most), 0)
-        for theta in fit(self._kernel, points, targets, draws, rng):
-            self.posteriors.append(Posterior(self._kernel, theta, self._pool))
+        for fitted_to in fit(self._kernel, points, errors[rows], draws, rng):
+            self.posteriors.append(Posterior(self._kernel, fitted_to, self._pool))
         self._fitted = fitted
 
     def _informative(self, codes: Sequence[Code], errors: Array) -> NDArray[np.int64]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -9,6 +12,7 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from nas.search.samplers.kernel import Kernel, Points
+from nas.search.samplers.scale import GAP, Scale, Warp
 
 Array = NDArray[np.float64]
 
@@ -17,6 +21,13 @@ BOUND = 4.0  # prior standard deviations
 LEAPS = 4  # of a Hamiltonian trajectory
 CHUNK = 512  # rows of the pool at a time, so that what is computed stays in the cache
 THIN = 2  # trajectories between two draws that are kept
+
+
+class Fitted(NamedTuple):
+    """One set of hyper-parameters."""
+
+    theta: Tensor  # of the kernel, logarithms
+    scale: Scale  # of the errors
 
 
 class FitError(RuntimeError):
@@ -28,40 +39,52 @@ class Likelihood:
 
     Hyper-parameters are whitened here: u = (theta - prior mean) / prior deviation.
 
+    The last one is the logarithm of the gap between the least error and the floor.
+
     Args:
         kernel: of the process.
         points: N architectures.
-        targets: [N], standardised.
+        warp: of their errors.
     """
 
-    def __init__(self, kernel: Kernel, points: Points, targets: Tensor) -> None:
-        self._kernel, self._points, self._targets = kernel, points, targets
-        self._eye = torch.eye(len(targets), dtype=torch.float64)
+    def __init__(self, kernel: Kernel, points: Points, warp: Warp) -> None:
+        self._kernel, self._points, self._warp = kernel, points, warp
+        self._eye = torch.eye(len(points.codes), dtype=torch.float64)
+        gap = torch.tensor([math.log(GAP[0]), GAP[1]], dtype=torch.float64)
+        self._mean = torch.cat([kernel.prior_mean, gap[:1]])
+        self._deviation = torch.cat([kernel.prior_deviation, gap[1:]])
+
+    def __len__(self) -> int:
+        """Number of hyper-parameters."""
+        return len(self._mean)
 
     def __call__(self, u: Array) -> tuple[float, Array]:
         """Minus infinity and no gradient where the covariance is singular."""
-        theta = self.theta(u).requires_grad_(True)
+        every = (self._mean + self._deviation * torch.from_numpy(u)).requires_grad_(True)
+        theta = every[:-1]
         covariance = self._kernel(theta, self._points, self._points)
         factor, failed = torch.linalg.cholesky_ex(
             covariance + self._kernel.noise(theta) * self._eye
         )
         if failed.item():
             return -np.inf, np.zeros_like(u)
-        solved = torch.cholesky_solve(self._targets[:, None], factor)[:, 0]
-        likelihood = -0.5 * self._targets @ solved - factor.diagonal().log().sum()
-        (gradient,) = torch.autograd.grad(likelihood, theta)
-        whitened = (gradient * self._kernel.prior_deviation).numpy() - u
+        targets, jacobian = self._warp(every[-1])
+        solved = torch.cholesky_solve(targets[:, None], factor)[:, 0]
+        likelihood = -0.5 * targets @ solved - factor.diagonal().log().sum() + jacobian
+        (gradient,) = torch.autograd.grad(likelihood, every)
+        whitened = (gradient * self._deviation).numpy() - u
         return float(likelihood.detach()) - 0.5 * float(u @ u), whitened
 
-    def theta(self, u: Array) -> Tensor:
-        """Hyper-parameters (logarithms) of a whitened vector."""
-        return self._kernel.prior_mean + self._kernel.prior_deviation * torch.from_numpy(u)
+    def fitted(self, u: Array) -> Fitted:
+        """The hyper-parameters of a whitened vector."""
+        every = self._mean + self._deviation * torch.from_numpy(u)
+        return Fitted(every[:-1], self._warp.scale(float(every[-1])))
 
 
 def fit(
-    kernel: Kernel, points: Points, targets: Tensor, draws: int, rng: np.random.Generator
-) -> list[Tensor]:
-    """Hyper-parameters (logarithms): the most probable, then draws from their posterior.
+    kernel: Kernel, points: Points, errors: Array, draws: int, rng: np.random.Generator
+) -> list[Fitted]:
+    """Hyper-parameters: the most probable, then draws from their posterior.
 
     A mean over them is a better forecast than the best alone while trials are few. The
     draws come from Hamiltonian Monte Carlo, started at the mode.
@@ -69,13 +92,13 @@ def fit(
     Raises:
         FitError: the covariance is singular, or a number is not finite.
     """
-    density = Likelihood(kernel, points, targets)
+    density = Likelihood(kernel, points, Warp(errors))
 
     def loss(u: Array) -> tuple[float, Array]:
         value, gradient = density(u)
         return (-value, -gradient) if np.isfinite(value) else (1e10, gradient)
 
-    size = len(kernel.prior_mean)
+    size = len(density)
     found = minimize(
         loss,
         np.zeros(size),
@@ -86,13 +109,13 @@ def fit(
     )
     if not np.isfinite(found.fun) or found.fun >= 1e10 or not np.isfinite(found.x).all():
         raise FitError("no hyper-parameters with a finite likelihood")
-    kept, u = [density.theta(found.x)], found.x
+    kept, u = [density.fitted(found.x)], found.x
     # Likelihoods sharpen with the trials; a fixed step would be refused.
-    step = 0.35 / np.sqrt(1.0 + len(targets) / 40.0)
+    step = 0.35 / np.sqrt(1.0 + len(errors) / 40.0)
     for _ in range(draws):
         for _ in range(THIN):
             u = _trajectory(density, u, step, rng)
-        kept.append(density.theta(u))
+        kept.append(density.fitted(u))
     return kept
 
 
@@ -122,10 +145,11 @@ class Posterior:
     of the list is kept, only the rest is computed, at O(N * pool) a row.
     """
 
-    def __init__(self, kernel: Kernel, theta: Tensor, pool: Points) -> None:
-        self._kernel, self._theta, self._pool = kernel, theta, pool
-        self._noise = kernel.noise(theta)
-        self._prior = kernel.diagonal(theta, pool)
+    def __init__(self, kernel: Kernel, fitted: Fitted, pool: Points) -> None:
+        self._kernel, self._theta, self._pool = kernel, fitted.theta, pool
+        self.scale = fitted.scale
+        self._noise = kernel.noise(self._theta)
+        self._prior = kernel.diagonal(self._theta, pool)
         self._rows: list[tuple[tuple[int, ...], float, float]] = []
         self._points = pool.part(slice(0))
         self._factor = torch.zeros((0, 0), dtype=torch.float64)
