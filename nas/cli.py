@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import sys
@@ -11,6 +12,7 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from types import FrameType
 from typing import Any
+from urllib.parse import unquote
 
 import typer
 from typer.exceptions import Abort
@@ -51,6 +53,7 @@ def run_app(app: typer.Typer) -> None:
     traceback only with `--debug`.
     """
     debug = "--debug" in sys.argv
+    _take_password_out_of_sight()
     signal.signal(signal.SIGTERM, _terminate)
     # Advice of libraries to their authors, not to a user of this program.
     warnings.filterwarnings("ignore", category=FutureWarning)
@@ -64,6 +67,22 @@ def run_app(app: typer.Typer) -> None:
         code = _explain(error)
     sys.stdout.flush()
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _take_password_out_of_sight() -> None:
+    """Start again without the password of a database in the arguments.
+
+    Everybody on the machine may read a command line, and Ray keeps a copy of it. PostgreSQL's
+    own variable takes the password's place.
+    """
+    words = list(sys.orig_argv)
+    for index, word in enumerate(words):
+        match = re.fullmatch(r"(.*postgres\w*(?:\+\w+)?://[^:@/?#]*):([^/?#]*)(@.*)", word)
+        if match is not None:
+            os.environ["PGPASSWORD"] = unquote(match[2])
+            words[index] = match[1] + match[3]
+    if words != sys.orig_argv:
+        os.execv(sys.executable, [sys.executable, *words[1:]])
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,65 @@
+"""Show what studies hold, and repair what a crash left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas.cli import EXIT_FAILED, print_json, run_app, version_option
+
+HELP = """Show what studies hold, who works on them, and repair what a crash left.
+
+\b
+  python runners/status.py
+  python runners/status.py results/dyclotnet-auto --repair
+  python runners/status.py --storage postgresql+psycopg://nas@HOST/nas --json
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def _option(text: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=text, **more)
+
+
+@app.command(help=HELP)
+def status(
+    folder: Annotated[
+        Path, typer.Argument(help="A study's folder, or the folder of all studies.")
+    ] = Path("results"),
+    storage: Annotated[
+        str | None,
+        _option("Study database. Default: study.db in the folders", envvar="NAS_STORAGE"),
+    ] = None,
+    study: Annotated[str | None, _option("This study alone.")] = None,
+    repair: Annotated[
+        bool,
+        _option("Queue again what a dead search left running; write the files anew.", "--repair"),
+    ] = False,
+    json: Annotated[bool, _option("Print the result as JSON.", "--json")] = False,
+    debug: Annotated[bool, _option("Show a traceback on errors.", "--debug")] = False,
+    version: Annotated[bool, version_option("Options")] = False,
+) -> int:
+    """Show the status; the help text is `HELP`."""
+    from nas.report.status import find_places, show_status, status_json, study_status
+    from nas.report.status import repair as repair_study
+
+    places = find_places(folder, storage, study)
+    repaired = {place.name: repair_study(place) for place in places} if repair else {}
+    statuses = [study_status(place) for place in places]
+    if json:
+        print_json(
+            [status_json(each) | {"repaired": repaired.get(each.study, [])} for each in statuses]
+        )
+    else:
+        for name, done in repaired.items():
+            for line in done:
+                print(f"{name}: {line}")
+        show_status(statuses)
+    return EXIT_FAILED if any(each.problem for each in statuses) else 0
+
+
+if __name__ == "__main__":
+    run_app(app)
