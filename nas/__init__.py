@@ -10,6 +10,7 @@ _LAZY = {
     "DyClotNet": "nas.models",
     "SearchSpace": "nas.space",
     "dyclotnet": "nas.models",
+    "load_classifier": "nas.deploy.classifier",
     "load_front": "nas.report.export",
     "load_pretrained": "nas.pretrained",
     "table2_arch": "nas.arch",

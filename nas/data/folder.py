@@ -43,7 +43,7 @@ def load(path: Path, *, train: bool, image_size: int) -> Labelled:
     images = np.empty((len(files), 3, image_size, image_size), dtype=np.uint8)
 
     def read(index: int) -> None:
-        images[index] = _read_image(files[index], image_size)
+        images[index] = read_image(files[index], image_size)
 
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
@@ -119,8 +119,12 @@ def _images(folder: Path) -> Sequence[Path]:
     )
 
 
-def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """One image as uint8 [3, size, size]."""
+def read_image(path: Path, size: int, mode: str = "RGB") -> NDArray[np.uint8]:
+    """One image as uint8, [3, size, size], or [1, size, size] in mode "L".
+
+    Raises:
+        DatasetError: the file is no image that can be read.
+    """
     try:
         with Image.open(path, formats=FORMATS) as image:
             if image.width * image.height > MAX_FILE_PIXELS:
@@ -128,7 +132,7 @@ def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
                     f"{path}: {image.width}x{image.height} pixels; "
                     f"accepted: at most {MAX_FILE_PIXELS} in all"
                 )
-            upright = ImageOps.exif_transpose(image).convert("RGB")
+            upright = ImageOps.exif_transpose(image).convert(mode)
             small = upright.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
     except DatasetError:
         raise
@@ -137,4 +141,4 @@ def _read_image(path: Path, size: int) -> NDArray[np.uint8]:
     except Exception as error:  # decoders raise anything on a damaged file
         line = " ".join(str(error).split()) or type(error).__name__
         raise DatasetError(f"{path}: not an image that can be read ({line})") from None
-    return np.asarray(small, dtype=np.uint8).transpose(2, 0, 1)
+    return np.atleast_3d(np.asarray(small, dtype=np.uint8)).transpose(2, 0, 1)

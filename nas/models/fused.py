@@ -36,11 +36,12 @@ def use_fused(network: nn.Module) -> bool:
 
 
 def pointwise(x_BCHW: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 1x1 convolution without bias; in channels-last memory a product of two matrices."""
+    """A 1x1 convolution; in channels-last memory a product of two matrices."""
     if not kernels.supports(x_BCHW):
         y_BNHW: Tensor = conv(x_BCHW)
         return y_BNHW
-    return F.linear(x_BCHW.permute(0, 2, 3, 1), conv.weight.flatten(1)).permute(0, 3, 1, 2)
+    y_BHWN = F.linear(x_BCHW.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias)
+    return y_BHWN.permute(0, 3, 1, 2)
 
 
 def depthwise_batch_norm(x_BCHW: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:

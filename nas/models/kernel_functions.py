@@ -182,16 +182,33 @@ def dct_batch_norm_folded(
     """`norm(dct(x)) + residual` with running statistics, as one multiply-add; no gradient."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    B, C, H, W = x_BCHW.shape
     scale_N = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
     shift_N = norm.bias - norm.running_mean * scale_N
     shift_BN = torch.addcmul(shift_N, dct.recalibrator(x_BCHW), scale_N)
-    y_BNHW = _empty_map(x_BCHW, len(scale_N))
+    return scale_clones(x_BCHW, scale_N, shift_BN, residual_BNHW)
+
+
+def scale_clones(
+    x_BCHW: Tensor, scale_N: Tensor, shift_BN: Tensor, residual_BNHW: Tensor | None
+) -> Tensor:
+    """`scale * clones(x) + shift + residual`; no gradient."""
+    B, C, H, W = x_BCHW.shape
+    N = len(scale_N)
+    y_BNHW = _empty_map(x_BCHW, N)
     kernels.call(
-        "clone_scale", x_BCHW.dtype, x_BCHW, residual_BNHW, B, H * W, C, dct.p, scale_N, shift_BN,
+        "clone_scale", x_BCHW.dtype, x_BCHW, residual_BNHW, B, H * W, C, N // C, scale_N, shift_BN,
         y_BNHW,
     )  # fmt: skip
     return y_BNHW
+
+
+def depthwise_relu(x_BCHW: Tensor, conv: nn.Conv2d) -> Tensor:
+    """`relu(conv(x))` for a depthwise 3x3 convolution of stride and padding 1; no gradient."""
+    B, C, H, W = x_BCHW.shape
+    y_BCHW = torch.empty_like(x_BCHW)
+    weight_C33 = conv.weight.view(C, 3, 3)  # one piece of memory in either layout
+    kernels.call("depthwise_relu", x_BCHW.dtype, x_BCHW, B, H, W, C, weight_C33, conv.bias, y_BCHW)
+    return y_BCHW
 
 
 def _empty_map(x_BCHW: Tensor, width: int) -> Tensor:

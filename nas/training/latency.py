@@ -1,40 +1,163 @@
-"""How long one forward pass takes, measured."""
+"""How long one forward pass takes, measured beside a control network; and on which machine."""
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-WARM_UP = 5  # passes before the first one that counts
-REPEATS = 30
+from nas.arch import table2_arch
+from nas.models import DyClotNet
+from nas.models.fold import fold
+from nas.models.fused import use_fused
+
+WARM_UP = 0.05  # seconds, of the network and of the control
+ROUNDS = 25  # in each the control runs, then the network
+ROUND_SECONDS = 2e-3  # that a network runs at least in a round, so that the clock's step is small
+CONTROL = table2_arch(0.25, 2, 4)
+
+Pass = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Seconds of one forward pass, and how far they can be trusted."""
+
+    seconds: float  # median over the rounds
+    relative: float  # median of the ratio to the control just before and after
+    noise: float  # interquartile range of that ratio, divided by its median
+    control: float  # median seconds of the control network
+    control_spread: float  # its interquartile range, divided by its median
+    batch: int  # images per pass
+    threads: int  # of the CPU
 
 
 def measure_latency(
     network: nn.Module, image_size: int, in_channels: int, device: torch.device, batch: int = 1
 ) -> float:
-    """Median seconds of one forward pass in inference mode, after a warm-up.
+    """The `seconds` of `measure`: what a search that has latency as its objective records."""
+    return measure(network, image_size, in_channels, device, batch).seconds
+
+
+def measure(
+    network: nn.Module,
+    image_size: int,
+    in_channels: int,
+    device: torch.device,
+    batch: int = 1,
+    compiled: bool = False,
+) -> Latency:
+    """Time the form of `network` that would be deployed: folded, in channels-last memory.
+
+    What else the machine does slows the control network too, which runs before and after
+    each round; `relative` is what two measurements at different times have in common.
 
     Args:
-        network: on `device`; left in the mode in which it was.
+        network: on any device; left as it is.
         image_size: side of the square images, pixels.
         in_channels: of the images.
         device: where it runs; on a GPU the device is waited for.
         batch: images per pass.
+        compiled: whether `torch.compile` makes the passes, of the control too.
     """
-    training = network.training
-    network.eval()
-    images: Tensor = torch.rand(batch, in_channels, image_size, image_size, device=device)
-    seconds = []
-    with torch.inference_mode():
-        for repeat in range(WARM_UP + REPEATS):
-            start = time.perf_counter()
-            network(images)
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if repeat >= WARM_UP:
-                seconds.append(time.perf_counter() - start)
-    network.train(training)
-    return statistics.median(seconds)
+    control = DyClotNet(CONTROL, in_channels, 10)
+    passes = [
+        _pass(one, image_size, in_channels, device, batch, compiled) for one in (control, network)
+    ]
+    return time_passes(passes[1], passes[0], batch)
+
+
+def time_passes(run: Pass, control: Pass, batch: int) -> Latency:
+    """Time `run` in rounds between runs of `control`; both wait for their device."""
+    repeats = [_warm_up(one) for one in (control, run)]
+    controls, seconds = [_time(control, repeats[0])], []
+    for _ in range(ROUNDS):
+        seconds.append(_time(run, repeats[1]))
+        controls.append(_time(control, repeats[0]))
+    ratios = [
+        one / ((before + after) / 2)
+        for one, before, after in zip(seconds, controls[:-1], controls[1:], strict=True)
+    ]
+    return Latency(
+        seconds=statistics.median(seconds),
+        relative=statistics.median(ratios),
+        noise=_spread(ratios),
+        control=statistics.median(controls),
+        control_spread=_spread(controls),
+        batch=batch,
+        threads=torch.get_num_threads(),
+    )
+
+
+def machine_identity(device: torch.device) -> str:
+    """What a latency depends on besides the network: latencies of two such never mix.
+
+    Processor and its cores (or GPU), PyTorch. Not the host's name, which a container
+    changes at each start.
+    """
+    if device.type == "cuda":
+        return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
+    return f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _pass(
+    network: nn.Module,
+    image_size: int,
+    in_channels: int,
+    device: torch.device,
+    batch: int,
+    compiled: bool,
+) -> Pass:
+    folded = fold(network).to(device).to(memory_format=torch.channels_last)
+    if compiled:
+        folded.compile()
+    elif device.type == "cpu":
+        use_fused(folded)
+    images_BCHW: Tensor = torch.rand(batch, in_channels, image_size, image_size, device=device)
+    images_BCHW = images_BCHW.to(memory_format=torch.channels_last)
+
+    def run() -> None:
+        with torch.inference_mode():
+            folded(images_BCHW)
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    return run
+
+
+def _warm_up(run: Pass) -> int:
+    """Run for a while; returns the passes that fill a round."""
+    run()  # compiles, allocates
+    start, passes = time.perf_counter(), 0
+    while (elapsed := time.perf_counter() - start) < WARM_UP:
+        run()
+        passes += 1
+    return max(1, round(ROUND_SECONDS * passes / elapsed))
+
+
+def _time(run: Pass, repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    return (time.perf_counter() - start) / repeats
+
+
+def _spread(values: list[float]) -> float:
+    low, middle, high = statistics.quantiles(values, n=4)
+    return (high - low) / middle

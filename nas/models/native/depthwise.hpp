@@ -105,6 +105,24 @@ void depthwise_forward(const T *x, i64 B, i64 H, i64 W, i64 C, const T *weight,
                   y);
 }
 
+// For inference: relu(convolution + bias), the norm folded into both; writes y [B, H, W, C].
+template <class T>
+void depthwise_relu(const T *x, i64 B, i64 H, i64 W, i64 C, const T *weight, const T *bias, T *y) {
+  const std::vector<T> taps = taps_first(weight, C), zeros(W * C, T(0));
+#pragma omp parallel for schedule(static) if (B * H * W * C > kParallel)
+  for (i64 b = 0; b < B; ++b)
+    for (i64 i = 0; i < H; ++i) {
+      const ThreeRows<T> rows(x + b * H * W * C, H, W * C, i, zeros.data());
+      T *__restrict out = y + (b * H + i) * W * C;
+      for_packs<T>(C, [&](auto pack, i64 c) {
+        convolve_row<typename decltype(pack)::type>(rows, W, C, c, taps.data(), out);
+      });
+      for (i64 j = 0; j < W; ++j, out += C)
+#pragma omp simd
+        for (i64 c = 0; c < C; ++c) out[c] = std::max(out[c] + bias[c], T(0));
+    }
+}
+
 // Writes dx, dconv [C, 3, 3], and dweight and dbias [C] of the norm.
 template <class T>
 void depthwise_backward(const T *dy, const T *x, const T *convolved, i64 B, i64 H, i64 W, i64 C,

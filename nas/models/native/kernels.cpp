@@ -35,6 +35,10 @@
     depthwise_backward(dy, x, convolved, B, H, W, C, conv, weight, bias, mean, invstd, dx, dconv,\
                        dweight, dbias);                                                          \
   }                                                                                              \
+  extern "C" void depthwise_relu_##NAME(const T *x, i64 B, i64 H, i64 W, i64 C, const T *weight,  \
+                                        const T *bias, T *y) {                                   \
+    depthwise_relu(x, B, H, W, C, weight, bias, y);                                              \
+  }                                                                                              \
   extern "C" void clone_forward_##NAME(                                                          \
       const T *x, i64 B, i64 S, i64 C, i64 p, const T *x_mean, const T *x_m2, const T *g,        \
       const T *weight, const T *bias, T *running_mean, T *running_var, double momentum,          \

@@ -1,0 +1,1 @@
+"""Networks for use: folded, classifying images, exported."""

@@ -1,0 +1,225 @@
+"""Retrained networks as ONNX and as `torch.export` programs, checked against PyTorch.
+
+`onnx`, `onnxscript` and `onnxruntime` come with the extra `export`.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from nas.data import DatasetInfo, load_test_data
+from nas.deploy.classifier import Classifier, load_classifier
+from nas.files import write_atomic, write_json
+from nas.pretrained import Description, load_pretrained, read_description
+
+OPSET = 20  # of ONNX; onnxruntime reads it from version 1.17 on
+ONNX, PROGRAM, REPORT = "model.onnx", "model.pt2", "export.json"
+FORMATS = ("onnx", "torch")
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+TOLERANCE = 1e-3  # of the largest logit
+TEST_IMAGES = 1000
+BATCHES = (1, 64)  # images, of which latencies are measured
+ROUNDS = 9
+
+Run = Callable[[Tensor], Tensor]
+
+
+def require_format(name: str) -> None:
+    """Raise ValueError where `name` is unknown or its packages are not installed."""
+    if name not in FORMATS:
+        raise ValueError(f"--export: {name[:40]!r}; accepted: {', '.join(FORMATS)}")
+    missing = [package for package in PACKAGES if name == "onnx" and find_spec(package) is None]
+    if missing:
+        raise ValueError(
+            f"--export onnx: needs {', '.join(missing)}, not installed; pip install 'nas[export]'"
+        )
+
+
+def export(folder: Path, formats: tuple[str, ...], data_dir: Path) -> dict[str, Any]:
+    """Export a retrained network into its folder, and check what was written.
+
+    Writes `model.onnx` (onnx) and `model.pt2` (torch), which take pixels in [0, 1] of any
+    number of images and give logits, and `export.json`, see `compare`: the trained network,
+    the folded one, that with the C++ kernels, and each file as read again.
+
+    Args:
+        folder: as `nas.training.retrain` wrote it.
+        formats: of `FORMATS`.
+        data_dir: where the test set is looked for.
+
+    Returns:
+        The contents of `export.json`.
+
+    Raises:
+        ValueError: the folder is damaged, a format unknown, a package missing.
+        RuntimeError: what was exported differs by more than `TOLERANCE`.
+    """
+    for name in formats:
+        require_format(name)
+    description = read_description(folder)
+    trained = load_pretrained(folder)
+    plain = Classifier(trained, description.dataset_info())
+    runs = {"trained": _pytorch(plain, trained), "folded": _pytorch(plain, plain.network)}
+    fast = load_classifier(folder)
+    if any(getattr(part, "fused", False) for part in fast.modules()):
+        runs["kernels"] = _pytorch(fast, fast.network)
+    program = _export_program(plain.to(memory_format=torch.contiguous_format))
+    if "torch" in formats:
+        runs["torch"] = _write_program(program, folder / PROGRAM)
+    if "onnx" in formats:
+        runs["onnx"] = _write_onnx(program, description, folder / ONNX)
+    report: dict[str, Any] = {"opset": OPSET, "versions": _versions()} | compare(
+        runs, plain.info, data_dir
+    )
+    write_json(folder / REPORT, report)
+    for name, difference in report["largest_difference"].items():
+        if not difference <= TOLERANCE:
+            raise RuntimeError(
+                f"{folder}: {name} differs from the trained network by {difference:.1e} of the "
+                f"largest logit; accepted: {TOLERANCE:.0e}"
+            )
+    return report
+
+
+@torch.inference_mode()
+def compare(runs: dict[str, Run], info: DatasetInfo, data_dir: Path) -> dict[str, Any]:
+    """Logits, accuracy and latency of several forms of a network, the first one trained.
+
+    On one thread, in turns, so that what else the machine does meets all of them.
+
+    Returns:
+        `images` (of the test set), and by form: `largest_difference` of a logit from the
+        first form's, as a share of its largest logit; `accuracy`; `seconds` of one pass,
+        the median, by number of images.
+    """
+    test = load_test_data(info.name, data_dir, image_size=info.image_size)
+    images_BCHW = test.images[:TEST_IMAGES].float() / 255
+    labels_B = test.labels[:TEST_IMAGES]
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        logits = {name: run(images_BCHW) for name, run in runs.items()}
+        seconds = {name: {str(b): s[b] for b in BATCHES} for name, s in _time(runs, images_BCHW)}
+    finally:
+        torch.set_num_threads(threads)
+    first = next(iter(logits.values()))
+    largest = first.abs().max()
+    return {
+        "images": len(labels_B),
+        "largest_difference": {
+            name: float((one - first).abs().max() / largest) for name, one in logits.items()
+        },
+        "accuracy": {
+            name: int((one.argmax(1) == labels_B).sum()) / len(labels_B)
+            for name, one in logits.items()
+        },
+        "threads": 1,
+        "seconds": seconds,
+    }
+
+
+def _pytorch(classifier: Classifier, network: nn.Module) -> Run:
+    """The network in channels-last memory, after the classifier's normalisation."""
+    mean, std = classifier.mean, classifier.std
+    network = copy.deepcopy(network).to(memory_format=torch.channels_last)
+
+    def run(images_BCHW: Tensor) -> Tensor:
+        x_BCHW = images_BCHW.to(memory_format=torch.channels_last)
+        logits_BK: Tensor = network((x_BCHW - mean) / std)
+        return logits_BK
+
+    return run
+
+
+def _export_program(classifier: Classifier) -> torch.export.ExportedProgram:
+    info = classifier.info
+    # Two images: an example of one would be taken for a constant.
+    images = torch.rand(2, info.in_channels, info.image_size, info.image_size)
+    shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
+    return torch.export.export(classifier, (images,), dynamic_shapes=shapes)
+
+
+def _write_program(program: torch.export.ExportedProgram, path: Path) -> Run:
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    write_atomic(path, buffer.getvalue())
+    module: Any = torch.export.load(path).module()
+    return cast(Run, module)
+
+
+def _write_onnx(program: torch.export.ExportedProgram, description: Description, path: Path) -> Run:
+    import onnx
+    import onnxruntime
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice to the exporter's authors
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            opset_version=OPSET,
+            verbose=False,
+        )
+    assert exported is not None
+    model = exported.model_proto
+    info = description.dataset_info()
+    side = info.image_size
+    metadata = {
+        "class_names": json.dumps(list(info.class_names)),
+        "input": f"pixels in [0, 1], [batch, {info.in_channels}, {side}, {side}]; "
+        "the normalisation is in the network",
+        "description": description.model_dump_json(),
+    }
+    for key, value in metadata.items():
+        entry = model.metadata_props.add()
+        entry.key, entry.value = key, value
+    onnx.checker.check_model(model, full_check=True)
+    write_atomic(path, model.SerializeToString())
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def run(images_BCHW: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {"images": images_BCHW.numpy()})[0])
+
+    return run
+
+
+def _time(runs: dict[str, Run], images_BCHW: Tensor) -> Iterator[tuple[str, dict[int, float]]]:
+    seconds: dict[str, dict[int, list[float]]] = {name: {b: [] for b in BATCHES} for name in runs}
+    for batch in BATCHES:
+        chosen_BCHW = images_BCHW[:batch].clone()
+        for turn in range(ROUNDS + 1):
+            for name, run in runs.items():
+                start = perf_counter()
+                run(chosen_BCHW)
+                if turn:  # the first one warms up
+                    seconds[name][batch].append(perf_counter() - start)
+    for name, of in seconds.items():
+        yield name, {batch: median(values) for batch, values in of.items()}
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in ("torch", *PACKAGES):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

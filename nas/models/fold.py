@@ -1,0 +1,189 @@
+"""Networks folded for inference: no batch norm is left, and DCT is one multiply-add.
+
+Shape suffixes: B images, M input and N output channels of a block, D = N/(2p), C = 2D
+channels before and N = p * C after the expansion, H x W the feature map.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nas.models import fused, kernel_functions, kernels
+from nas.models.bottleneck import Bottleneck
+from nas.models.dct import DCT
+from nas.models.dyclotnet import Stem
+
+
+def fold(network: nn.Module) -> nn.Module:
+    """A copy for inference, in evaluation mode, that equals `network` in evaluation mode.
+
+    - A batch norm goes into the convolution before it.
+    - A norm after DCT becomes a scale of its own for each clone, and a shift that joins
+      the recalibrator's coefficients: s * (x + g) + t = s * x + (s * g + t).
+    - Between the two 1x1 convolutions of a bottleneck and a pointwise expansion stands
+      nothing that is not linear. Before DCT the two convolutions become one of twice the
+      width; before a pointwise expansion the second one joins the expansion, which then
+      reads half of the channels.
+
+    The copy has plain PyTorch modules that can be exported; `nas.models.fused.use_fused`
+    switches it to the C++ kernels. Its parameters cannot be trained.
+
+    Args:
+        network: a `DyClotNet`, or a network of others whose convolutions are followed by
+            their batch norms in `Sequential` containers, as torchvision's are.
+    """
+    folded = copy.deepcopy(network).requires_grad_(False).eval()
+    _fold_children(folded)
+    return folded
+
+
+def _fold_children(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, Bottleneck):
+            setattr(module, name, FoldedBottleneck(child))
+        elif isinstance(child, Stem):
+            setattr(module, name, nn.Sequential(fold_conv(child.conv, child.norm), nn.ReLU()))
+        else:
+            _fold_children(child)
+    if isinstance(module, nn.Sequential):
+        for index in range(len(module) - 1):
+            conv, norm = module[index], module[index + 1]
+            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                module[index], module[index + 1] = fold_conv(conv, norm), nn.Identity()
+
+
+class FoldedBottleneck(nn.Module):
+    """A `Bottleneck` for inference: depthwise 3x3, ReLU; 1x1; expansion; + shortcut."""
+
+    def __init__(self, block: Bottleneck) -> None:
+        super().__init__()
+        self.depthwise = fold_conv(block.depthwise, block.depthwise_norm)
+        contract = fold_conv(block.contract, block.contract_norm)
+        mix = fold_conv(block.mix, block.mix_norm)
+        self.has_shortcut = block.has_shortcut
+        self.fused = False  # whether the C++ kernels run: `nas.models.fused.use_fused`
+        self.expand: FoldedDCT | nn.Conv2d
+        if isinstance(block.expand, DCT):
+            self.contract = stacked(contract, mix)
+            self.expand = FoldedDCT(block.expand, block.expand_norm)
+        else:
+            eye = torch.eye(mix.in_channels).to(mix.weight)
+            identity = _conv_like(mix, eye[..., None, None], torch.zeros_like(eye[0]))
+            self.contract = contract
+            both = stacked(identity, mix)
+            self.expand = composed(both, fold_conv(block.expand, block.expand_norm))
+
+    def forward(self, x_BMHW: Tensor) -> Tensor:
+        """[B, M, H, W] to [B, N, H', W'], as the block that it was made of."""
+        shortcut_BNHW = x_BMHW if self.has_shortcut else None
+        if self.fused and kernels.supports(x_BMHW):
+            return self._forward_fused(x_BMHW, shortcut_BNHW)
+        y_BNHW: Tensor = self.expand(self.contract(F.relu(self.depthwise(x_BMHW))))
+        return y_BNHW if shortcut_BNHW is None else y_BNHW + shortcut_BNHW
+
+    def _forward_fused(self, x_BMHW: Tensor, shortcut_BNHW: Tensor | None) -> Tensor:
+        """The same in fewer passes over the feature map; channels-last memory on the CPU."""
+        y_BMHW = (
+            kernel_functions.depthwise_relu(x_BMHW, self.depthwise)
+            if self.depthwise.stride == (1, 1)
+            else F.relu_(self.depthwise(x_BMHW))
+        )
+        y_BCHW = fused.pointwise(y_BMHW, self.contract)
+        if isinstance(self.expand, FoldedDCT):
+            scale_N, shift_BN = self.expand.scale.flatten(), self.expand.shifts(y_BCHW).flatten(1)
+            return kernel_functions.scale_clones(y_BCHW, scale_N, shift_BN, shortcut_BNHW)
+        y_BNHW = fused.pointwise(y_BCHW, self.expand)
+        return y_BNHW if shortcut_BNHW is None else y_BNHW.add_(shortcut_BNHW)
+
+
+class FoldedDCT(nn.Module):
+    """DCT and the batch norm after it: each clone scaled and shifted."""
+
+    def __init__(self, dct: DCT, norm: nn.BatchNorm2d) -> None:
+        super().__init__()
+        self.recalibrator = dct.recalibrator
+        scale, shift = scale_and_shift(norm)
+        self.register_buffer("scale", scale.to(norm.weight.dtype).view(dct.p, -1))
+        self.register_buffer("shift", shift.to(norm.weight.dtype).view(dct.p, -1))
+        self.scale: Tensor
+        self.shift: Tensor
+
+    def shifts(self, x_BCHW: Tensor) -> Tensor:
+        """What is added to each clone after it was scaled, [B, p, C]."""
+        g_BpC: Tensor = self.recalibrator(x_BCHW).view(-1, *self.scale.shape)
+        return torch.addcmul(self.shift, g_BpC, self.scale)
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, p * C, H, W]; the memory format is kept."""
+        shift_BpC, scale_pC = self.shifts(x_BCHW), self.scale
+        if x_BCHW.is_contiguous(memory_format=torch.channels_last):
+            x_BHW1C = x_BCHW.permute(0, 2, 3, 1).unsqueeze(3)
+            y_BHWpC: Tensor = torch.addcmul(shift_BpC[:, None, None], x_BHW1C, scale_pC)
+            return y_BHWpC.flatten(3).permute(0, 3, 1, 2)
+        y_BpCHW: Tensor = (
+            x_BCHW.unsqueeze(1) * scale_pC[..., None, None] + shift_BpC[..., None, None]
+        )
+        return y_BpCHW.flatten(1, 2)
+
+
+@torch.no_grad()
+def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """`norm(x) = scale * x + shift` in evaluation mode, in double precision."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)
+    return scale, norm.bias.double() - norm.running_mean.double() * scale
+
+
+@torch.no_grad()
+def fold_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
+    """One convolution with bias for a convolution and the batch norm after it."""
+    scale, shift = scale_and_shift(norm)
+    bias = 0 if conv.bias is None else conv.bias.double()
+    return _conv_like(conv, conv.weight.double() * scale.view(-1, 1, 1, 1), bias * scale + shift)
+
+
+@torch.no_grad()
+def composed(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """One 1x1 convolution for two in a row, both with bias."""
+    outer, inner = _matrix(second), _matrix(first)
+    weight = outer @ inner
+    return _conv_like(first, weight[..., None, None], outer @ _bias(first) + _bias(second))
+
+
+@torch.no_grad()
+def stacked(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
+    """One 1x1 convolution whose output is `first`'s, then that of `second` after `first`."""
+    both = composed(first, second)
+    weight = torch.cat([_matrix(first), _matrix(both)])
+    return _conv_like(first, weight[..., None, None], torch.cat([_bias(first), _bias(both)]))
+
+
+def _matrix(conv: nn.Conv2d) -> Tensor:
+    return conv.weight.double().flatten(1)
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    assert conv.bias is not None
+    return conv.bias.double()
+
+
+def _conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
+    """A convolution of the same kind with other weights, without gradients."""
+    made = nn.Conv2d(
+        conv.in_channels,
+        len(weight),
+        conv.kernel_size,  # type: ignore[arg-type]
+        conv.stride,  # type: ignore[arg-type]
+        conv.padding,  # type: ignore[arg-type]
+        groups=conv.groups,
+        device="meta",
+    )
+    dtype = conv.weight.dtype
+    made.weight = nn.Parameter(weight.to(dtype), requires_grad=False)
+    made.bias = nn.Parameter(bias.to(dtype), requires_grad=False)
+    return made

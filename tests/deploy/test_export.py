@@ -1,0 +1,120 @@
+"""Exported networks: the same logits and answers as PyTorch, from files that stand alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import nas
+from nas.arch import Arch, StageArch
+from nas.data import Batches, load_search_data, load_test_data
+from nas.deploy.export import OPSET, TOLERANCE, export, require_format
+from nas.pretrained import load_pretrained, read_description
+from nas.training import get_recipe
+from nas.training.retrain import retrain
+
+onnxruntime = pytest.importorskip("onnxruntime")
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("onnxscript")
+
+NOWHERE = Path("unused")
+ARCH = Arch(8, (StageArch(16, 2, 1, "dct", 2, 4), StageArch(32, 1, 2, "pointwise", 4, None)))
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("retrained") / "net"
+    recipe = get_recipe("full", epochs=4, batch_size=50)
+    data = load_search_data("digits", NOWHERE)
+    retrain(ARCH, data, NOWHERE, recipe, 0, folder, device=torch.device("cpu"))
+    export(folder, ("onnx", "torch"), NOWHERE)
+    return folder
+
+
+def test_every_form_agrees_on_the_test_set(exported: Path) -> None:
+    report = json.loads((exported / "export.json").read_text())
+    assert report["images"] == 360
+    assert {"trained", "folded", "torch", "onnx"} <= set(report["accuracy"])
+    assert report["accuracy"]["trained"] > 0.5
+    assert len(set(report["accuracy"].values())) == 1
+    for form in ("folded", "kernels"):
+        assert report["largest_difference"].get(form, 0) < 1e-4
+    assert max(report["largest_difference"].values()) < TOLERANCE
+    assert all(set(of) == {"1", "64"} for of in report["seconds"].values())
+
+
+@pytest.mark.parametrize("count", [1, 3, 17])
+def test_the_onnx_file_alone_gives_the_logits_of_real_images(exported: Path, count: int) -> None:
+    test = load_test_data("digits", NOWHERE)
+    info = read_description(exported).dataset_info()
+    normalised, _ = next(iter(Batches(test, info, count, torch.device("cpu"))))
+    with torch.inference_mode():
+        expected = load_pretrained(exported)(normalised).numpy()
+    session = onnxruntime.InferenceSession(exported / "model.onnx")
+    pixels = (test.images[:count].float() / 255).numpy()
+    (logits,) = session.run(None, {"images": pixels})
+    assert logits.shape == (count, 10)
+    assert np.abs(logits - expected).max() < TOLERANCE * np.abs(expected).max()
+
+
+def test_the_onnx_file_says_what_it_is(exported: Path) -> None:
+    model = onnx.load(exported / "model.onnx")
+    assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["class_names"]) == list("0123456789")
+    described = json.loads(metadata["description"])
+    assert described["arch_id"] == ARCH.arch_id
+    assert described["weights_sha256"] == read_description(exported).weights_sha256
+
+
+def test_the_program_runs_without_this_project(exported: Path, tmp_path: Path) -> None:
+    shutil.copy(exported / "model.pt2", tmp_path / "model.pt2")
+    code = (
+        "import sys, torch\n"
+        "program = torch.export.load('model.pt2').module()\n"
+        "print([tuple(program(torch.rand(n, 1, 8, 8)).shape) for n in (1, 5)])\n"
+        "assert 'nas' not in sys.modules\n"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    assert ran.stdout.strip() == "[(1, 10), (5, 10)]", ran.stderr
+
+
+def test_a_classifier_answers_for_an_image_file(exported: Path, tmp_path: Path) -> None:
+    classifier = nas.load_classifier(exported)
+    test = load_test_data("digits", NOWHERE)
+    info = read_description(exported).dataset_info()
+    normalised, _ = next(iter(Batches(test, info, 40, torch.device("cpu"))))
+    with torch.inference_mode():
+        expected = load_pretrained(exported)(normalised).softmax(1)
+    for index in range(40):
+        pixels = test.images[index, 0].numpy()
+        Image.fromarray(pixels).save(tmp_path / "digit.png")
+        answer = classifier.predict(tmp_path / "digit.png")
+        assert list(answer.values()) == sorted(answer.values(), reverse=True)
+        found = [answer[name] for name in "0123456789"]
+        np.testing.assert_allclose(found, expected[index], atol=1e-5)
+    Image.fromarray(pixels).convert("RGB").resize((80, 80)).save(tmp_path / "large.jpg")
+    assert sum(classifier.predict(tmp_path / "large.jpg").values()) == pytest.approx(1)
+
+
+def test_what_is_no_image_is_one_line(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("not an image")
+    for name in ("text.png", "missing.png"):
+        with pytest.raises(ValueError, match=name) as caught:
+            nas.load_classifier(exported).predict(tmp_path / name)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_format_is_refused() -> None:
+    with pytest.raises(ValueError, match="--export: 'tflite'; accepted: onnx, torch"):
+        require_format("tflite")
