@@ -6,7 +6,7 @@ STUDY ?= $(shell ls -td results/*/study.db* 2>/dev/null | head -1 | sed 's/db-.*
 PORT ?= 8080
 ARGS ?=
 
-.PHONY: setup search test test-slow check bench dashboard clean
+.PHONY: setup search test test-slow test-faults check bench dashboard clean
 
 setup: .venv/.installed
 
@@ -23,6 +23,10 @@ test: setup
 
 test-slow: setup
 	.venv/bin/python -m pytest -q -m slow $(ARGS)
+
+# Goes on where it was cut; the figures are in build/faults/.
+test-faults: setup
+	.venv/bin/python -m pytest -q -m faults tests/faults $(ARGS)
 
 check: setup
 	.venv/bin/ruff format --check .

@@ -195,7 +195,7 @@ def find_study(storage: str, name: str) -> optuna.Study | None:
     url = parse_storage(storage)
     if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
         return None
-    if url.get_backend_name() == "postgresql" and not _has_tables(storage):
+    if not _has_tables(storage):
         return None
     try:
         return optuna.load_study(study_name=name, storage=open_storage(storage))
@@ -204,13 +204,12 @@ def find_study(storage: str, name: str) -> optuna.Study | None:
 
 
 def _has_tables(storage: str) -> bool:
-    engine = sqlalchemy.create_engine(storage)
+    """Whether the database is set up; the driver that does it holds the study's lock."""
     try:
-        return bool(sqlalchemy.inspect(engine).has_table("studies"))
-    except sqlalchemy.exc.SQLAlchemyError:
+        engine = sqlalchemy.create_engine(storage, poolclass=sqlalchemy.NullPool)
+        return bool(sqlalchemy.inspect(engine).has_table("alembic_version"))
+    except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError):
         return True  # open_storage says what is wrong
-    finally:
-        engine.dispose()
 
 
 def _dataset(request: Request, recorded: StudyConfig | None, gpu: bool) -> tuple[str, str]:

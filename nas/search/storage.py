@@ -118,6 +118,10 @@ def _prepare_sqlite(file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT)
         try:
+            query = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            tables = {name for (name,) in connection.execute(query)}
+            if tables and "studies" not in tables:
+                raise StorageError(f"--storage: {file}: a database of another program")
             connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
