@@ -107,5 +107,23 @@ def stopping(
     return 0
 
 
+@app.command()
+def training(
+    repetitions: Annotated[
+        int, _option("Times that each network is trained, each with a seed", min=1, max=1000)
+    ] = 3,
+    data_dir: Annotated[Path, _option("Where data sets are kept")] = Path("data"),
+    json: Annotated[Path | None, _option("Write the figures here")] = None,
+    debug: Annotated[bool, _option("Show a traceback on errors")] = False,
+) -> int:
+    """Images a second of the trainer against the loop that a user would write."""
+    from nas.benchmarks.training_report import run_and_report
+
+    if json is not None and json.is_dir():
+        raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
+    run_and_report(repetitions, data_dir, json)
+    return 0
+
+
 if __name__ == "__main__":
     run_app(app)

@@ -1,0 +1,238 @@
+"""Images a second of our trainer against the loop that a user would write.
+
+Both train the same architecture from the same weights on the same images, with the same
+batch, epochs and schedule, and are evaluated after each epoch (a search does that at its
+rungs only). They take turns, an epoch each, so that what else the machine does meets both.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import fmean, geometric_mean, median, stdev
+from typing import Any
+
+import torch
+import torchvision
+
+from nas.arch import Arch, make_stage, scale_stem, table2_arch
+from nas.benchmarks import user_loop
+from nas.data import SearchData, load_search_data
+from nas.data.splits import Split, resize, thin_out
+from nas.models import kernels
+from nas.training import Recipe, Trainer, build, get_recipe
+
+OURS = "ours"
+WORKERS = (0, 2)  # of the user's loader; the faster one counts
+THREADS = (1, 2)
+
+ARCHITECTURES: dict[str, Arch] = {
+    "shallow": Arch(
+        scale_stem(32, 0.25),
+        tuple(make_stage(*stage, "dct", 4, 4) for stage in ((64, 0.25, 1, 1), (128, 0.25, 2, 2))),
+    ),
+    "mixed": Arch(
+        scale_stem(32, 0.5),
+        (
+            make_stage(64, 0.5, 2, 1, "dct", 2, 4),
+            make_stage(128, 0.5, 3, 2, "pointwise", 2, None),
+            make_stage(256, 0.5, 3, 2, "dct", 4, 4),
+        ),
+    ),
+    "Table 2": table2_arch(0.25, 2, 4),
+}
+
+
+@dataclass(frozen=True)
+class Images:
+    """What is trained on, and how."""
+
+    name: str
+    data: SearchData
+    recipe: Recipe
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison."""
+
+    images: Images
+    arch: str  # of `ARCHITECTURES`
+    threads: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison's figures."""
+
+    images: str
+    arch: str
+    threads: int
+    images_per_s: dict[str, float]  # medians, by version
+    accuracy: dict[str, list[float]]  # validation, after the last epoch, by version and seed
+
+    @property
+    def user(self) -> str:
+        """The faster version of the user's loop."""
+        return max((name for name in self.images_per_s if name != OURS), key=self.images_per_s.get)  # type: ignore[arg-type]
+
+    @property
+    def speedup(self) -> float:
+        """Ours over the user's."""
+        return self.images_per_s[OURS] / self.images_per_s[self.user]
+
+    @property
+    def differences(self) -> list[float]:
+        """Of the accuracies, ours less the user's, seed by seed."""
+        return [a - b for a, b in zip(self.accuracy[OURS], self.accuracy[self.user], strict=True)]
+
+
+def load_images(data_dir: Path) -> list[Images]:
+    """The digits; Fashion-MNIST as searches on the CPU see it and whole; 32x32 in colour.
+
+    Raises:
+        DatasetError: Fashion-MNIST is not found.
+    """
+    digits = load_search_data("digits", data_dir)
+    fashion = load_search_data("fashion-mnist", data_dir, download=False)
+    subset = get_recipe("short-cpu-subset", epochs=2)
+    batches_of_128 = get_recipe("full", epochs=2, ema=None)
+    assert subset.image_size is not None
+    return [
+        Images("digits", digits, get_recipe("short-cpu", epochs=3)),
+        Images("fashion-mnist, 14x14", shrink(fashion, 1024, 256, subset.image_size), subset),
+        Images("fashion-mnist", shrink(fashion, 512, 128, 28), batches_of_128),
+        Images("digits as 32x32x3", in_colour(shrink(digits, 512, 128, 32)), batches_of_128),
+    ]
+
+
+def shrink(data: SearchData, train: int, val: int, size: int) -> SearchData:
+    """So many images of that side."""
+    crop = max(1, round(data.info.crop * size / data.info.image_size))
+    return SearchData(
+        replace(data.info, image_size=size, crop=crop),
+        resize(thin_out(data.train, train, 0), size),
+        resize(thin_out(data.val, val, 0), size),
+    )
+
+
+def in_colour(data: SearchData) -> SearchData:
+    """Grey images as three channels, cropped and flipped as CIFAR's are."""
+    info = replace(
+        data.info, in_channels=3, mean=data.info.mean * 3, std=data.info.std * 3, crop=4, flip=True
+    )
+
+    def colour(split: Split) -> Split:
+        return Split(split.images.repeat(1, 3, 1, 1), split.labels)
+
+    return SearchData(info, colour(data.train), colour(data.val))
+
+
+def measure(
+    images: Sequence[Images],
+    architectures: Iterable[str] = ARCHITECTURES,
+    threads: Iterable[int] = THREADS,
+    repetitions: int = 3,
+    progress: Callable[[list[tuple[Case, int]]], Iterator[tuple[Case, int]]] = iter,
+) -> list[Row]:
+    """Train every case with every version, `repetitions` times with another seed.
+
+    The PyTorch threads are as before afterwards.
+    """
+    before = torch.get_num_threads()
+    cases = [Case(some, arch, n) for n in threads for some in images for arch in architectures]
+    seconds: dict[Case, dict[str, list[float]]] = {case: {} for case in cases}
+    accuracy: dict[Case, dict[str, list[float]]] = {case: {} for case in cases}
+    kernels.available()  # compiled now: once on a machine, not in a trial
+    try:
+        # Seeds outside, so that minutes lie between two runs of a case.
+        for case, seed in progress([(case, seed) for seed in range(repetitions) for case in cases]):
+            torch.set_num_threads(case.threads)
+            for version, (spent, reached) in take_turns(versions(case, seed)).items():
+                seconds[case].setdefault(version, []).append(spent)
+                accuracy[case].setdefault(version, []).append(reached)
+    finally:
+        torch.set_num_threads(before)
+    return [_row(case, seconds[case], accuracy[case]) for case in cases]
+
+
+def _row(case: Case, seconds: dict[str, list[float]], accuracy: dict[str, list[float]]) -> Row:
+    recipe, data = case.images.recipe, case.images.data.train
+    batch = min(recipe.batch_size, len(data))
+    trained = recipe.epochs * (len(data) // batch * batch)
+    rates = {version: trained / median(spent) for version, spent in seconds.items()}
+    return Row(case.images.name, case.arch, case.threads, rates, accuracy)
+
+
+def versions(case: Case, seed: int) -> dict[str, Iterator[float]]:
+    """Each version as an iterator that trains an epoch and gives the accuracy."""
+    arch, data, recipe = ARCHITECTURES[case.arch], case.images.data, case.images.recipe
+
+    def ours() -> Iterator[float]:
+        network = build(arch, data.info, seed)
+        trainer = Trainer(network, data, recipe, seed=seed, device=torch.device("cpu"))
+        for _ in range(recipe.epochs):
+            trainer.train_epoch()
+            yield trainer.evaluate()
+
+    def users(workers: int) -> Iterator[float]:
+        network = user_loop.plain_network(arch, data.info, seed)
+        yield from user_loop.train(network, data, recipe, seed=seed, workers=workers)
+
+    return {OURS: ours()} | {f"user, {workers} workers": users(workers) for workers in WORKERS}
+
+
+def take_turns(running: dict[str, Iterator[float]]) -> dict[str, tuple[float, float]]:
+    """Step all iterators in turns to their ends: each one's seconds and its last value."""
+    seconds, last = dict.fromkeys(running, 0.0), dict.fromkeys(running, 0.0)
+    left = list(running)
+    while left:
+        for name in tuple(left):
+            start = time.perf_counter()
+            value = next(running[name], None)
+            seconds[name] += time.perf_counter() - start
+            if value is None:
+                left.remove(name)
+            else:
+                last[name] = value
+    return {name: (seconds[name], last[name]) for name in running}
+
+
+def difference(rows: Sequence[Row]) -> tuple[float, float]:
+    """Mean difference of the accuracies over rows and seeds, and its standard error."""
+    found = [difference for row in rows for difference in row.differences]
+    return fmean(found), stdev(found) / len(found) ** 0.5 if len(found) > 1 else float("inf")
+
+
+def bars(rows: Sequence[Row]) -> dict[str, bool]:
+    """What the trainer must show."""
+    speedups = [row.speedup for row in rows]
+    mean, error = difference(rows)
+    return {
+        "images/s in the geometric mean >= 1.7x": geometric_mean(speedups) >= 1.7,
+        "images/s nowhere under 1.2x": min(speedups) >= 1.2,
+        "accuracies equal within two standard errors": abs(mean) <= 2 * error,
+    }
+
+
+def report(rows: Sequence[Row]) -> dict[str, Any]:
+    """Plain values for the JSON file: figures, what they were measured on, and the bars."""
+    mean, error = difference(rows)
+    return {
+        "torch": torch.__version__,
+        "torchvision": torchvision.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "repetitions": len(rows[0].differences),
+        "rows": [{**asdict(row), "speedup": row.speedup} for row in rows],
+        "speedup": {
+            str(threads): geometric_mean(row.speedup for row in rows if row.threads == threads)
+            for threads in sorted({row.threads for row in rows})
+        },
+        "accuracy_difference": mean,
+        "accuracy_difference_error": None if error == float("inf") else error,
+        "bars": bars(rows),
+    }

@@ -1,0 +1,66 @@
+"""The training benchmark as a command: measure, print, write the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from nas.benchmarks.training import OURS, Row, load_images, measure, report
+from nas.files import write_json
+
+
+def run_and_report(repetitions: int, data_dir: Path, json_path: Path | None) -> None:
+    """Measure everything, print a table, write the JSON file.
+
+    Args:
+        repetitions: of each version, each with another seed.
+        data_dir: where data sets are kept.
+        json_path: where to write the figures; None: nowhere.
+
+    Raises:
+        DatasetError: Fashion-MNIST is not found.
+    """
+    errors = Console(stderr=True)
+    rows = measure(
+        load_images(data_dir),
+        repetitions=repetitions,
+        progress=lambda work: iter(track(work, "Training", console=errors, transient=True)),
+    )
+    figures = report(rows)
+    console = Console(width=None if Console().is_terminal else 120)
+    console.print(table(rows))
+    for threads, speedup in figures["speedup"].items():
+        console.print(f"{threads} threads: {speedup:.2f}x faster in the geometric mean")
+    error = figures["accuracy_difference_error"]
+    console.print(
+        f"accuracy, ours less the user's: {100 * figures['accuracy_difference']:+.2f} %"
+        + ("" if error is None else f", standard error {100 * error:.2f} %")
+    )
+    for bar, held in figures["bars"].items():
+        console.print(f"{'held' if held else '[red]missed[/red]'}: {bar}")
+    if json_path is not None:
+        write_json(json_path, figures)
+        console.print(f"written: {json_path}")
+
+
+def table(rows: Sequence[Row]) -> Table:
+    """Images a second of every version, and the accuracies reached."""
+    grid = Table(title="Training and evaluation, images/s, medians; accuracy on the validation")
+    versions = list(dict.fromkeys(name for row in rows for name in row.images_per_s))
+    for column in ("images", "network", "threads", *versions, "faster", "accuracy", "user's"):
+        grid.add_column(column, justify="left" if column in ("images", "network") else "right")
+    for row in rows:
+        grid.add_row(
+            row.images,
+            row.arch,
+            str(row.threads),
+            *(f"{row.images_per_s[version]:.0f}" for version in versions),
+            f"{row.speedup:.2f}x",
+            *(f"{100 * fmean(row.accuracy[name]):.1f} %" for name in (OURS, row.user)),
+        )
+    return grid

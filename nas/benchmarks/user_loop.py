@@ -1,0 +1,139 @@
+"""The training that a user would write with PyTorch and torchvision: what ours is measured against.
+
+Plain modules, the clones by `repeat`, NCHW, a `DataLoader` over PIL images.
+
+Shape suffixes: B images of a batch, C channels before and N after the expansion, K classes,
+H x W pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
+
+from nas.arch import Arch
+from nas.data import DatasetInfo, SearchData
+from nas.data.splits import Split
+from nas.models.bottleneck import Bottleneck
+from nas.models.dct import DCT
+from nas.training import Recipe, build
+from nas.training.trainer import EVALUATION_BATCH
+
+
+class RepeatedDCT(nn.Module):
+    """Equation (5) as it is written down: repeat the channels, add the coefficients."""
+
+    def __init__(self, dct: DCT) -> None:
+        super().__init__()
+        self.p, self.recalibrator = dct.p, dct.recalibrator
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """[B, C, H, W] to [B, N, H, W]."""
+        g_BN: Tensor = self.recalibrator(x_BCHW)
+        return x_BCHW.repeat(1, self.p, 1, 1) + g_BN[:, :, None, None]
+
+
+def plain_network(arch: Arch, info: DatasetInfo, seed: int) -> nn.Module:
+    """The network that `build` gives, of plain modules; the same weights for the same seed."""
+    network = build(arch, info, seed)
+    for block in network.modules():
+        if isinstance(block, Bottleneck) and isinstance(block.expand, DCT):
+            block.register_module("expand", RepeatedDCT(block.expand))
+    return network
+
+
+class Images(Dataset[tuple[Tensor, int]]):
+    """Arrays made PIL images and transformed one by one, as torchvision's data sets are."""
+
+    def __init__(self, split: Split, transform: transforms.Compose) -> None:
+        images_NHWC = split.images.permute(0, 2, 3, 1).contiguous().numpy()
+        self._images = images_NHWC[..., 0] if images_NHWC.shape[3] == 1 else images_NHWC
+        self._labels = split.labels.tolist()
+        self._transform = transform
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image: Tensor = self._transform(Image.fromarray(self._images[index]))
+        return image, self._labels[index]
+
+
+def train(
+    network: nn.Module, data: SearchData, recipe: Recipe, *, seed: int, workers: int
+) -> Iterator[float]:
+    """Train `network` in place; yields the validation accuracy after each epoch.
+
+    Args:
+        network: of plain modules.
+        data: all of it is trained on, at the size that it has.
+        recipe: epochs, batch and optimiser; what it says of fewer or smaller images is not done.
+        seed: of order and augmentation.
+        workers: processes that load the images.
+    """
+    info = data.info
+    to_input = [transforms.ToTensor(), transforms.Normalize(info.mean, info.std)]
+    augment = [transforms.RandomCrop(info.image_size, padding=info.crop)] if info.crop else []
+    if info.flip:
+        augment.append(transforms.RandomHorizontalFlip())
+    torch.manual_seed(seed)
+    train_loader = DataLoader(
+        Images(data.train, transforms.Compose([*augment, *to_input])),
+        min(recipe.batch_size, len(data.train)),
+        shuffle=True,
+        drop_last=True,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    val_loader = DataLoader(
+        Images(data.val, transforms.Compose(to_input)),
+        EVALUATION_BATCH,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+    )
+    groups: list[dict[str, Any]] = [
+        {
+            "params": [p for p in network.parameters() if p.ndim > 1],
+            "weight_decay": recipe.weight_decay,
+        },
+        {"params": [p for p in network.parameters() if p.ndim <= 1]},
+    ]
+    optimizer = torch.optim.SGD(
+        groups,
+        lr=1.0,
+        momentum=recipe.momentum,
+        nesterov=recipe.momentum > 0,
+    )
+    steps = recipe.epochs * len(train_loader)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: recipe.learning_rate_at(step, steps)
+    )
+    for _ in range(recipe.epochs):
+        network.train()
+        for images_BCHW, labels_B in train_loader:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(
+                network(images_BCHW), labels_B, label_smoothing=recipe.label_smoothing
+            )
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+        yield evaluate(network, val_loader)
+
+
+@torch.no_grad()
+def evaluate(network: nn.Module, loader: DataLoader[tuple[Tensor, int]]) -> float:
+    """Accuracy, a fraction in [0, 1]."""
+    network.eval()
+    right = total = 0
+    for images_BCHW, labels_B in loader:
+        right += int((network(images_BCHW).argmax(1) == labels_B).sum())
+        total += len(labels_B)
+    return right / total

@@ -1,0 +1,63 @@
+"""The training benchmark: that both loops train one network, and how it counts."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from nas.benchmarks import training, user_loop
+from nas.data import load_search_data
+from nas.models.dct import DCT
+from nas.training import build, get_recipe
+
+
+@pytest.fixture(scope="module")
+def images() -> training.Images:
+    data = training.shrink(load_search_data("digits", Path("data")), 200, 60, 8)
+    return training.Images("few digits", data, get_recipe("short-cpu", epochs=3, batch_size=20))
+
+
+@pytest.mark.parametrize("name", training.ARCHITECTURES)
+def test_the_users_network_is_ours_of_plain_modules(name, images):
+    arch, info = training.ARCHITECTURES[name], images.data.info
+    ours, users = (make(arch, info, 3) for make in (build, user_loop.plain_network))
+    assert not any(isinstance(module, DCT) for module in users.modules())
+    assert ours.state_dict().keys() == users.state_dict().keys()
+    x = torch.randn(4, 1, 8, 8)
+    for mode in (True, False):
+        torch.testing.assert_close(users.train(mode)(x), ours.train(mode)(x))
+
+
+def test_both_loops_learn_and_are_timed(images):
+    torch.manual_seed(0)
+    rows = training.measure([images], ["shallow"], [1], repetitions=2)
+    assert [(row.images, row.arch, row.threads) for row in rows] == [("few digits", "shallow", 1)]
+    row = rows[0]
+    assert set(row.images_per_s) == {"ours", "user, 0 workers", "user, 2 workers"}
+    assert min(row.images_per_s.values()) > 0
+    for accuracies in row.accuracy.values():
+        assert len(accuracies) == 2
+        assert all(0.2 < accuracy <= 1 for accuracy in accuracies)  # chance is 0.1
+    assert training.report(rows)["repetitions"] == 2
+
+
+def test_images_in_colour_are_the_grey_ones(images):
+    data = training.in_colour(images.data)
+    assert data.train.images.shape == (200, 3, 8, 8)
+    assert torch.equal(data.val.images[:, 2:], images.data.val.images)
+    assert (data.info.in_channels, len(data.info.mean), data.info.flip) == (3, 3, True)
+
+
+def test_the_bars_take_the_faster_of_the_users_loops():
+    def row(ours: float, accuracy: float) -> training.Row:
+        rates = {"ours": ours, "user, 0 workers": 50.0, "user, 2 workers": 100.0}
+        both = {"user, 0 workers": [0.1, 0.1], "user, 2 workers": [0.5, 0.5]}
+        return training.Row("digits", "mixed", 1, rates, {"ours": [accuracy, 0.5], **both})
+
+    figures = training.report([row(200.0, 0.4), row(400.0, 0.6)])
+    assert [found["speedup"] for found in figures["rows"]] == [2, 4]
+    assert figures["speedup"] == {"1": pytest.approx(8**0.5)}
+    assert figures["accuracy_difference"] == pytest.approx(0)
+    assert list(figures["bars"].values()) == [True, True, True]
+    worse = training.report([row(110.0, 0.2), row(110.0, 0.2), row(110.0, 0.2)])
+    assert list(worse["bars"].values()) == [False, False, False]
