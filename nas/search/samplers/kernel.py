@@ -34,8 +34,8 @@ PRIORS = {
     "cost_length": (1.0, 0.7),  # lengths, in standard deviations of log cost
     "all_cost_length": (1.5, 0.7),
     "weight": (1.0, 0.7),  # of each choice
-    "length": (1.0, 1.0),
-    "all_length": (2.0, 1.0),
+    "length": (0.5, 1.0),
+    "all_length": (1.0, 1.0),
 }
 PER_CHOICE = ("weight", "length", "all_length")
 RANK_RANGE = 2.0  # distance between the least and the largest number of a choice

@@ -18,7 +18,7 @@ from torch import Tensor
 
 Array = NDArray[np.float64]
 
-GAP = (0.5, 0.8)
+GAP = (0.5, 0.4)
 """Prior of the gap: median and standard deviation of the logarithm."""
 LEAST_RANGE = 1e-4  # of error, so that equal errors have a scale too
 LEAST_DEVIATION = 1e-6  # of log(error - floor), likewise
