@@ -25,6 +25,12 @@ from nas.search.storage import StorageError, first_line, open_storage_as
 PATIENCE = 600.0  # seconds that a database may be away
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds between two tries; each pause doubles
 DRIVER = "driver"  # study attribute: the process that took the lock last
+CONNECTION = (
+    StorageError,  # of the lock, which has a connection of its own
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.PendingRollbackError,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +81,8 @@ class GuardedStorage(RDBStorage):
                 result = call(repetition)
             except StudyLocked as error:
                 raise StorageGone(str(error)) from None
+            except UpdateFinishedTrialError as error:
+                raise StorageGone(f"another process ended a trial of this one: {error}") from None
             except (StorageInternalError, StorageError, sqlalchemy.exc.SQLAlchemyError) as error:
                 away = time.monotonic() - began
                 self._give_up(error, away)
@@ -130,10 +138,10 @@ class GuardedStorage(RDBStorage):
         def call(repetition: bool) -> bool:
             try:
                 done = tell(trial_id, state, values)
-            except UpdateFinishedTrialError as error:
+            except UpdateFinishedTrialError:
                 if repetition and RDBStorage.get_trial(self, trial_id).state == state:
                     return True
-                raise StorageGone(f"another process ended a trial of this one: {error}") from None
+                raise
             if not done and repetition and state == TrialState.RUNNING:
                 return bool(RDBStorage.get_trial(self, trial_id).state == state)
             return done
@@ -144,22 +152,16 @@ class GuardedStorage(RDBStorage):
 def _passing(error: Exception) -> bool:
     """Whether it is the connection that failed, not the request."""
     cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    connection = (
-        sqlalchemy.exc.OperationalError,
-        sqlalchemy.exc.InterfaceError,
-        sqlalchemy.exc.PendingRollbackError,
-    )
-    return isinstance(cause, StorageError | connection) or bool(
-        getattr(cause, "connection_invalidated", False)
-    )
+    passing = isinstance(cause, CONNECTION) or getattr(cause, "connection_invalidated", False)
+    return bool(passing)
 
 
 def _guarded(name: str) -> Callable[..., Any]:
-    method = getattr(RDBStorage, name)
+    method, writes = getattr(RDBStorage, name), "set_trial" in name
 
     @functools.wraps(method)
     def guarded(self: GuardedStorage, *args: Any, **kwargs: Any) -> Any:
-        return self.patiently(lambda again: method(self, *args, **kwargs))
+        return self.patiently(lambda again: method(self, *args, **kwargs), writes=writes)
 
     return guarded
 

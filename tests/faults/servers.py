@@ -85,5 +85,5 @@ class Server:
     def end(self) -> None:
         """Stop it and remove its data."""
         if self._process.poll() is None:
-            self.stop()
+            self.stop(signal.SIGQUIT)
         shutil.rmtree(self._folder, ignore_errors=True)
