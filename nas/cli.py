@@ -132,14 +132,19 @@ def _explain(error: Exception) -> int:
     """Print what went wrong in one line; return the exit code."""
     usage = getattr(error, "format_message", None)
     if usage is not None:  # typer's own errors: unknown options, missing arguments
-        message, code = _closest(error) or " ".join(str(usage()).split()), EXIT_BAD_INPUT
+        message, code = _closest(error) or str(usage()), EXIT_BAD_INPUT
     elif isinstance(error, ValueError):
-        message, code = " ".join(str(error).split()), EXIT_BAD_INPUT
+        message, code = str(error), EXIT_BAD_INPUT
     else:
         first_line = (str(error).strip().splitlines() or [""])[0]
         message, code = f"{type(error).__name__}: {first_line}", EXIT_FAILED
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {one_line(message)}", file=sys.stderr)
     return code
+
+
+def one_line(text: str) -> str:
+    """Text on one line, without characters that a hostile file might steer a terminal with."""
+    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
 
 
 def _closest(error: Exception) -> str | None:
