@@ -10,9 +10,11 @@ _LAZY = {
     "DyClotNet": "nas.models",
     "SearchSpace": "nas.space",
     "dyclotnet": "nas.models",
+    "from_arrays": "nas.data.arrays",
     "load_classifier": "nas.deploy.classifier",
     "load_front": "nas.report.export",
     "load_pretrained": "nas.pretrained",
+    "run_search": "nas.in_process",
     "table2_arch": "nas.arch",
 }
 __all__ = sorted(_LAZY)

@@ -76,7 +76,32 @@ def load_search_data(
     found, class_names = source.load(data_dir, train=True, download=download)
     own_size = found.images.shape[-1]
     size = image_size or own_size
-    whole = resize(found, size)
+    return divide(
+        resize(found, size),
+        class_names,
+        name=name,
+        val_fraction=val_fraction,
+        crop=max(1, round(source.crop * size / own_size)),
+        flip=source.flip,
+        seed=seed,
+    )
+
+
+def divide(
+    whole: Split,
+    class_names: tuple[str, ...],
+    *,
+    name: str,
+    val_fraction: float,
+    crop: int,
+    flip: bool,
+    seed: int,
+) -> SearchData:
+    """Carve the validation split out of a training set, stratified.
+
+    Raises:
+        DatasetError: a class is too small.
+    """
     held_out = max(len(class_names), round(len(whole) * val_fraction))
     try:
         kept, out = stratified(whole.labels.numpy(), held_out, seed)
@@ -86,11 +111,11 @@ def load_search_data(
     mean, std = mean_std(train)
     info = DatasetInfo(
         name=name,
-        image_size=size,
+        image_size=whole.images.shape[-1],
         in_channels=train.images.shape[1],
         class_names=class_names,
-        crop=max(1, round(source.crop * size / own_size)),
-        flip=source.flip,
+        crop=crop,
+        flip=flip,
         mean=mean,
         std=std,
         fingerprint=fingerprint(train, val, class_names),

@@ -10,9 +10,9 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from nas.arch import Arch
-from nas.search.objectives import KNOWN
+from nas.search.record import known_costs, recorded
 from nas.search.stopping import CONFIDENCE, Shown, decide
-from nas.search.study import FINISHED, SearchStudy
+from nas.search.study import SearchStudy
 from nas.tune.searcher import OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)
@@ -47,9 +47,9 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         self._lost = lost
         self._study, self._epochs = study, epochs
         self._images, self._confidence = images, confidence
-        self._costs = [name for name in study.config.objectives.names if name in KNOWN]
+        self._costs = known_costs(study)
         self._decides = len(self._costs) + 1 == len(study.config.objectives.names)
-        self._shown = self._recorded()  # by arch_id: an architecture that is retried counts once
+        self._shown = recorded(study)  # by arch_id: an architecture that is retried counts once
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray pickles its scheduler, and the study holds a password."""
@@ -108,17 +108,6 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
             {**before, epoch: float(result["accuracy"])},
         )
         return arch.arch_id
-
-    def _recorded(self) -> dict[str, Shown]:
-        """What the study's finished and stopped trials showed."""
-        return {
-            trial.user_attrs["arch_id"]: Shown(
-                tuple(float(trial.user_attrs[name]) for name in self._costs),
-                {int(epoch): float(accuracy) for epoch, accuracy in trial.user_attrs["curve"]},
-            )
-            for trial in self._study.study.get_trials(deepcopy=False, states=FINISHED)
-            if "duplicate_of" not in trial.user_attrs and trial.user_attrs.get("curve")
-        }
 
 
 def _death(trial: Any) -> str:

@@ -1,0 +1,25 @@
+"""What a study's trials showed, in the form that the rule for stopping early takes."""
+
+from __future__ import annotations
+
+from nas.search.objectives import KNOWN
+from nas.search.stopping import Shown
+from nas.search.study import FINISHED, SearchStudy
+
+
+def known_costs(study: SearchStudy) -> list[str]:
+    """The objectives whose values are known before training."""
+    return [name for name in study.config.objectives.names if name in KNOWN]
+
+
+def recorded(study: SearchStudy) -> dict[str, Shown]:
+    """What finished and stopped trials showed, by `arch_id`."""
+    costs = known_costs(study)
+    return {
+        trial.user_attrs["arch_id"]: Shown(
+            tuple(float(trial.user_attrs[name]) for name in costs),
+            {int(epoch): float(accuracy) for epoch, accuracy in trial.user_attrs["curve"]},
+        )
+        for trial in study.study.get_trials(deepcopy=False, states=FINISHED)
+        if "duplicate_of" not in trial.user_attrs and trial.user_attrs.get("curve")
+    }
