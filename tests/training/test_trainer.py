@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import io
 
 import pytest
@@ -11,8 +12,11 @@ from torch import nn
 
 from nas.arch import Arch
 from nas.data import Batches, SearchData
+from nas.data.splits import resize
+from nas.models import DyClotNet
 from nas.training import Diverged, Recipe, Trainer, accuracy, build
 from nas.training.average import WeightAverage
+from nas.training.trainer import FOLDED_PIXELS
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
@@ -164,6 +168,29 @@ def test_accuracy_counts_every_image(digits_data: SearchData) -> None:
     assert accuracy(Oracle(val.labels), batches) == pytest.approx(
         1 - -(-len(val) // 4) / len(val), abs=1e-12
     )
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_large_split_is_judged_by_the_same_network_folded(
+    tiny_arch: Arch, digits_data: SearchData, ema: float | None
+) -> None:
+    larger = SearchData(
+        dataclasses.replace(digits_data.info, image_size=16),
+        resize(digits_data.train, 16),
+        resize(digits_data.val, 16),
+    )
+    recipe = RECIPE.model_copy(update={"ema": ema, "val_images": None, "train_images": 1000})
+    run = trainer(tiny_arch, larger, recipe)
+    assert len(larger.val) * 16**2 > FOLDED_PIXELS
+    run.train_epoch()
+    plain = build(tiny_arch, larger.info, 0)
+    plain.load_state_dict(run.evaluated.state_dict())
+    exact = accuracy(plain, Batches(larger.val, larger.info, 100, CPU))
+    assert exact > 0.12  # chance is 0.1
+    assert run.evaluate() == pytest.approx(exact, abs=1.01 / len(larger.val))  # rounding
+    assert isinstance(run.evaluated, DyClotNet)
+    assert run.evaluate() == run.evaluate()
+    run.train_epoch()
 
 
 def test_averaged_weights_follow_the_formula() -> None:
