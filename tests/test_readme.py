@@ -126,13 +126,13 @@ def test_benchmark_commands_are_known(folder: Path, arguments: list[str]) -> Non
 
 @pytest.mark.parametrize("index", range(len(blocks("python"))))
 def test_python_examples(folder: Path, index: int) -> None:
-    retrained = next(iter((folder / "results/shared/retrained").glob("*")), None)
+    retrained = next((folder / "results/shared/retrained").glob("*/arch.json"), None)
     if retrained is None:
         ran = run(folder, "retrain", ["results/shared/front.json", "--epochs", "1"])
         assert ran.returncode == 0, ran.stderr
-        retrained = next((folder / "results/shared/retrained").glob("*"))
+        retrained = next((folder / "results/shared/retrained").glob("*/arch.json"))
     code = blocks("python")[index]
-    code = re.sub(r"results/[\w.-]+/retrained/ARCH_ID", str(retrained), code)
+    code = re.sub(r"results/[\w.-]+/retrained/ARCH_ID", str(retrained.parent), code)
     code = re.sub(r"results/[\w.-]+/front.json", "results/shared/front.json", code)
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600
