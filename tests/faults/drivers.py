@@ -109,9 +109,14 @@ class Search:
 
     def remember(self) -> None:
         """No COMPLETE trial that was seen before is lost or changed."""
-        now = {t.number: facts(t) for t in self.trials() if t.state == TrialState.COMPLETE}
+        storage = open_storage(self.url)
+        study = optuna.load_study(study_name=self.name, storage=storage)
+        trials = study.get_trials(deepcopy=False)
+        now = {t.number: facts(t) for t in trials if t.state == TrialState.COMPLETE}
         assert self.known.items() <= now.items()
         self.known = now
+        storage.remove_session()  # no connection is left for a fork to inherit
+        storage.engine.dispose()
 
     def processes(self) -> Iterator[tuple[int, str]]:
         """Process id and command of everything that the drivers started and that is alive."""

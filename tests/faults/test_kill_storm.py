@@ -1,0 +1,116 @@
+"""kill -9 between any two statements of a driver: its part alone, forked, hundreds of times.
+
+The trials are made up and instant, so that nearly every kill hits an ask or a tell.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from drivers import Search
+from optuna.samplers import RandomSampler
+from optuna.trial import TrialState
+
+from nas.report.export import front_file, write_front
+from nas.search.config import StudyConfig, recorded_config
+from nas.search.front import front
+from nas.search.lock import lock_study, myself
+from nas.search.outage import open_guarded
+from nas.search.study import Measurement, SearchStudy
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def drive(search: Search, config: StudyConfig) -> None:
+    """What a driver does with a study, two trials in flight."""
+    lock = lock_study(search.url, search.name)
+    storage = open_guarded(search.url, lock, lambda: False)
+    study = optuna.create_study(
+        storage=storage,
+        study_name=search.name,
+        directions=config.objectives.directions,
+        sampler=RandomSampler(),
+        load_if_exists=True,
+    )
+    if recorded_config(study) is None:
+        for key, value in config.to_attributes().items():
+            study.set_user_attr(key, value)
+    storage.claim(study._study_id, str(myself()))
+    driver = SearchStudy(study, config, budget=search.budget)
+    while not driver.done:
+        while len(driver.running) < 2 and driver.ask() is not None:
+            pass
+        number, candidate = random.choice(list(driver.running.items()))
+        accuracy = int(candidate.arch.arch_id[:4], 16) / 2**16
+        driver.complete(number, Measurement(accuracy, 2, 1.0, ((2, accuracy),)))
+    members = front(study, config.objectives)
+    write_front(search.home / "front.json", front_file(search.name, config, members))
+    lock.release()
+
+
+def storm(search: Search, config: StudyConfig, seed: str, patience: int) -> dict[str, int]:
+    """Kill drivers until one ends, each later than the one before; then check the study."""
+    search.home.mkdir(parents=True, exist_ok=True)
+    rng, kills = random.Random(seed), 0
+    while True:
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                random.seed()
+                drive(search, config)
+                code = 0
+            finally:
+                os._exit(code)
+        end = time.monotonic() + (rng.uniform(0, 0.8) if kills < patience else 600)
+        status = None
+        while status is None and time.monotonic() < end:
+            pid, status = os.waitpid(child, os.WNOHANG)
+            status = status if pid else None
+            time.sleep(0.005)
+        if status is None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            kills += 1
+        else:
+            assert status == 0
+            break
+        if search.finished():
+            search.remember()
+    search.assert_true()
+    reasons = [t.user_attrs["reason"] for t in search.trials() if t.state == TrialState.FAIL]
+    return {"kills": kills} | {reason: reasons.count(reason) for reason in set(reasons)}
+
+
+def test_killed_often_on_sqlite(tmp_path: Path, tiny_config: StudyConfig) -> None:
+    assert storm(Search(tmp_path), tiny_config, "quick", 12)["kills"] > 3
+
+
+def test_killed_often_on_postgresql(tmp_path: Path, tiny_config: StudyConfig, server: Any) -> None:
+    search = Search(tmp_path, storage=server.new_database("storm"), budget=20)
+    assert storm(search, tiny_config, "quick", 6)["kills"] > 1
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(25))
+def test_storm_on_sqlite(
+    tmp_path: Path, tiny_config: StudyConfig, record: Callable[..., None], seed: int
+) -> None:
+    record(**storm(Search(tmp_path), tiny_config, f"sqlite {seed}", 40))
+
+
+@pytest.mark.faults
+@pytest.mark.parametrize("seed", range(10))
+def test_storm_on_postgresql(
+    tmp_path: Path, tiny_config: StudyConfig, record: Callable[..., None], server: Any, seed: int
+) -> None:
+    search = Search(tmp_path, storage=server.new_database(f"storm{seed}"))
+    record(**storm(search, tiny_config, f"postgresql {seed}", 40))
