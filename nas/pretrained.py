@@ -60,13 +60,9 @@ class Description(BaseModel):
         info = self.dataset_info()
         if self.arch is not None:
             return DyClotNet(Arch.from_dict(self.arch), info.in_channels, info.num_classes)
-        from nas.models.reference import REFERENCES
+        from nas.models.reference import build_reference
 
-        if self.reference not in REFERENCES:
-            raise ValueError(f"reference: {self.reference!r}; accepted: {', '.join(REFERENCES)}")
-        return REFERENCES[self.reference](
-            in_channels=info.in_channels, num_classes=info.num_classes
-        )
+        return build_reference(str(self.reference), info.in_channels, info.num_classes)
 
     def settings(self) -> dict[str, Any]:
         """What decides the outcome, and so must not change when training goes on."""

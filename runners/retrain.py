@@ -16,6 +16,8 @@ Run the same command again to continue after an interruption.
 \b
   python runners/retrain.py results/STUDY/front.json --select knee
   python runners/retrain.py results/STUDY/front.json --select under:20M --seeds 3
+  python runners/retrain.py results/STUDY/front.json --select best-per-octave --seeds 2 \\
+    --reference equal-cost-twin,mobilenetv2-scaled --learning-rate 0.1,0.2,0.4 --export onnx
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -29,15 +31,28 @@ def _option(text: str, *names: str, **more: Any) -> Any:
 def retrain(
     front: Annotated[Path, typer.Argument(help="The front.json of a study.")],
     select: Annotated[
-        str, _option("knee, all, top:K, under:20M, best-per-octave or an arch_id.")
+        str, _option("knee, all, top:K, spread:K, under:20M, best-per-octave or an arch_id.")
     ] = "knee",
     recipe: Annotated[str, _option("The training schedule.")] = "full",
     epochs: Annotated[int | None, _option("The recipe's, overridden.")] = None,
     batch_size: Annotated[int | None, _option("The recipe's, overridden.")] = None,
-    learning_rate: Annotated[float | None, _option("The recipe's, overridden.")] = None,
+    learning_rate: Annotated[
+        str | None,
+        _option(
+            "The recipe's, overridden; of several by commas each family of networks takes the "
+            "best on the validation split."
+        ),
+    ] = None,
     seeds: Annotated[int, _option("Train each one this often, with seeds 0, 1, ...")] = 1,
     reference: Annotated[
-        str | None, _option("Networks to train beside them, by commas, such as mobilenetv2.")
+        str | None,
+        _option(
+            "Networks to train beside them, by commas: mobilenetv2, mobilenetv2-WIDTH, "
+            "mobilenetv2-scaled, twin, equal-cost-twin, table2."
+        ),
+    ] = None,
+    export: Annotated[
+        str | None, _option("Write each network as onnx, torch (torch.export), or onnx,torch.")
     ] = None,
     threads: Annotated[int | None, _option("CPU threads. Default: all")] = None,
     data_dir: Annotated[Path, _option("Where data sets are kept.")] = Path("data"),
@@ -47,25 +62,44 @@ def retrain(
     version: Annotated[bool, version_option("Options")] = False,
 ) -> int:
     """Retrain; the help text is `HELP`."""
-    from nas.report.retraining import Wanted, retrain_front, show_metrics
+    from nas.report.retraining import Wanted, retrain_front, show_retrained
     from nas.training import get_recipe
 
-    fields = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate}
+    fields = {"epochs": epochs, "batch_size": batch_size}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    rates = _parse_rates(learning_rate)
+    recipes = [get_recipe(recipe, **fields, learning_rate=rate) for rate in rates]
+    chosen = recipes[0] if recipes else get_recipe(recipe, **fields)
     wanted = Wanted(
         front=front,
         select=select,
-        recipe=get_recipe(recipe, **{k: v for k, v in fields.items() if v is not None}),
+        recipe=chosen,
+        learning_rates=tuple(rates) or (chosen.learning_rate,),
         seeds=seeds,
-        references=tuple(reference.split(",")) if reference else (),
+        references=_split(reference),
+        export=_split(export),
         threads=threads,
         data_dir=data_dir,
     )
-    metrics = retrain_front(wanted, quiet=quiet)
+    retrained = retrain_front(wanted, quiet=quiet)
     if json:
-        print_json(metrics)
+        print_json({"metrics": retrained.metrics, "summary": retrained.summary})
     else:
-        show_metrics(metrics)
+        show_retrained(retrained)
     return 0
+
+
+def _split(text: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(","))) if text else ()
+
+
+def _parse_rates(text: str | None) -> list[float]:
+    try:
+        return [float(part) for part in _split(text)]
+    except ValueError:
+        raise ValueError(
+            f"--learning-rate: {str(text)[:40]!r}; accepted: a number, or several by commas"
+        ) from None
 
 
 if __name__ == "__main__":

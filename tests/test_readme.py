@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -131,6 +132,7 @@ def test_python_examples(folder: Path, index: int) -> None:
         ran = run(folder, "retrain", ["results/shared/front.json", "--epochs", "1"])
         assert ran.returncode == 0, ran.stderr
         retrained = next((folder / "results/shared/retrained").glob("*/arch.json"))
+    Image.new("RGB", (40, 30), "white").save(folder / "image.png")
     code = blocks("python")[index]
     code = re.sub(r"results/[\w.-]+/retrained/ARCH_ID", str(retrained.parent), code)
     code = re.sub(r"results/[\w.-]+/front.json", "results/shared/front.json", code)

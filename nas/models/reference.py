@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Protocol, cast
 
+import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import MobileNetV2
 
 from nas.models.initialise import initialise
@@ -22,6 +25,9 @@ _CIFAR_STAGES = [
 ]
 
 
+MAX_WIDTH = 4  # relative
+
+
 class ReferenceBuilder(Protocol):
     """Builds a reference network of a relative width for a data set."""
 
@@ -37,8 +43,8 @@ def mobilenet_v2(width: float = 1.0, in_channels: int = 3, num_classes: int = 10
     87,976,448 multiply-adds. Channels are rounded to multiples of 8; the last
     convolution's 1280 never shrink.
     """
-    if not 0 < width <= 4:
-        raise ValueError(f"width: {width!r}; accepted: a number above 0, at most 4")
+    if not 0 < width <= MAX_WIDTH:
+        raise ValueError(f"width: {width!r}; accepted: a number above 0, at most {MAX_WIDTH}")
     network = MobileNetV2(num_classes, width, inverted_residual_setting=_CIFAR_STAGES)
     stem = network.features[0]
     stem[0] = nn.Conv2d(in_channels, stem[0].out_channels, 3, padding=1, bias=False)
@@ -47,3 +53,38 @@ def mobilenet_v2(width: float = 1.0, in_channels: int = 3, num_classes: int = 10
 
 
 REFERENCES: dict[str, ReferenceBuilder] = {"mobilenetv2": mobilenet_v2}
+
+
+def parse_reference(name: str) -> tuple[ReferenceBuilder, float]:
+    """The builder and the width of `mobilenetv2` or, for instance, `mobilenetv2-0.25`.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    match = re.fullmatch(r"([a-z0-9]+)(?:-([0-9.]{1,6}))?", name)
+    try:
+        builder, width = REFERENCES[match[1] if match else ""], float(match[2] or 1 if match else 1)
+    except (KeyError, ValueError):
+        width = 0
+    if not 0 < width <= MAX_WIDTH:
+        raise ValueError(
+            f"reference: {name[:40]!r}; accepted: {', '.join(REFERENCES)}, or one with a width "
+            f"above 0, at most {MAX_WIDTH}, such as mobilenetv2-0.25"
+        )
+    return builder, width
+
+
+def build_reference(name: str, in_channels: int, num_classes: int) -> nn.Module:
+    """The network that `parse_reference` knows under this name."""
+    builder, width = parse_reference(name)
+    return builder(width, in_channels, num_classes)
+
+
+def reference_macs(name: str, image_size: int, in_channels: int, num_classes: int) -> int:
+    """Multiply-adds of one forward pass of one image, counted without any weight."""
+    with torch.device("meta"):
+        network = build_reference(name, in_channels, num_classes).eval()
+        image = torch.empty(1, in_channels, image_size, image_size)
+    with FlopCounterMode(display=False) as counter:
+        network(image)
+    return int(counter.get_total_flops()) // 2

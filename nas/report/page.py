@@ -20,6 +20,8 @@ from nas.cli import format_count, format_duration
 from nas.files import write_atomic
 from nas.report.analysis import COST_LABELS, Record, record, table2_networks
 from nas.report.choice_plots import choices_figure, expansion_figure, importance_figure
+from nas.report.comparison import read_summary
+from nas.report.comparison_view import comparison_figure, comparison_rows, describe_retraining
 from nas.report.draw import draw
 from nas.report.effects import (
     FEWEST_FOR_IMPORTANCE,
@@ -58,14 +60,23 @@ def write_report(study: optuna.Study, config: StudyConfig, folder: Path) -> Path
         The file that was written.
     """
     path = folder / REPORT
-    write_atomic(path, render(record(study, config)))
+    write_atomic(path, render(record(study, config), read_summary(folder / "retrained")))
     return path
 
 
-def render(found: Record) -> str:
-    """The report as HTML."""
+def render(found: Record, retrained: dict[str, Any] | None = None) -> str:
+    """The report as HTML, with the summary of its retrained networks where there are any."""
     differences, weights = compare_expansions(found), importance(found)
     figures = study_figures(found, differences, weights)
+    if retrained is not None:
+        figures.append(
+            Figure(
+                "retrained",
+                "Test accuracy after full training",
+                "Means over seeds; bars are 95 % intervals from the spread between seeds.",
+                comparison_figure(retrained),
+            )
+        )
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -87,6 +98,8 @@ def render(found: Record) -> str:
         front=_front_rows(found),
         open_drawings=OPEN_DRAWINGS,
         table2=[] if not len(found.trials) else _table2_rows(found),
+        retrained=comparison_rows(retrained) if retrained else [],
+        retraining=describe_retraining(retrained) if retrained else [],
         failures=_failures(found),
         counts=found.trials["state"].value_counts().to_dict(),
         reproduce=_reproduce(found),
@@ -262,7 +275,8 @@ def _reproduce(found: Record) -> dict[str, str]:
     """How to get this study again: command, space, data, recipe, versions."""
     config, attributes = found.config, found.attributes
     words = ["python", "runners/search.py", "--space", f"{config.space.name}.yaml"]
-    words += ["--dataset", config.dataset.name, "--recipe", config.recipe.name]
+    words += ["--dataset", config.dataset.name, "--image-size", str(config.dataset.image_size)]
+    words += ["--recipe", config.recipe.name]
     preset = PRESETS.get(config.recipe.name)
     for name in ("epochs", "batch_size", "learning_rate", "train_images"):
         value = getattr(config.recipe, name)

@@ -8,13 +8,16 @@ import re
 from nas.cli import parse_quantity
 from nas.report.export import FrontEntry, FrontFile
 
-ACCEPTED = "knee, all, top:K, under:MACS (such as under:20M), best-per-octave or an arch_id"
+ACCEPTED = (
+    "knee, all, top:K, spread:K, under:MACS (such as under:20M), best-per-octave or an arch_id"
+)
 
 
 def select(front: FrontFile, wanted: str) -> list[FrontEntry]:
     """The entries that `wanted` names, cheapest first.
 
-    `top:K` are the K most accurate ones, `under:20M` the most accurate one of at most 20
+    `top:K` are the K most accurate ones, `spread:K` the front thinned to K, see `thin`,
+    `under:20M` the most accurate one of at most 20
     million multiply-adds, `best-per-octave` the most accurate one in each doubling of
     multiply-adds.
 
@@ -44,10 +47,32 @@ def _matching(entries: list[FrontEntry], wanted: str) -> list[FrontEntry]:
         return list(octaves.values())
     if match := re.fullmatch(r"top:(\d{1,6})", wanted):
         return _by_accuracy(entries)[-int(match[1]) :] if int(match[1]) else []
+    if match := re.fullmatch(r"spread:(\d{1,6})", wanted):
+        return thin(entries, int(match[1])) if int(match[1]) else []
     if wanted.startswith("under:"):
         limit = parse_quantity("--select under:", wanted.removeprefix("under:")) or 0
         return _by_accuracy([entry for entry in entries if entry.macs <= limit])[-1:]
     return [entry for entry in entries if entry.arch_id == wanted]
+
+
+def thin(entries: list[FrontEntry], most: int) -> list[FrontEntry]:
+    """At most `most` entries, evenly over the logarithm of cost.
+
+    First the knee (or the dearest one, where none is marked), then both ends, then always
+    the one farthest from those taken.
+    """
+    if len(entries) <= most:
+        return entries
+    place = [math.log(entry.macs) for entry in entries]
+    knees = [index for index, entry in enumerate(entries) if entry.knee]
+    kept = (knees or [len(entries) - 1])[:1]
+    for end in (len(entries) - 1, 0):
+        if len(kept) < most and end not in kept:
+            kept.append(end)
+    while len(kept) < most:
+        rest = [index for index in range(len(entries)) if index not in kept]
+        kept.append(max(rest, key=lambda i: min(abs(place[i] - place[k]) for k in kept)))
+    return [entries[index] for index in sorted(kept)]
 
 
 def _by_accuracy(entries: list[FrontEntry]) -> list[FrontEntry]:

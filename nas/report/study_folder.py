@@ -67,3 +67,11 @@ def report_study(study: optuna.Study, storage: str, folder: Path) -> tuple[Path,
     finally:
         lock.release()
     return path, True
+
+
+def refresh_report(folder: Path) -> Path | None:
+    """Write `report.html` again where the folder holds its study; returns the file."""
+    if not (folder / "study.db").is_file():
+        return None
+    study, storage = open_study(folder, None, None)
+    return report_study(study, storage, folder)[0]

@@ -8,7 +8,8 @@ import io
 import json
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,7 @@ def retrain(
     threads: int | None = None,
     checkpoint_every: int = 1,
     progress: Progress | None = None,
+    labels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Train in `folder`, or continue there, and evaluate the test set once, at the end.
 
@@ -66,6 +68,7 @@ def retrain(
         threads: CPU threads, for the whole process; None leaves them as they are.
         checkpoint_every: epochs from one checkpoint to the next.
         progress: told of each epoch.
+        labels: plain values that `metrics.json` is to hold too.
 
     Returns:
         The contents of `metrics.json`.
@@ -76,6 +79,49 @@ def retrain(
         Diverged: the loss is no longer finite.
     """
     description = _describe(network, data.info, recipe, seed)
+    with _locked(folder):
+        finished = _finished(folder, description)
+        if finished is not None:
+            return finished
+        run = _Run(description, data, recipe, folder, device, threads)
+        run.train(checkpoint_every, progress)
+        return run.finish(data_dir, labels or {})
+
+
+def validate(
+    network: Arch | str,
+    data: SearchData,
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    *,
+    device: torch.device,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> float:
+    """Train in `folder`, or continue there, and leave the test set alone.
+
+    The folder keeps the checkpoint of the last epoch, from which `retrain` with the same
+    arguments goes on; it may be moved there with `nas.training.checkpoint`.
+
+    Returns:
+        The accuracy on the validation split.
+
+    Raises:
+        ValueError: as `retrain`.
+        Diverged: the loss is no longer finite.
+    """
+    description = _describe(network, data.info, recipe, seed)
+    with _locked(folder):
+        if (folder / DESCRIPTION).exists():
+            _require_same(read_description(folder).settings(), description, folder)
+        run = _Run(description, data, recipe, folder, device, threads)
+        run.train(1, progress)
+        return float(run.history[-1]["val_accuracy"])
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
@@ -85,15 +131,7 @@ def retrain(
     except OSError as error:
         raise ValueError(f"{folder}: cannot be written ({error.strerror})") from None
     try:
-        finished = _finished(folder, description)
-        if finished is not None:
-            return finished
-        run = _Run(description, data, recipe, folder, device, threads)
-        while run.trainer.epoch < recipe.epochs:
-            loss, val_accuracy = run.train_epoch(checkpoint_every)
-            if progress is not None:
-                progress(run.trainer.epoch, recipe.epochs, loss, val_accuracy)
-        return run.finish(data_dir)
+        yield
     finally:
         lock.release()
 
@@ -130,6 +168,14 @@ class _Run:
         """Time trained so far, over all starts."""
         return float(self.history[-1]["seconds"]) if self.history else 0.0
 
+    def train(self, checkpoint_every: int, progress: Progress | None) -> None:
+        """Train what is left of the schedule."""
+        epochs = self.trainer.recipe.epochs
+        while self.trainer.epoch < epochs:
+            loss, val_accuracy = self.train_epoch(checkpoint_every)
+            if progress is not None:
+                progress(self.trainer.epoch, epochs, loss, val_accuracy)
+
     def train_epoch(self, checkpoint_every: int) -> tuple[float, float]:
         """Train, validate and record an epoch: its loss and accuracy."""
         start, before = time.perf_counter(), self.seconds
@@ -154,7 +200,7 @@ class _Run:
         _write_history(self.folder / HISTORY, self.history)
         return loss, val_accuracy
 
-    def finish(self, data_dir: Path) -> dict[str, Any]:
+    def finish(self, data_dir: Path, labels: Mapping[str, Any]) -> dict[str, Any]:
         """Evaluate the test set and write the network; the metrics come last."""
         info, device = self.info, self.trainer.device
         tensors = {
@@ -166,6 +212,7 @@ class _Run:
         network.to(device).to(memory_format=torch.channels_last)
         test = load_test_data(info.name, data_dir, image_size=info.image_size)
         metrics = {
+            **labels,
             "val_accuracy": self.history[-1]["val_accuracy"],
             "test_accuracy": accuracy(network, Batches(test, info, EVALUATION_BATCH, device)),
             "test_images": len(test),

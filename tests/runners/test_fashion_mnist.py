@@ -32,7 +32,9 @@ def test_search_retrain_and_load_again(tmp_path: Path) -> None:
     run(tmp_path, "search.py", "--dataset", "fashion-mnist", "--budget", "20", "--space", space)
     front = tmp_path / "results" / name / "front.json"
     run(tmp_path, "retrain.py", str(front), "--select", "knee", "--epochs", "3")
-    (folder,) = (tmp_path / "results" / name / "retrained").iterdir()
+    (folder,) = (
+        path.parent for path in (tmp_path / "results" / name).glob("retrained/*/metrics.json")
+    )
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["test_accuracy"] > 0.8
     assert metrics["epochs"] == 3

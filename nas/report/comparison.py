@@ -1,0 +1,180 @@
+"""`retrained/summary.json`: retrained networks beside each other and beside the search."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from nas.arch import Arch
+from nas.files import write_json
+from nas.pretrained import DESCRIPTION, read_description
+from nas.report.export import FrontFile
+from nas.report.references import SEARCHED
+from nas.report.trust import (
+    CONFIDENCE,
+    Noise,
+    noise,
+    not_told_apart,
+    rank_correlations,
+    remaining,
+)
+from nas.training import Recipe
+from nas.training.retrain import METRICS
+
+SUMMARY = "summary.json"
+SCHEMA_VERSION = 1
+Row = dict[str, Any]
+
+
+def summarise(front: FrontFile, folder: Path, recipe: Recipe) -> dict[str, Any] | None:
+    """Everything in `folder` that was trained on this data by this recipe, compared.
+
+    Learning rates may differ. Written to `summary.json`:
+
+    - `networks`: by family and cost, with the mean test accuracy over seeds, its interval,
+      the short schedule's accuracy, whether it stays on the front and with which
+      probability, and from which other searched networks the seeds cannot tell it apart;
+    - `differences`: of each searched network from each network it is compared with;
+    - `short_schedule`: rank correlations between short and full accuracy of the front, and
+      how many of its members stay non-dominated;
+    - `noise`: what the intervals are made of.
+
+    Returns:
+        The contents; None, with nothing written, where nothing is trained.
+    """
+    rows = _rows(front, folder, recipe)
+    if not rows:
+        return None
+    images = rows[0].pop("test_images")
+    for row in rows[1:]:
+        row.pop("test_images")
+    of = noise([row["test_accuracies"] for row in rows], images)
+    for row in rows:
+        half = of.half_width(row["seeds"]) if of.source == "seeds" else None
+        row["interval"] = half and [row["test_accuracy"] - half, row["test_accuracy"] + half]
+    searched = [row for row in rows if row["family"] == SEARCHED]
+    summary = {
+        "schema_version": SCHEMA_VERSION,
+        "study": front.study,
+        "dataset": front.dataset["name"],
+        "recipe": recipe.model_dump(mode="json"),
+        "confidence": CONFIDENCE,
+        "noise": {"sd": of.sd, "source": of.source, "degrees_of_freedom": _finite(of.degrees)},
+        "networks": rows,
+        "differences": _differences(rows, of),
+        "short_schedule": _short_schedule(searched, of),
+    }
+    write_json(folder / SUMMARY, summary)
+    return summary
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """The `summary.json` of a `retrained` folder; None where there is none that is whole."""
+    try:
+        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_bytes())
+    except (OSError, ValueError):
+        return None
+    return summary if summary.get("schema_version") == SCHEMA_VERSION else None
+
+
+def _rows(front: FrontFile, folder: Path, recipe: Recipe) -> list[Row]:
+    short = {entry.arch_id: entry for entry in front.architectures}
+    found: dict[str, list[Row]] = {}
+    for path in sorted(folder.glob(f"**/{METRICS}")):
+        description = read_description(path.parent)
+        metrics = json.loads(path.read_text())
+        same = recipe.model_copy(update={"learning_rate": description.recipe["learning_rate"]})
+        if (
+            description.dataset["fingerprint"] != front.dataset["fingerprint"]
+            or description.recipe != same.model_dump(mode="json")
+            or not (path.parent / DESCRIPTION).exists()
+            or "family" not in metrics
+        ):
+            continue
+        metrics["learning_rate"] = description.recipe["learning_rate"]
+        metrics["arch"] = description.arch
+        found.setdefault(metrics["network"], []).append(metrics)
+    rows = []
+    for name, runs in found.items():
+        runs = sorted(runs, key=lambda run: int(run["seed"]))
+        first, entry = runs[0], short.get(name)
+        tests = [run["test_accuracy"] for run in runs]
+        rows.append(
+            {
+                "name": name,
+                "family": first["family"],
+                "of": first["of"],
+                "arch": None if first["arch"] is None else str(Arch.from_dict(first["arch"])),
+                "macs": first["macs"],
+                "params": first["params"],
+                "learning_rate": first["learning_rate"],
+                "seeds": len(runs),
+                "test_accuracy": mean(tests),
+                "test_accuracies": tests,
+                "val_accuracy": mean(run["val_accuracy"] for run in runs),
+                "short_accuracy": entry and entry.accuracy,
+                "hours": sum(run["seconds"] for run in runs) / 3600,
+                "test_images": first["test_images"],
+            }
+        )
+    families = {row["family"]: row["family"] != SEARCHED for row in rows}
+    return sorted(rows, key=lambda row: (families[row["family"]], row["family"], row["macs"]))
+
+
+def _differences(rows: list[Row], of: Noise) -> list[Row]:
+    """Searched network less reference: a twin's own, for others the nearest in cost."""
+    searched = [row for row in rows if row["family"] == SEARCHED]
+    found = []
+    for row in rows:
+        if row["family"] == SEARCHED or not searched:
+            continue
+        own = [one for one in searched if one["name"] == row["of"]]
+        near = own or [min(searched, key=lambda one: abs(math.log(one["macs"] / row["macs"])))]
+        difference = near[0]["test_accuracy"] - row["test_accuracy"]
+        half = of.difference_half_width((near[0]["seeds"], row["seeds"]))
+        found.append(
+            {
+                "network": near[0]["name"],
+                "reference": row["name"],
+                "family": row["family"],
+                "macs_ratio": row["macs"] / near[0]["macs"],
+                "difference": difference,
+                "low": difference - half,
+                "high": difference + half,
+            }
+        )
+    return found
+
+
+def _short_schedule(searched: list[Row], of: Noise) -> dict[str, Any] | None:
+    """Ranks and non-dominated members; writes what concerns one network into its row."""
+    if not searched:
+        return None
+    means = [row["test_accuracy"] for row in searched]
+    seeds = [row["seeds"] for row in searched]
+    stay = remaining([row["macs"] for row in searched], means, seeds, of)
+    ties = not_told_apart(means, seeds, of)
+    for row, stays, probability, others in zip(
+        searched, stay.stays, stay.probability, ties, strict=True
+    ):
+        row["non_dominated"], row["non_dominated_probability"] = stays, probability
+        row["not_told_apart_from"] = [searched[j]["name"] for j in others]
+    known = [row for row in searched if row["short_accuracy"] is not None]
+    ranks = rank_correlations(
+        [row["short_accuracy"] for row in known], [row["test_accuracy"] for row in known]
+    )
+    return {
+        "networks": len(searched),
+        "ranks": ranks and {name: asdict(rank) for name, rank in ranks.items()},
+        "non_dominated": sum(stay.stays),
+        "non_dominated_low": stay.low,
+        "non_dominated_high": stay.high,
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

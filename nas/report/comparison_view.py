@@ -1,0 +1,158 @@
+"""Retrained networks for people: a figure, a table, and what they show in words."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from nas.cli import format_count
+from nas.files import write_atomic
+from nas.report.analysis import COST_LABELS
+from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
+from nas.report.references import SEARCHED, TABLE2, TWIN
+
+FIGURE = "comparison.html"
+LOOKS = {  # of a family: name in the legend, colour, symbol
+    SEARCHED: ("found by the search", BLUE, "circle"),
+    TWIN: ("pointwise twins", ORANGE, "square"),
+    TABLE2: ("Table 2 of the paper", TEAL, "diamond"),
+    "mobilenetv2": ("MobileNetV2", RED, "triangle-up"),
+}
+
+
+def comparison_figure(summary: dict[str, Any]) -> go.Figure:
+    """Test accuracy over multiply-adds and over parameters, with intervals over seeds."""
+    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)
+    for family, (label, colour, symbol) in LOOKS.items():
+        rows = [row for row in summary["networks"] if row["family"] == family]
+        for column, cost in enumerate(("macs", "params"), start=1):
+            if not rows:
+                continue
+            figure.add_trace(
+                go.Scatter(
+                    x=[row[cost] for row in rows],
+                    y=[100 * row["test_accuracy"] for row in rows],
+                    error_y={
+                        "type": "data",
+                        "array": [100 * _half_width(row) for row in rows],
+                        "thickness": 1.2,
+                        "width": 4,
+                    },
+                    mode="markers",
+                    name=label,
+                    legendgroup=family,
+                    showlegend=column == 1,
+                    marker={"color": colour, "symbol": symbol, "size": 10},
+                    text=[_hover(row) for row in rows],
+                    hovertemplate="%{text}<extra></extra>",
+                ),
+                row=1,
+                col=column,
+            )
+    figure = styled(figure, height=460)
+    for column, cost in enumerate(("macs", "params"), start=1):
+        values = [float(row[cost]) for row in summary["networks"]]
+        figure.update_xaxes(title_text=COST_LABELS[cost], **log_axis(values), row=1, col=column)
+    return figure.update_yaxes(title_text="test accuracy (%)", row=1, col=1)
+
+
+def write_figure(summary: dict[str, Any], folder: Path) -> Path:
+    """Write `comparison.html`, one file that needs no network; returns its path."""
+    path = folder / FIGURE
+    page = comparison_figure(summary).to_html(include_plotlyjs=True, full_html=True)
+    write_atomic(path, page)
+    return path
+
+
+def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
+    """The table: a row a network, as text."""
+    return [
+        {
+            "network": row["name"],
+            "family": LOOKS[row["family"]][0],
+            "macs": format_count(row["macs"]),
+            "params": format_count(row["params"]),
+            "learning_rate": f"{row['learning_rate']:g}",
+            "seeds": str(row["seeds"]),
+            "test": f"{100 * row['test_accuracy']:.2f} %"
+            + (f" ± {100 * _half_width(row):.2f}" if row["interval"] else ""),
+            "mark": _mark(row),
+        }
+        for row in summary["networks"]
+    ]
+
+
+def describe_retraining(summary: dict[str, Any]) -> list[str]:
+    """What the numbers say, each sentence with its uncertainty."""
+    said = []
+    short, noise = summary["short_schedule"], summary["noise"]
+    percent = f"{summary['confidence']:.0%} intervals"
+    if noise["source"] == "seeds":
+        said.append(
+            f"{percent} from the spread between seeds, pooled over networks: standard deviation "
+            f"{100 * noise['sd']:.2f} points, {noise['degrees_of_freedom']} degrees of freedom."
+        )
+    else:
+        said.append(
+            "One seed each: intervals count right answers only, with a standard deviation of "
+            f"{100 * noise['sd']:.2f} points; retrain with --seeds 2 or more to know the "
+            "training's own."
+        )
+    if short and short["ranks"]:
+        kendall, spearman = short["ranks"]["kendall"], short["ranks"]["spearman"]
+        said.append(
+            f"Short against full accuracy of {short['networks']} networks of the front: "
+            f"Kendall's tau {_interval(kendall)}, Spearman {_interval(spearman)} (bootstrap over "
+            "networks). A front is ordered by cost too, so cost alone ranks its members alike."
+        )
+    if short:
+        said.append(
+            f"{short['non_dominated']} of {short['networks']} stay non-dominated after full "
+            f"training ({short['non_dominated_low']} to {short['non_dominated_high']} under the "
+            "noise)."
+        )
+    searched = [row for row in summary["networks"] if row["family"] == SEARCHED]
+    if any(row["not_told_apart_from"] for row in searched):
+        said.append(
+            "= marks members whose accuracy the noise cannot tell apart from that of others "
+            "(Tukey and Kramer, all pairs jointly); summary.json names them."
+        )
+    for row in summary["differences"]:
+        low, high = 100 * row["low"], 100 * row["high"]
+        verdict = "better" if low > 0 else "worse" if high < 0 else "not told apart"
+        said.append(
+            f"{row['network']} against {row['reference']} ({row['macs_ratio']:.2f} times its "
+            f"multiply-adds): {100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}), "
+            f"{verdict}."
+        )
+    return said
+
+
+def _half_width(row: dict[str, Any]) -> float:
+    return (row["interval"][1] - row["interval"][0]) / 2 if row["interval"] else 0.0
+
+
+def _mark(row: dict[str, Any]) -> str:
+    if row["family"] != SEARCHED:
+        return ""
+    same = len(row["not_told_apart_from"])
+    marks = [] if row["non_dominated"] else ["dominated"]
+    marks += [f"= {same} other{'s' if same > 1 else ''}"] if same else []
+    return ", ".join(marks)
+
+
+def _hover(row: dict[str, Any]) -> str:
+    arch = "" if row["arch"] is None else "<br>" + escape(row["arch"]).replace(" | ", "<br>")
+    return (
+        f"<b>{escape(row['name'])}</b>{arch}<br>{100 * row['test_accuracy']:.2f} % "
+        f"({row['seeds']} seeds)<br>{format_count(row['macs'])} {COST_LABELS['macs']}, "
+        f"{format_count(row['params'])} parameters"
+    )
+
+
+def _interval(rank: dict[str, float]) -> str:
+    return f"{rank['value']:.2f} ({rank['low']:.2f} to {rank['high']:.2f})"

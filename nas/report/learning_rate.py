@@ -1,0 +1,91 @@
+"""The learning rate of each family of networks, chosen on the validation split."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from nas.arch import Arch
+from nas.cost import cost
+from nas.data import DatasetInfo
+from nas.files import write_atomic, write_json
+from nas.models.reference import reference_macs
+from nas.report.references import Contender
+from nas.training import Diverged, Recipe
+from nas.training.retrain import CHECKPOINT
+
+FOLDER, CHOICES = "learning-rates", "choices.json"
+
+Validate = Callable[[Contender, Recipe, Path], float]
+"""Trains a contender by a recipe in a folder: its accuracy on the validation split."""
+
+
+def choose_rates(
+    contenders: Sequence[Contender],
+    recipe: Recipe,
+    rates: Sequence[float],
+    home: Path,
+    info: DatasetInfo,
+    validate: Validate,
+) -> dict[str, Recipe]:
+    """The recipe of each family, with the one of `rates` that suits it best.
+
+    The family's network of median cost is trained in full at each rate, with seed 0; the
+    best accuracy on the validation split wins, the lower rate on a tie. That training is
+    then the network's own: its checkpoint goes to its folder in `home`, so that `rates` of
+    length k cost k - 1 trainings more a family. What was chosen is kept in
+    `learning-rates/choices.json` and not chosen again.
+
+    Args:
+        contenders: all networks that are to be trained.
+        recipe: its learning rate is replaced.
+        rates: to choose from; one alone is taken as it is.
+        home: the folder that holds the networks' folders.
+        info: the data set.
+        validate: trains, see there.
+    """
+    families = list(dict.fromkeys(contender.family for contender in contenders))
+    if len(rates) == 1:
+        return dict.fromkeys(families, _at(recipe, rates[0]))
+    path = home / FOLDER / CHOICES
+    choices: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    for family in families:
+        asked = {"rates": sorted(rates), "recipe": recipe.model_dump(exclude={"learning_rate"})}
+        known = choices.get(family, {})
+        if all(known.get(key) == value for key, value in asked.items()):
+            continue
+        members = sorted(
+            (one for one in contenders if one.family == family), key=lambda one: _macs(one, info)
+        )
+        network = members[(len(members) - 1) // 2]
+        found = {}
+        for rate in sorted(rates):
+            folder = home / FOLDER / f"{network.name}-{rate:g}"
+            try:
+                found[rate] = validate(network, _at(recipe, rate), folder)
+            except Diverged:
+                found[rate] = 0.0
+        best = max(found, key=lambda rate: found[rate])
+        trained = home / FOLDER / f"{network.name}-{best:g}" / CHECKPOINT
+        if not (home / network.name).exists() and trained.exists():
+            write_atomic(home / network.name / CHECKPOINT, trained.read_bytes())
+        choices[family] = asked | {
+            "network": network.name,
+            "val_accuracy": {f"{rate:g}": accuracy for rate, accuracy in found.items()},
+            "rate": best,
+        }
+        write_json(path, choices)
+    return {family: _at(recipe, choices[family]["rate"]) for family in families}
+
+
+def _at(recipe: Recipe, rate: float) -> Recipe:
+    return recipe.model_copy(update={"learning_rate": rate})
+
+
+def _macs(contender: Contender, info: DatasetInfo) -> int:
+    sizes = (info.image_size, info.in_channels, info.num_classes)
+    if isinstance(contender.network, Arch):
+        return cost(contender.network, *sizes).macs
+    return reference_macs(contender.network, *sizes)

@@ -1,0 +1,162 @@
+"""Networks to train beside the chosen ones: what `--reference` means."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from nas.arch import MAX_WIDTH, Arch, StageArch, table2_arch
+from nas.cost import cost
+from nas.data import DatasetInfo
+from nas.models.reference import parse_reference, reference_macs
+
+TWIN, EQUAL_COST_TWIN, TABLE2, SCALED = "twin", "equal-cost-twin", "table2", "mobilenetv2-scaled"
+ACCEPTED = f"mobilenetv2, mobilenetv2-WIDTH, {SCALED}, {TWIN}, {EQUAL_COST_TWIN}, {TABLE2}"
+SEARCHED = "searched"  # the family of the chosen networks themselves
+
+EQUAL = 0.05  # share by which multiply-adds of an equal-cost twin may differ
+SCALES = [1.01**step for step in range(-300, 101)]  # widths of a twin, 0.05 to 2.7
+TABLE2_ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+TABLE2_PS = (2, 4, 8)
+TABLE2_R = 4
+MOBILENET_WIDTHS = [round(0.05 * step, 2) for step in range(1, 31)]
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A network that is to be trained in full."""
+
+    name: str  # of its folder
+    family: str  # networks of one family share a learning rate
+    network: Arch | str  # an architecture, or the name of a reference network
+    of: str | None = None  # arch_id of the chosen network whose twin it is
+
+
+def contenders(
+    chosen: Sequence[Arch], references: Sequence[str], info: DatasetInfo
+) -> tuple[list[Contender], list[str]]:
+    """The chosen networks and those to compare them with, each network once.
+
+    - `twin`: the same stages, every expansion pointwise;
+    - `equal-cost-twin`: the same with the width at which multiply-adds agree within 5 %;
+    - `table2`: the DyClotNet of Table 2 (alpha of 0.25 to 2, p of 2, 4, 8, r = 4) whose
+      multiply-adds are nearest;
+    - `mobilenetv2`, `mobilenetv2-WIDTH`, `mobilenetv2-scaled` (the width, a multiple of
+      0.05, whose multiply-adds are nearest to those of the dearest chosen network).
+
+    Returns:
+        The contenders, and for each reference that there is not a line that says why.
+
+    Raises:
+        ValueError: a reference is unknown.
+    """
+    found = [Contender(arch.arch_id, SEARCHED, arch) for arch in chosen]
+    notes = []
+    for reference in references:
+        if reference == SCALED:
+            name = nearest_mobilenet(max(_macs(arch, info) for arch in chosen), info)
+            found.append(Contender(name, "mobilenetv2", name))
+        elif reference in (TWIN, EQUAL_COST_TWIN, TABLE2):
+            for arch in chosen:
+                contender, note = _beside(reference, arch, info)
+                found += [contender] if contender else []
+                notes += [note] if note else []
+        else:
+            try:
+                parse_reference(reference)
+            except ValueError:
+                raise ValueError(f"--reference {reference[:40]}: accepted: {ACCEPTED}") from None
+            found.append(Contender(reference, "mobilenetv2", reference))
+    distinct: dict[str, Contender] = {}
+    for contender in found:
+        distinct.setdefault(_key(contender), contender)
+    return list(distinct.values()), notes
+
+
+def _key(contender: Contender) -> str:
+    network = contender.network
+    return network if isinstance(network, str) else network.arch_id
+
+
+def _beside(reference: str, arch: Arch, info: DatasetInfo) -> tuple[Contender | None, str | None]:
+    if reference == TABLE2:
+        name, network = nearest_table2(_macs(arch, info), info)
+        return Contender(name, TABLE2, network), None
+    if all(stage.expansion == "pointwise" for stage in arch.stages):
+        return None, f"{arch.arch_id} has no {reference}: its expansions are pointwise"
+    twin = pointwise_twin(arch)
+    if reference == EQUAL_COST_TWIN:
+        equal = equal_cost_twin(arch, info)
+        if equal is None:
+            return None, f"{arch.arch_id} has no {reference}: no width is within {EQUAL:.0%}"
+        twin = equal
+    # Twins of both kinds are one family: pointwise networks of about the same stages.
+    return Contender(f"{reference}-{arch.arch_id}", TWIN, twin, arch.arch_id), None
+
+
+def pointwise_twin(arch: Arch) -> Arch:
+    """The same stages with a 1x1 convolution in the place of DCT."""
+    stages = tuple(replace(stage, expansion="pointwise", hidden=None) for stage in arch.stages)
+    return Arch(arch.stem, stages)
+
+
+def equal_cost_twin(arch: Arch, info: DatasetInfo) -> Arch | None:
+    """The pointwise twin of the width at which multiply-adds agree within 5 %.
+
+    Every stage keeps repeats, stride and p; one factor scales all widths, each rounded up
+    or down to a multiple of its 2p. Of the roundings within 5 % the one that keeps the
+    proportions of the widths best; None where there is none.
+    """
+    twin, target = pointwise_twin(arch), _macs(arch, info)
+    widths = [twin.stem, *(stage.width for stage in twin.stages)]
+    multiples = [1, *(2 * stage.p for stage in twin.stages)]
+    best: tuple[float, Arch] | None = None
+    for tried in _roundings(widths, multiples):
+        stem, *rest = tried
+        scaled = Arch(stem, tuple(map(_with_width, twin.stages, rest)))
+        if abs(_macs(scaled, info) / target - 1) > EQUAL:
+            continue
+        ratios = [math.log(new / old) for new, old in zip(tried, widths, strict=True)]
+        unevenness = max(ratios) - min(ratios)
+        if best is None or unevenness < best[0]:
+            best = (unevenness, scaled)
+    return best[1] if best else None
+
+
+def _with_width(stage: StageArch, width: int) -> StageArch:
+    return replace(stage, width=width)
+
+
+def _roundings(widths: list[int], multiples: list[int]) -> set[tuple[int, ...]]:
+    """All widths that one factor gives, each rounded up or down to its multiple."""
+    found = set()
+    for scale in SCALES:
+        choices = [
+            {m * max(1, math.floor(w * scale / m)), m * math.ceil(w * scale / m)}
+            for w, m in zip(widths, multiples, strict=True)
+        ]
+        found |= {one for one in itertools.product(*choices) if max(one) <= MAX_WIDTH}
+    return found
+
+
+def nearest_table2(macs: int, info: DatasetInfo) -> tuple[str, Arch]:
+    """The name and architecture of Table 2 whose multiply-adds are nearest, in ratio."""
+    table = {
+        f"table2-{alpha:g}-p{p}": table2_arch(alpha, p, TABLE2_R)
+        for alpha in TABLE2_ALPHAS
+        for p in TABLE2_PS
+    }
+    return min(table.items(), key=lambda item: abs(math.log(_macs(item[1], info) / macs)))
+
+
+def nearest_mobilenet(macs: int, info: DatasetInfo) -> str:
+    """The name of the MobileNetV2 whose multiply-adds are nearest, in ratio."""
+    sizes = (info.image_size, info.in_channels, info.num_classes)
+    names = [f"mobilenetv2-{width:g}" for width in MOBILENET_WIDTHS]
+    return min(names, key=lambda name: abs(math.log(reference_macs(name, *sizes) / macs)))
+
+
+def _macs(arch: Arch, info: DatasetInfo) -> int:
+    return cost(arch, info.image_size, info.in_channels, info.num_classes).macs

@@ -1,0 +1,90 @@
+"""Networks to compare with: twins of the same stages, of equal cost, the nearest of Table 2."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from nas.arch import Arch, StageArch, table2_arch
+from nas.cost import cost
+from nas.data import DatasetInfo
+from nas.models.reference import build_reference, reference_macs
+from nas.report.references import (
+    EQUAL,
+    contenders,
+    equal_cost_twin,
+    nearest_mobilenet,
+    nearest_table2,
+    pointwise_twin,
+)
+from nas.space import SearchSpace
+
+SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
+
+
+def macs(arch: Arch, info: DatasetInfo) -> int:
+    return cost(arch, info.image_size, info.in_channels, info.num_classes).macs
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_twins_keep_the_stages_and_the_equal_one_the_cost(
+    seed: int, digits_info: DatasetInfo
+) -> None:
+    arch = SPACE.sample(random.Random(seed))
+    twin = pointwise_twin(arch)
+    assert twin.stem == arch.stem
+    equal = equal_cost_twin(arch, digits_info)
+    assert equal is not None
+    assert abs(macs(equal, digits_info) / macs(arch, digits_info) - 1) <= EQUAL
+    for stage, same, scaled in zip(arch.stages, twin.stages, equal.stages, strict=True):
+        assert (same.expansion, same.hidden, scaled.expansion) == ("pointwise", None, "pointwise")
+        assert (same.width, same.repeats, same.stride, same.p) == (
+            stage.width, stage.repeats, stage.stride, stage.p,
+        )  # fmt: skip
+        assert (scaled.repeats, scaled.stride, scaled.p) == (
+            stage.repeats, stage.stride, stage.p,
+        )  # fmt: skip
+
+
+def test_a_twin_of_equal_cost_keeps_its_width(digits_info: DatasetInfo) -> None:
+    arch = pointwise_twin(table2_arch(1, 4, 4))
+    assert equal_cost_twin(arch, digits_info) == arch
+
+
+def test_no_width_of_equal_cost(digits_info: DatasetInfo) -> None:
+    """One stage of the least width: nothing smaller exists, and it costs twice as much."""
+    arch = Arch(1, (StageArch(128, 8, 1, "dct", 64, 1),))
+    assert equal_cost_twin(arch, digits_info) is None
+    found, notes = contenders([arch], ["equal-cost-twin"], digits_info)
+    assert [one.network for one in found] == [arch]
+    assert "no width is within 5%" in notes[0]
+
+
+def test_table_2_finds_its_own_networks(digits_info: DatasetInfo) -> None:
+    for alpha, p in ((0.5, 4), (1, 2), (2, 8)):
+        arch = table2_arch(alpha, p, 4)
+        name, found = nearest_table2(macs(arch, digits_info), digits_info)
+        assert (name, found) == (f"table2-{alpha:g}-p{p}", arch)
+
+
+def test_mobilenet_of_comparable_cost(digits_info: DatasetInfo) -> None:
+    name = nearest_mobilenet(reference_macs("mobilenetv2-0.5", 8, 1, 10), digits_info)
+    assert name == "mobilenetv2-0.5"
+    with pytest.raises(ValueError, match="mobilenetv2-9"):
+        build_reference("mobilenetv2-9", 1, 10)
+
+
+def test_each_network_once_and_what_there_is_not_is_said(digits_info: DatasetInfo) -> None:
+    dct = table2_arch(0.5, 4, 4)
+    chosen = [dct, pointwise_twin(dct)]
+    found, notes = contenders(chosen, ["twin", "table2", "mobilenetv2"], digits_info)
+    assert [one.name for one in found][:2] == [arch.arch_id for arch in chosen]
+    ids = [one.network if isinstance(one.network, str) else one.network.arch_id for one in found]
+    assert len(ids) == len(set(ids))
+    assert "mobilenetv2" in ids
+    assert notes == [f"{chosen[1].arch_id} has no twin: its expansions are pointwise"]
+    for unknown in ("resnet", "mobilenetv2-0", "mobilenetv2-x", ""):
+        with pytest.raises(ValueError, match=r"--reference .*accepted: mobilenetv2"):
+            contenders(chosen, [unknown], digits_info)

@@ -1,0 +1,175 @@
+"""Retraining a front with references: rates by family, one look at the test set, a summary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import optuna
+import pytest
+
+from nas.arch import Arch, StageArch
+from nas.cost import cost
+from nas.data import load_search_data
+from nas.report.analysis import record
+from nas.report.export import FrontEntry, FrontFile, write_front
+from nas.report.page import render
+from nas.report.retraining import Retrained, Wanted, retrain_front
+from nas.search.config import StudyConfig
+from nas.training import get_recipe
+from nas.training import retrain as module
+
+NOWHERE = Path("unused")
+RECIPE = get_recipe("full", epochs=2, batch_size=50, train_images=200, val_images=100)
+RATES = (0.4, 0.1, 0.2)
+
+
+def stage(expansion: Any, repeats: int) -> StageArch:
+    return StageArch(16, repeats, 2, expansion, 2, 4 if expansion == "dct" else None)
+
+
+ARCHS = [Arch(8, (stage("dct", n),)) for n in (1, 2)] + [Arch(8, (stage("pointwise", 3),))]
+
+
+@pytest.fixture(scope="module")
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> Wanted:
+    path = tmp_path_factory.mktemp("study") / "front.json"
+    info = load_search_data("digits", NOWHERE).info
+    entries = []
+    for number, arch in enumerate(ARCHS):
+        counted = cost(arch, 8, 1, 10)
+        entries.append(
+            FrontEntry(
+                arch_id=arch.arch_id,
+                arch=arch.to_dict(),
+                accuracy=0.5 + number / 10,
+                macs=counted.macs,
+                params=counted.params,
+                trial=number,
+                seed=0,
+                epochs=1,
+                knee=number == 1,
+            )
+        )
+    contents = FrontFile(
+        study="made-up", dataset=info.to_dict(), recipe=RECIPE.model_dump(mode="json"),
+        objectives=("accuracy", "macs"), versions={}, architectures=tuple(entries),
+    )  # fmt: skip
+    write_front(path, contents)
+    return Wanted(
+        front=path, select="all", recipe=RECIPE, learning_rates=RATES, seeds=2,
+        references=("twin", "equal-cost-twin"), export=(), threads=1, data_dir=NOWHERE,
+    )  # fmt: skip
+
+
+class Watched:
+    """Counts epochs and looks at the test set."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.epochs = self.tests = 0
+        train, load = module.Trainer.train_epoch, module.load_test_data
+
+        def train_epoch(trainer: Any) -> float:
+            self.epochs += 1
+            return train(trainer)
+
+        def load_test(*arguments: Any, **rest: Any) -> Any:
+            self.tests += 1
+            return load(*arguments, **rest)
+
+        patch.setattr(module.Trainer, "train_epoch", train_epoch)
+        patch.setattr(module, "load_test_data", load_test)
+
+
+@pytest.fixture(scope="module")
+def done(wanted: Wanted) -> tuple[Retrained, Watched]:
+    with pytest.MonkeyPatch.context() as patch:
+        watched = Watched(patch)
+        return retrain_front(wanted, quiet=True), watched
+
+
+def test_everything_is_trained_once_and_tested_once(done: tuple[Retrained, Watched]) -> None:
+    retrained, watched = done
+    names = {one["network"] for one in retrained.metrics}
+    assert len(names) == len(ARCHS) + 4  # a twin and an equal-cost twin of each DCT network
+    assert watched.tests == len(retrained.metrics) == 2 * len(names)
+    # Of each family one network at each rate; the best of these is that network's own training.
+    families, spared = 2, 2 * 1
+    assert watched.epochs == 2 * (2 * len(names) + families * len(RATES) - spared)
+
+
+def test_a_family_shares_the_rate_that_validated_best(
+    wanted: Wanted, done: tuple[Retrained, Watched]
+) -> None:
+    home = wanted.front.parent / "retrained"
+    choices = json.loads((home / "learning-rates/choices.json").read_text())
+    for family in ("searched", "twin"):
+        choice = choices[family]
+        tried = choice["val_accuracy"]
+        assert set(tried) == {"0.1", "0.2", "0.4"}
+        assert tried[f"{choice['rate']:g}"] == max(tried.values())
+        members = [one for one in done[0].metrics if one["family"] == family]
+        assert {one["learning_rate"] for one in members} == {choice["rate"]}
+        (own,) = [m for m in members if m["network"] == choice["network"] and m["seed"] == 0]
+        assert own["val_accuracy"] == max(tried.values())
+
+
+def test_the_summary_says_what_was_measured(
+    wanted: Wanted, done: tuple[Retrained, Watched]
+) -> None:
+    summary = json.loads((wanted.front.parent / "retrained/summary.json").read_text())
+    assert summary == done[0].summary
+    assert summary["noise"]["degrees_of_freedom"] == len(summary["networks"])
+    for row in summary["networks"]:
+        runs = [one for one in done[0].metrics if one["network"] == row["name"]]
+        assert row["test_accuracy"] == pytest.approx(mean(one["test_accuracy"] for one in runs))
+        assert row["interval"][0] < row["test_accuracy"] < row["interval"][1]
+    searched = [row for row in summary["networks"] if row["family"] == "searched"]
+    assert [row["short_accuracy"] for row in searched] == [0.5, 0.6, 0.7]
+    assert summary["short_schedule"]["networks"] == 3
+    assert (
+        sum(row["non_dominated"] for row in searched)
+        == (summary["short_schedule"]["non_dominated"])
+    )
+    by_name = {row["name"]: row["test_accuracy"] for row in summary["networks"]}
+    assert len(summary["differences"]) == 4
+    for row in summary["differences"]:
+        assert row["reference"].endswith(row["network"])
+        gap = by_name[row["network"]] - by_name[row["reference"]]
+        assert row["difference"] == pytest.approx(gap)
+        assert row["low"] < gap < row["high"]
+    equal = [row for row in summary["differences"] if row["reference"].startswith("equal")]
+    assert all(abs(row["macs_ratio"] - 1) <= 0.05 for row in equal)
+    page = (wanted.front.parent / "retrained/comparison.html").read_text()
+    assert all(row["name"] in page for row in summary["networks"])
+
+
+def test_again_nothing_is_trained(
+    wanted: Wanted, done: tuple[Retrained, Watched], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = Watched(monkeypatch)
+    assert retrain_front(wanted, quiet=True).summary == done[0].summary
+    assert (watched.epochs, watched.tests) == (0, 0)
+
+
+def test_another_recipe_does_not_mix(wanted: Wanted, done: tuple[Retrained, Watched]) -> None:
+    other = replace(wanted, recipe=RECIPE.model_copy(update={"epochs": 3}))
+    with pytest.raises(ValueError, match="another recipe"):
+        retrain_front(replace(other, learning_rates=(0.1,)), quiet=True)
+
+
+def test_the_report_shows_it(
+    done: tuple[Retrained, Watched],
+    made_up_study: Callable[..., optuna.Study],
+    tiny_config: StudyConfig,
+) -> None:
+    found = record(made_up_study(tiny_config, 8), tiny_config)
+    page = render(found, done[0].summary)
+    assert 'id="full-training"' in page
+    assert "Kendall" in page
+    assert "stay non-dominated" in page
+    assert 'id="full-training"' not in render(found)
