@@ -135,6 +135,8 @@ def _explain(error: Exception) -> int:
         message, code = _closest(error) or str(usage()), EXIT_BAD_INPUT
     elif isinstance(error, ValueError):
         message, code = str(error), EXIT_BAD_INPUT
+    elif type(error).__module__.startswith("nas."):
+        message, code = str(error), EXIT_FAILED
     else:
         first_line = (str(error).strip().splitlines() or [""])[0]
         message, code = f"{type(error).__name__}: {first_line}", EXIT_FAILED

@@ -10,7 +10,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
@@ -29,6 +29,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # the trials are the work, no
 import ray
 from ray import tune
 from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 from nas.search.outage import StorageGone
 from nas.search.plan import Plan
@@ -238,20 +239,34 @@ def _ray(resources: Resources) -> Iterator[None]:
         "ignore_reinit_error": False,
     }
     if resources.ray_address is None:
-        # Ray takes an address of the machine for 127.0.0.1 and listens everywhere, unless
-        # it is told that it runs no cluster.
-        ray_constants.ENABLE_RAY_CLUSTER = False
-        # A token of its own for each search; Ray would write one to a file that all can read.
-        if not {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys():
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
         options |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     else:
         options |= {"address": resources.ray_address}
+    with _private() if resources.ray_address is None else nullcontext():
+        try:
+            ray.init(**options)
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """Ray started inside listens on 127.0.0.1 alone, with a token that no file holds."""
+    # Unless it runs no cluster, Ray puts an address of the machine in the place of 127.0.0.1,
+    # and listens everywhere.
+    cluster, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if not given:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        AuthenticationTokenLoader.instance().reset_cache()
     try:
-        ray.init(**options)
         yield
     finally:
-        ray.shutdown()
+        ray_constants.ENABLE_RAY_CLUSTER = cluster
+        if not given:
+            del os.environ["RAY_AUTH_TOKEN"]
+            AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager
