@@ -8,7 +8,6 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -79,7 +78,7 @@ def test_a_file_on_a_full_disk_is_whole_or_as_it_was(tmp_path: Path) -> None:
 def test_a_hanging_worker_is_replaced(
     make_search: Callable[..., Search], record: Callable[..., None]
 ) -> None:
-    options = ("--trial-timeout", "20s", "--sampler", "random")
+    options = ("--trial-timeout", "60s", "--sampler", "random")
     search = make_search(budget=12, epochs=4, images=1000, options=options)
     driver, stopped = search.start(), 0
     for aim in (2, 5):
@@ -217,17 +216,19 @@ class Cluster:
         self._start("--head", f"--port={self.port}", "--include-dashboard=false", size)
         self.second = self._start(f"--address=127.0.0.1:{self.port}", size)
 
-    def _start(self, *options: str) -> subprocess.Popen[bytes]:
+    def _start(self, *options: str) -> subprocess.Popen[str]:
         ray = str(Path(sys.executable).parent / "ray")
         command = [ray, "start", *options, "--num-cpus=1", "--disable-usage-stats", "--block"]
         process = subprocess.Popen(
             command,
-            env=os.environ | self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            env=os.environ | self.environment | {"PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             start_new_session=True,
         )
-        time.sleep(15)
+        assert process.stdout is not None
+        assert any("Ray runtime started" in line for line in process.stdout)
         return process
 
 
