@@ -10,7 +10,9 @@ import typer
 
 from nas.cli import run_app
 
+SPACE = Path(__file__).parents[1] / "search_spaces" / "dyclotnet.yaml"
 CACHE = Path(__file__).parents[1] / "results" / ".cache" / "sampler"
+SPACE = Path(__file__).parents[1] / "search_spaces" / "dyclotnet.yaml"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
 
@@ -122,6 +124,44 @@ def training(
     if json is not None and json.is_dir():
         raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
     run_and_report(repetitions, data_dir, json)
+    return 0
+
+
+@app.command()
+def overhead(
+    space: Annotated[Path, _option("The space that is searched, YAML")] = SPACE,
+    json: Annotated[Path | None, _option("Write the figures here")] = None,
+    debug: Annotated[bool, _option("Show a traceback on errors")] = False,
+) -> int:
+    """Seconds around trials, slots that are busy, a study of 10,000 trials."""
+    from nas.benchmarks.overhead import run_and_report
+
+    if json is not None and json.is_dir():
+        raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
+    run_and_report(space, json)
+    return 0
+
+
+@app.command()
+def latency(
+    networks: Annotated[
+        int, _option("So many, half DCT, half their pointwise twins", min=6, max=1000)
+    ] = 20,
+    batch: Annotated[int, _option("Images per pass", min=1, max=4096)] = 1,
+    compiled: Annotated[bool, _option("Measure what torch.compile makes", "--compiled")] = False,
+    space: Annotated[Path, _option("Where networks are drawn from")] = SPACE,
+    against: Annotated[
+        Path | None, _option("A --json of an earlier run: how well the two agree")
+    ] = None,
+    json: Annotated[Path | None, _option("Write the figures here")] = None,
+    debug: Annotated[bool, _option("Show a traceback on errors")] = False,
+) -> int:
+    """How well FLOPs predict latency, DCT and pointwise apart."""
+    from nas.deploy.latency_report import run_and_report
+
+    if json is not None and json.is_dir():
+        raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
+    run_and_report(space, networks, batch, compiled, against, json)
     return 0
 
 

@@ -1,0 +1,209 @@
+"""A study of thousands of trials in SQLite: seconds to open, ask, tell, export and report."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import optuna
+import sqlalchemy
+from optuna.distributions import distribution_to_json
+from optuna.storages._rdb import models
+from optuna.trial import FrozenTrial, TrialState, create_trial
+
+from nas.cost import cost
+from nas.report.export import front_file, write_front, write_trials
+from nas.report.study_folder import open_study, report_study
+from nas.search.choose_sampler import choose_sampler
+from nas.search.config import StudyConfig, recorded_config
+from nas.search.front import front
+from nas.search.plan import Request, make_plan
+from nas.search.samplers import distribution
+from nas.search.stopping import rungs
+from nas.search.storage import open_storage
+from nas.search.study import Measurement, SearchStudy
+
+NAME = "large"
+ASKS = 5  # of each sampler; the slowest counts
+FINISHED, STOPPED = 0.45, 0.5  # shares of the trials; the others failed
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One operation."""
+
+    operation: str
+    seconds: float
+    cpu_seconds: float  # of this process: what it takes on a machine that does nothing else
+    limit: float | None  # seconds; None where there is no bar
+
+
+def measure(
+    folder: Path,
+    space: Path,
+    trials: int,
+    samplers: tuple[str, ...] = ("random", "tpe", "nsga2"),
+    done: Callable[[str], None] = lambda operation: None,
+) -> list[Timing]:
+    """Build a study of the digits in `folder`, then time what is done with it.
+
+    Args:
+        folder: that the study's folder is made in.
+        space: its file.
+        trials: in the study.
+        samplers: that are asked.
+        done: told of each operation that was timed.
+    """
+    fill(folder, space, trials)
+    timings: list[Timing] = []
+
+    @contextmanager
+    def timed(operation: str, limit: float | None) -> Iterator[None]:
+        start, cpu = time.perf_counter(), time.process_time()
+        yield
+        spent, cpu = time.perf_counter() - start, time.process_time() - cpu
+        timings.append(Timing(operation, spent, cpu, limit))
+        done(operation)
+
+    with timed("open, with the first read of all trials", 10):
+        study, storage = open_study(folder / NAME, None, NAME)
+        config = recorded_config(study)
+        assert config is not None
+        search = SearchStudy(study, config, budget=10 * trials)
+    for name in samplers:
+        chosen = choose_sampler(name, config, 0, trials)
+        study.sampler = chosen.sampler
+        search = SearchStudy(study, config, budget=10 * trials, joint=chosen.joint)
+        before = len(timings)
+        for _ in range(ASKS):
+            with timed(f"ask, {name}", 1):
+                candidate = search.ask()
+            assert candidate is not None
+            epochs = config.recipe.epochs
+            with timed(f"tell, {name}", 1):
+                search.complete(candidate.number, Measurement(0.5, epochs, 1.0, [(epochs, 0.5)]))
+        timings[before:] = [
+            max(timings[before + kind :: 2], key=lambda timing: timing.seconds) for kind in (0, 1)
+        ]
+    with timed("export: front.json, trials.csv", None):
+        members = front(study, config.objectives)
+        write_front(folder / NAME / "front.json", front_file(NAME, config, members))
+        write_trials(folder / NAME / "trials.csv", study)
+    with timed("report, with the dashboard's notes", None):
+        report_study(study, storage, folder / NAME)
+    seconds = sum(timing.seconds for timing in timings[-2:])
+    cpu = sum(timing.cpu_seconds for timing in timings[-2:])
+    return [*timings, Timing("export and report", seconds, cpu, 20)]
+
+
+def fill(folder: Path, space: Path, trials: int) -> None:
+    """Make the study `NAME` in `folder`, with made-up results of random architectures.
+
+    Raises:
+        ValueError: the space has not enough of them.
+    """
+    request = Request(budget=trials, space=space, dataset="digits", results=folder, study=NAME)
+    plan = make_plan(request)
+    if plan.config.space.distinct_size < 2 * trials:
+        raise ValueError(f"--space {space}: too small for a study of {trials} architectures")
+    study = optuna.create_study(
+        storage=open_storage(plan.storage),
+        study_name=NAME,
+        directions=plan.config.objectives.directions,
+    )
+    study.set_metric_names(list(plan.config.objectives.names))
+    for key, value in plan.config.to_attributes().items():
+        study.set_user_attr(key, value)
+    rng, made = random.Random(0), dict[str, FrozenTrial]()
+    start = datetime.now(UTC).replace(tzinfo=None) - timedelta(seconds=10 * trials)
+    while len(made) < trials:
+        trial = _trial(plan.config, rng)
+        trial.number = len(made)
+        trial.datetime_start = start + timedelta(seconds=10 * trial.number)
+        trial.datetime_complete = trial.datetime_start + timedelta(seconds=8)
+        made.setdefault(trial.user_attrs["arch_id"], trial)
+    _insert(plan.storage, study._study_id, list(made.values()))
+
+
+def _insert(url: str, study_id: int, trials: list[FrozenTrial]) -> None:
+    """All trials in one transaction; `study.add_trials` takes some 20 ms for each."""
+    params, attributes, values = [], [], []
+    for trial in trials:
+        id_ = {"trial_id": trial.number + 1}
+        for name, value in trial.params.items():
+            kind = trial.distributions[name]
+            inside = kind.to_internal_repr(value)
+            described = distribution_to_json(kind)
+            params.append(
+                id_ | {"param_name": name, "param_value": inside, "distribution_json": described}
+            )
+        for key, content in trial.user_attrs.items():
+            attributes.append(id_ | {"key": key, "value_json": json.dumps(content)})
+        for objective, number in enumerate(trial.values or []):
+            finite = models.TrialValueModel.TrialValueType.FINITE
+            values.append(id_ | {"objective": objective, "value": number, "value_type": finite})
+    rows = [
+        {
+            "trial_id": trial.number + 1,
+            "number": trial.number,
+            "study_id": study_id,
+            "state": trial.state,
+            "datetime_start": trial.datetime_start,
+            "datetime_complete": trial.datetime_complete,
+        }
+        for trial in trials
+    ]
+    engine = open_storage(url).engine
+    with engine.begin() as connection:
+        for model, found in (
+            (models.TrialModel, rows),
+            (models.TrialParamModel, params),
+            (models.TrialUserAttributeModel, attributes),
+            (models.TrialValueModel, values),
+        ):
+            connection.execute(sqlalchemy.insert(model), found)
+    engine.dispose()
+
+
+def _trial(config: StudyConfig, rng: random.Random) -> FrozenTrial:
+    """One that finished, was stopped or failed; accuracy rises with the multiply-adds."""
+    setting = config.space.sample_setting(rng)
+    arch = config.space.decode(setting)
+    info = config.dataset
+    counted = cost(arch, info.image_size, info.in_channels, info.num_classes)
+    attributes = {
+        "arch": arch.to_dict(),
+        "arch_id": arch.arch_id,
+        "macs": counted.macs,
+        "params": counted.params,
+        "seed": rng.randrange(2**32),
+    }
+    draw = rng.random()
+    final = min(0.99, 0.4 + 0.04 * math.log10(counted.macs) + rng.gauss(0.2, 0.05))
+    state = TrialState.FAIL
+    if draw < FINISHED + STOPPED:
+        state = TrialState.COMPLETE if draw < FINISHED else TrialState.PRUNED
+        reached = rungs(config.recipe.epochs)[: None if draw < FINISHED else 2]
+        curve = [[epoch, final * (1 - 0.5 / (1 + epoch))] for epoch in reached]
+        attributes |= {"accuracy": curve[-1][1], "epochs": reached[-1], "seconds": 8.0}
+        attributes |= {"curve": curve}
+    else:
+        attributes |= {"reason": "diverged"}
+    done = state == TrialState.COMPLETE
+    measured = {"accuracy": attributes.get("accuracy", 0.0), "macs": float(counted.macs)}
+    choices = {choice.name: choice for choice in config.space.choices}
+    named = {name: value for name, value in setting.items() if len(choices[name].values) > 1}
+    return create_trial(
+        state=state,
+        values=config.objectives.values(measured) if done else None,  # type: ignore[arg-type]
+        params=named,
+        distributions={name: distribution(choices[name]) for name in named},
+        user_attrs=attributes,
+    )

@@ -1,0 +1,178 @@
+"""The overhead benchmark as a command: what a search costs around its trials.
+
+Three parts: seconds per trial over a bare Tuner's, with trials that do nothing; the share
+of many slots that is busy, with trials that sleep; a study of thousands of trials.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import optuna
+import ray
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from nas.benchmarks import large_study
+from nas.benchmarks.large_study import Timing
+from nas.files import write_json
+from nas.tune.overhead import Ran, busy_share, run_bare, run_ours, seconds_per_trial, started_ray
+
+BARE = "bare Tuner"
+SAMPLERS = ("known-cost", "random")  # the default, and the one that takes no time
+CONCURRENCY = 2
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured."""
+
+    trials: int = 60  # of a run whose trials do nothing
+    repetitions: int = 3  # of each such run, in turns
+    slots: int = 64
+    sleeping: int = 256  # trials
+    sleep: float = 30.0  # seconds
+    stored: int = 10_000  # trials of the large study
+
+
+def measure(
+    space: Path, sizes: Sizes, step: Callable[[str], None] = lambda name: None
+) -> dict[str, Any]:
+    """Measure all three parts.
+
+    Args:
+        space: the file of the space that is searched.
+        sizes: how much of each part.
+        step: told what comes next; `steps(sizes)` times in all.
+    """
+    per_trial = idle(space, sizes, step)
+    busy = sleeping(space, sizes, step)
+    step(f"study of {sizes.stored} trials")
+    with tempfile.TemporaryDirectory(prefix="nas-overhead-") as folder:
+        timings = large_study.measure(Path(folder), space, sizes.stored)
+    return report(sizes, per_trial, busy, timings)
+
+
+def steps(sizes: Sizes) -> int:
+    """Number of things that `measure` does."""
+    return (1 + len(SAMPLERS)) * sizes.repetitions + 2 + 1
+
+
+def idle(space: Path, sizes: Sizes, step: Callable[[str], None]) -> dict[str, list[float]]:
+    """Seconds per trial of each run, by what ran: the bare Tuner, and ours by sampler."""
+    found: dict[str, list[float]] = {name: [] for name in (BARE, *SAMPLERS)}
+    with started_ray(CONCURRENCY):
+        for _ in range(sizes.repetitions):
+            for name in found:
+                step(f"{sizes.trials} trials that do nothing, {name}")
+                ran = _run(name, space, sizes.trials, CONCURRENCY, 0.0)
+                found[name].append(seconds_per_trial(ran, CONCURRENCY))
+    return found
+
+
+def sleeping(space: Path, sizes: Sizes, step: Callable[[str], None]) -> dict[str, float]:
+    """Share of the slots that is busy, of the bare Tuner and of ours."""
+    found = {}
+    with started_ray(sizes.slots):
+        for name in (BARE, SAMPLERS[0]):
+            step(f"{sizes.sleeping} trials that sleep {sizes.sleep:g} s, {name}")
+            ran = _run(name, space, sizes.sleeping, sizes.slots, sizes.sleep)
+            found[name] = busy_share(ran, sizes.slots)
+    return found
+
+
+def _run(name: str, space: Path, trials: int, concurrency: int, sleep: float) -> list[Ran]:
+    if name == BARE:
+        return run_bare(space, trials, concurrency, sleep)
+    return run_ours(space, trials, concurrency, sleep, name)
+
+
+def report(
+    sizes: Sizes,
+    per_trial: dict[str, list[float]],
+    busy: dict[str, float],
+    timings: list[Timing],
+) -> dict[str, Any]:
+    """Plain values for the JSON file: figures, what they were measured on, and the bars."""
+    floor = median(per_trial[BARE])
+    over = {name: median(per_trial[name]) - floor for name in SAMPLERS}
+    return {
+        "sizes": asdict(sizes),
+        "ray": ray.__version__,
+        "optuna": optuna.__version__,
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "load_average": os.getloadavg()[0],
+        "seconds_per_trial": per_trial,
+        "seconds_over_the_floor": over,
+        "busy_share": busy,
+        "study": [asdict(timing) for timing in timings],
+        "bars": {
+            "seconds per trial over the floor <= 0.15": over[SAMPLERS[0]] <= 0.15,
+            "busy share >= 0.95x the bare Tuner's": busy[SAMPLERS[0]] >= 0.95 * busy[BARE],
+        }
+        | {
+            f"{timing.operation} < {timing.limit:g} s": timing.seconds < timing.limit
+            for timing in timings
+            if timing.limit is not None
+        },
+    }
+
+
+def run_and_report(space: Path, json_path: Path | None) -> None:
+    """Measure everything, print tables, write the JSON file."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    sizes = Sizes()
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=steps(sizes))
+        begun = 0
+
+        def step(name: str) -> None:
+            nonlocal begun
+            progress.update(task, completed=begun, description=name)
+            begun += 1
+
+        figures = measure(space, sizes, step)
+    console = Console(width=None if Console().is_terminal else 100)
+    for table in tables(figures):
+        console.print(table)
+    for bar, held in figures["bars"].items():
+        console.print(f"{'held' if held else '[red]missed[/red]'}: {bar}")
+    if json_path is not None:
+        write_json(json_path, figures)
+        console.print(f"written: {json_path}")
+
+
+def tables(figures: dict[str, Any]) -> list[Table]:
+    """The trials' part and the study's part."""
+    sizes = figures["sizes"]
+    around = Table(title=f"Around trials; {sizes['slots']} slots, concurrency {CONCURRENCY}")
+    for column in ("", "s per trial", "over the floor", "slots busy"):
+        around.add_column(column, justify="right" if column else "left")
+    for name, seconds in figures["seconds_per_trial"].items():
+        over, share = figures["seconds_over_the_floor"].get(name), figures["busy_share"].get(name)
+        around.add_row(
+            name,
+            f"{median(seconds):.3f}",
+            "" if over is None else f"{over:+.3f}",
+            "" if share is None else f"{share:.3f}",
+        )
+    study = Table(title=f"A study of {sizes['stored']} trials in SQLite")
+    for column in ("operation", "s", "CPU s", "at most"):
+        study.add_column(column, justify="left" if column == "operation" else "right")
+    for timing in figures["study"]:
+        limit = "" if timing["limit"] is None else f"{timing['limit']:g}"
+        study.add_row(
+            timing["operation"],
+            f"{timing['seconds']:.2f}",
+            f"{timing['cpu_seconds']:.2f}",
+            limit,
+        )
+    return [around, study]

@@ -1,0 +1,161 @@
+"""Our search and a bare Tuner over trials that do nothing or sleep, on one Ray.
+
+Both reuse their actors. The bare one draws its configurations at random, keeps no study
+and never stops a trial: it is Ray Tune's own floor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+# First: it sets what Ray reads when it is imported.
+from nas.tune.run import Resources, Stops, _Gate, _tuner  # isort: skip
+
+import ray
+from ray import tune
+
+from nas.search.lock import lock_study
+from nas.search.plan import Request, make_plan
+from nas.search.study import Candidate
+from nas.space import SearchSpace
+from nas.tune.idle import IdleTrial
+from nas.tune.scheduler import FrontScheduler
+from nas.tune.search import _open
+from nas.tune.searcher import StudySearcher
+
+DATASET = "digits"
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One trial, seconds since the epoch."""
+
+    began: float
+    ended: float
+    process: int  # of the actor
+
+
+@contextmanager
+def started_ray(cpus: int) -> Iterator[None]:
+    """A Ray of so many logical CPUs, whatever the machine has."""
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    try:
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _node_ip_address="127.0.0.1",
+        )
+        yield
+    finally:
+        ray.shutdown()
+
+
+def run_bare(space: Path, trials: int, concurrency: int, sleep: float) -> list[Ran]:
+    """The trials of a bare Tuner."""
+    choices = SearchSpace.from_yaml(space).choices
+    with tempfile.TemporaryDirectory(prefix="nas-overhead-") as scratch:
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
+        tuner = tune.Tuner(
+            tune.with_resources(tune.with_parameters(IdleTrial, sleep=sleep), {"cpu": 1}),
+            param_space={choice.name: tune.choice(list(choice.values)) for choice in choices}
+            | {"seed": tune.randint(0, 2**31)},
+            tune_config=tune.TuneConfig(
+                metric="accuracy",
+                mode="max",
+                num_samples=trials,
+                max_concurrent_trials=concurrency,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name="bare",
+                storage_path=scratch,
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        )
+        return _ran(tuner.fit())
+
+
+def run_ours(
+    space: Path, trials: int, concurrency: int, sleep: float, sampler: str = "known-cost"
+) -> list[Ran]:
+    """The trials of a search: its study in SQLite, its searcher, scheduler and sampler."""
+    logging.getLogger("nas").setLevel(logging.WARNING)
+    with tempfile.TemporaryDirectory(prefix="nas-overhead-") as folder:
+        request = Request(
+            budget=trials,
+            space=space,
+            dataset=DATASET,
+            results=Path(folder),
+            study="idle",
+            sampler=sampler,
+            seed=SEED,
+        )
+        plan = make_plan(request)
+        plan.folder.mkdir(parents=True)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
+        lock = lock_study(plan.storage, plan.study_name)
+        try:
+            study = _open(plan, lock, [])
+            searcher = StudySearcher(study, 1, concurrency, _Silent())
+            tuner = _tuner(
+                tune.with_parameters(IdleTrial, sleep=sleep),
+                searcher,
+                FrontScheduler(study, 1, len(plan.data.val), lost=searcher.give_up),
+                Resources(concurrency, 1, 0, None),
+                _Gate(study, Stops(None, 0, None), [], searcher),
+                folder,
+            )
+            return _ran(tuner.fit())
+        finally:
+            lock.release()
+
+
+class _Silent:
+    """Shows nothing."""
+
+    def started(self, candidate: Candidate) -> None:
+        pass
+
+    def reported(self, candidate: Candidate, epochs: int, accuracy: float) -> None:
+        pass
+
+    def ended(self, candidate: Candidate, state: str, detail: str) -> None:
+        pass
+
+
+def _ran(grid: tune.ResultGrid) -> list[Ran]:
+    shown = [result.metrics for result in grid]
+    ran = [Ran(float(m["began"]), float(m["ended"]), int(m["process"])) for m in shown]
+    return sorted(ran, key=lambda trial: trial.began)
+
+
+def all_up(ran: Sequence[Ran], actors: int) -> float:
+    """When the last of the first `actors` actors began its first trial, or all that came."""
+    first: dict[int, float] = {}
+    for trial in ran:
+        first.setdefault(trial.process, trial.began)
+    return sorted(first.values())[:actors][-1]
+
+
+def seconds_per_trial(ran: Sequence[Ran], actors: int) -> float:
+    """From the moment that all actors are up to the end, over the trials that began then."""
+    start = all_up(ran, actors)
+    return (max(trial.ended for trial in ran) - start) / sum(trial.began >= start for trial in ran)
+
+
+def busy_share(ran: Sequence[Ran], slots: int) -> float:
+    """Share of the slots' time in which a trial ran, from all actors up to the last end."""
+    start, end = all_up(ran, slots), max(trial.ended for trial in ran)
+    busy = sum(max(0.0, trial.ended - max(start, trial.began)) for trial in ran)
+    return busy / (slots * (end - start))
