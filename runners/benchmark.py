@@ -165,5 +165,27 @@ def latency(
     return 0
 
 
+@app.command()
+def schedule(
+    datasets: Annotated[str, _option("Comma-separated")] = "digits,fashion-mnist",
+    architectures: Annotated[int, _option("On each data set", min=5, max=1000)] = 24,
+    space: Annotated[Path, _option("The space that they are of, YAML")] = SPACE,
+    data_dir: Annotated[Path, _option("Where data sets are kept")] = Path("data"),
+    json: Annotated[Path | None, _option("Keep the rows here; a file begun is continued")] = None,
+    jobs: Annotated[
+        int | None, _option("Processes. Default: one for each core", min=1, max=1024)
+    ] = None,
+    debug: Annotated[bool, _option("Show a traceback on errors")] = False,
+) -> int:
+    """Train architectures with short and long schedules: do the short ones predict?"""
+    from nas.benchmarks.schedule_report import run_and_report
+
+    if json is not None and json.is_dir():
+        raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
+    workers = jobs or os.cpu_count() or 1
+    run_and_report(datasets.split(","), architectures, space, data_dir, workers, json)
+    return 0
+
+
 if __name__ == "__main__":
     run_app(app)

@@ -1,0 +1,279 @@
+"""Do short schedules predict? The same architectures trained with short and long ones.
+
+Architectures are spread over the choices of the space and over cost. Each is trained with
+two seeds of a long schedule, which costs some ten times the shipped short one, and with a
+third seed of every candidate. What a candidate is worth is how well it ranks architectures
+of equal cost as the long schedule does: the rank correlation with the multiply-adds
+regressed out, against that of the long schedule's two seeds with each other.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from nas.arch import Arch
+from nas.benchmarks.rows import RowFile
+from nas.cost import cost
+from nas.data import SearchData, load_search_data
+from nas.space import SearchSpace
+from nas.training import Diverged, Recipe, Trainer, build, get_recipe
+
+Array = NDArray[np.float64]
+
+LONG = "long"
+LONG_SEEDS = (0, 1)
+SHORT_SEED = 2  # another than the long ones': equal initial weights would flatter it
+MAX_MACS_PER_PIXEL = 8_000  # about Table 2 at half the width: what two cores can train
+DRAWN = 3_000  # random architectures that are chosen from
+BOOTSTRAPS = 2_000
+KEY = ("dataset", "arch_id", "schedule", "seed")
+
+SCHEDULES: dict[str, dict[str, Recipe]] = {
+    "digits": {
+        LONG: get_recipe("short-cpu", epochs=80),
+        "8 epochs (short-cpu)": get_recipe("short-cpu"),
+        "4 epochs": get_recipe("short-cpu", epochs=4),
+        "12 epochs": get_recipe("short-cpu", epochs=12),
+        "16 epochs of 500": get_recipe("short-cpu", epochs=16, train_images=500),
+    },
+    "fashion-mnist": {
+        LONG: get_recipe("short-cpu-subset", epochs=10, train_images=9000, val_images=None),
+        "3 x 3000, 14x14 (short-cpu-subset)": get_recipe("short-cpu-subset"),
+        "6 x 1500, 14x14": get_recipe("short-cpu-subset", epochs=6, train_images=1500),
+        "2 x 4500, 14x14": get_recipe("short-cpu-subset", epochs=2, train_images=4500),
+        "2 x 3000, 14x14": get_recipe("short-cpu-subset", epochs=2),
+        "4 x 4000, 10x10": get_recipe(
+            "short-cpu-subset", epochs=4, train_images=4000, image_size=10
+        ),
+    },
+}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network to train."""
+
+    dataset: str
+    arch: Arch
+    schedule: str
+    recipe: Recipe
+    seed: int
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """As `KEY`."""
+        return self.dataset, self.arch.arch_id, self.schedule, self.seed
+
+
+def spread(space: SearchSpace, data: SearchData, count: int, seed: int = 0) -> list[Arch]:
+    """Architectures spread over cost, and at each cost unlike the others in their choices.
+
+    The logarithm of the multiply-adds is divided into `count` equal ranges; each one that
+    has any gives the architecture that differs most from those chosen before.
+
+    Raises:
+        ValueError: the space has too few architectures that can be afforded.
+    """
+    rng, info = random.Random(seed), data.info
+    limit = MAX_MACS_PER_PIXEL * info.image_size**2
+    drawn: dict[Arch, tuple[float, dict[str, Any]]] = {}
+    for _ in range(DRAWN):
+        setting = space.sample_setting(rng)
+        arch = space.decode(setting)
+        macs = cost(arch, info.image_size, info.in_channels, info.num_classes).macs
+        if macs <= limit:
+            drawn.setdefault(arch, (math.log(macs), setting))
+    if len(drawn) < count:
+        raise ValueError(f"{space.name}: has {len(drawn)} of {count} architectures up to {limit}")
+    lowest = min(log for log, _ in drawn.values())
+    width = (max(log for log, _ in drawn.values()) - lowest) / count or 1.0
+    chosen: list[Arch] = []
+
+    def unlike(arch: Arch) -> int:
+        mine = drawn[arch][1]
+        return min((_differing(mine, drawn[other][1]) for other in chosen), default=0)
+
+    for index in (*range(count), None):
+        while len(chosen) < count:
+            left = [
+                arch
+                for arch, (log, _) in drawn.items()
+                if arch not in chosen
+                and (index is None or min(count - 1, int((log - lowest) / width)) == index)
+            ]
+            if left:
+                chosen.append(max(left, key=unlike))
+            if index is not None:  # one of each range, then any until there are enough
+                break
+    return chosen
+
+
+def _differing(a: dict[str, Any], b: dict[str, Any]) -> int:
+    return sum(a.get(name) != b.get(name) for name in {**a, **b})
+
+
+def jobs(
+    space: SearchSpace,
+    data: SearchData,
+    schedules: dict[str, Recipe],
+    architectures: int,
+) -> list[Job]:
+    """All networks to train on one data set; those of one architecture follow each other."""
+    found = []
+    for arch in spread(space, data, architectures):
+        for name, recipe in schedules.items():
+            for seed in LONG_SEEDS if name == LONG else (SHORT_SEED,):
+                found.append(Job(data.info.name, arch, name, recipe, seed))
+    return found
+
+
+def measure(
+    work: Sequence[Job],
+    file: RowFile,
+    data_dir: Path,
+    workers: int,
+    progress: Callable[[Iterable[None], int, int], Iterable[None]] = lambda steps, *_: steps,
+) -> None:
+    """Train what `file` does not have yet; each row is added as it finishes.
+
+    Args:
+        work: everything that is to be in the file in the end.
+        file: with key `KEY`.
+        data_dir: where data sets are kept.
+        workers: processes, of one thread each.
+        progress: given one step for each network, their number, and how many were there.
+    """
+    left = [job for job in work if job.key not in file]
+
+    def steps() -> Iterator[None]:
+        for row in _results(left, data_dir, workers):
+            file.add(row)
+            yield
+
+    for _ in progress(steps(), len(work), len(work) - len(left)):
+        pass
+
+
+def _results(left: list[Job], data_dir: Path, workers: int) -> Iterator[dict[str, Any]]:
+    if workers == 1:
+        yield from (train(job, data_dir) for job in left)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        try:
+            for done in as_completed([pool.submit(train, job, data_dir) for job in left]):
+                yield done.result()
+        finally:  # interrupted: what has not begun is not begun
+            pool.shutdown(cancel_futures=True)
+
+
+def train(job: Job, data_dir: Path) -> dict[str, Any]:
+    """One row: accuracy on the validation split and seconds, on one thread."""
+    data, info = _data(job.dataset, data_dir)
+    counted = cost(job.arch, info.image_size, info.in_channels, info.num_classes)
+    start = time.perf_counter()
+    network = build(job.arch, info, job.seed)
+    device = torch.device("cpu")
+    trainer = Trainer(network, data, job.recipe, seed=job.seed, device=device, threads=1)
+    try:
+        while trainer.epoch < job.recipe.epochs:
+            trainer.train_epoch()
+        accuracy = trainer.evaluate()
+    except Diverged:
+        accuracy = 0.0
+    return dict(zip(KEY, job.key, strict=True)) | {
+        "macs": counted.macs,
+        "accuracy": accuracy,
+        "seconds": time.perf_counter() - start,
+    }
+
+
+_LOADED: dict[tuple[str, Path], SearchData] = {}  # of this process
+
+
+def _data(name: str, data_dir: Path) -> tuple[SearchData, Any]:
+    if (name, data_dir) not in _LOADED:
+        _LOADED[name, data_dir] = load_search_data(name, data_dir, download=False)
+    data = _LOADED[name, data_dir]
+    return data, data.info
+
+
+def spearman(x: Array, y: Array) -> Array:
+    """Spearman's rank correlation along the last axis; NaN where one side is constant."""
+    ranks = [rankdata(values, axis=-1) for values in np.broadcast_arrays(x, y)]
+    a, b = (rank - rank.mean(-1, keepdims=True) for rank in ranks)
+    with np.errstate(invalid="ignore"):
+        found: Array = (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
+    return found
+
+
+def partial_spearman(x: Array, y: Array, given: Array) -> Array:
+    """The same with the ranks of `given` regressed out of both."""
+    xy, xz, yz = spearman(x, y), spearman(x, given), spearman(y, given)
+    rest = (1 - xz**2) * (1 - yz**2)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Array = np.where(rest > 1e-12, (xy - xz * yz) / np.sqrt(rest), np.nan)
+    return found
+
+
+def summarise(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What each candidate is worth, over the architectures that have all their rows."""
+    found: dict[str, dict[str, dict[tuple[str, int], dict[str, Any]]]] = {}
+    for row in rows:
+        of_arch = found.setdefault(row["dataset"], {}).setdefault(row["arch_id"], {})
+        of_arch[row["schedule"], row["seed"]] = row
+    summaries = []
+    for dataset, archs in found.items():
+        names = dict.fromkeys(name for rows in archs.values() for name, _ in rows if name != LONG)
+        for name in names:
+            needed = [*((LONG, seed) for seed in LONG_SEEDS), (name, SHORT_SEED)]
+            whole = [rows for rows in archs.values() if all(key in rows for key in needed)]
+            if len(whole) >= 5:
+                table = {key: [rows[key] for rows in whole] for key in needed}
+                summaries.append({"dataset": dataset, "schedule": name} | _summary(*table.values()))
+    return summaries
+
+
+def _summary(*columns: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of rows with the first seed, with the second seed, and of the candidate."""
+    accuracies = np.array([[row["accuracy"] for row in column] for column in columns])
+    log_macs = np.log([row["macs"] for row in columns[0]])
+    seconds = [sum(row["seconds"] for row in column) for column in columns]
+    drawn = np.random.default_rng(0).integers(len(log_macs), size=(BOOTSTRAPS, len(log_macs)))
+    samples = _correlations(accuracies[:, drawn], log_macs[drawn])
+    summary: dict[str, Any] = {"architectures": len(log_macs)}
+    for name, values in _correlations(accuracies, log_macs).items():
+        value, defined = float(values), samples[name][np.isfinite(samples[name])]
+        summary[name] = value if math.isfinite(value) else None
+        summary[f"{name}_interval"] = (
+            np.percentile(defined, [2.5, 97.5]).tolist() if len(defined) > BOOTSTRAPS / 2 else None
+        )
+    return summary | {"cost_ratio": (seconds[0] + seconds[1]) / 2 / seconds[2]}
+
+
+def _correlations(accuracies: Array, log_macs: Array) -> dict[str, Array]:
+    """Of accuracies [3, ..., N] and costs [..., N], over the last axis."""
+    first, second, short = accuracies
+    # Against each seed of the long schedule, since its seeds are compared with each other too.
+    partials = [partial_spearman(short, long, log_macs) for long in (first, second)]
+    partial, seeds_partial = np.mean(partials, axis=0), partial_spearman(first, second, log_macs)
+    return {
+        "spearman": np.mean([spearman(short, long) for long in (first, second)], axis=0),
+        "seeds_spearman": spearman(first, second),
+        "partial": partial,
+        "seeds_partial": seeds_partial,
+        # Of seeds that hardly agree with each other there is nothing to have a share of.
+        "ratio": np.where(seeds_partial > 0.05, partial / seeds_partial, np.nan),
+    }

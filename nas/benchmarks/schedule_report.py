@@ -1,0 +1,95 @@
+"""The schedule benchmark as a command: train what is missing, print, write the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from nas.benchmarks.rows import RowFile
+from nas.benchmarks.schedule import KEY, SCHEDULES, jobs, measure, summarise
+from nas.data import load_search_data
+from nas.space import SearchSpace
+
+BAR = 0.85  # of the shipped candidate's ratio
+
+
+def run_and_report(
+    datasets: Sequence[str],
+    architectures: int,
+    space_file: Path,
+    data_dir: Path,
+    workers: int,
+    json_path: Path | None,
+) -> None:
+    """Train every schedule on every architecture; a file that was begun is continued.
+
+    Raises:
+        ValueError: a data set without schedules, or a file of another setting.
+    """
+    for name in datasets:
+        if name not in SCHEDULES:
+            raise ValueError(f"--datasets: {name!r}; accepted: {', '.join(SCHEDULES)}")
+    space = SearchSpace.from_yaml(space_file)
+    recipes = {
+        name: {schedule: r.model_dump(mode="json") for schedule, r in SCHEDULES[name].items()}
+        for name in datasets
+    }
+    setting = {"architectures": architectures, "space": space.to_dict(), "schedules": recipes}
+    file = RowFile(json_path, setting, KEY)
+    work = [
+        job
+        for name in datasets
+        for job in jobs(
+            space,
+            load_search_data(name, data_dir, download=False),
+            SCHEDULES[name],
+            architectures,
+        )
+    ]
+    errors = Console(stderr=True)
+
+    def progress(steps: Iterable[None], total: int, there: int) -> Iterable[None]:
+        return track(
+            steps, "Training", total=total, completed=there, console=errors, transient=True
+        )
+
+    measure(work, file, data_dir, workers, progress)
+    found = summarise(file)
+    file.write({"summary": found})
+    console = Console(width=None if Console().is_terminal else 130)
+    console.print(table(found))
+    console.print(
+        "In brackets 95 % bootstrap intervals over architectures. Partial: log multiply-adds "
+        "regressed out of both. Two seeds: of the long schedule, the same way."
+    )
+    if json_path is not None:
+        console.print(f"written: {json_path}")
+
+
+def table(found: Sequence[dict[str, Any]]) -> Table:
+    """A row for each candidate."""
+    grid = Table(title="Short schedules against the long one")
+    for column in ("data", "schedule", "Spearman", "partial", "two seeds", "ratio", "x cheaper"):
+        grid.add_column(column, justify="left" if column in ("data", "schedule") else "right")
+    for row in found:
+        grid.add_row(
+            row["dataset"],
+            row["schedule"],
+            *(_with_interval(row, name) for name in ("spearman", "partial", "seeds_partial")),
+            _with_interval(row, "ratio"),
+            f"{row['cost_ratio']:.1f}",
+            style="" if row["ratio"] is None or row["ratio"] >= BAR else "dim",
+        )
+    return grid
+
+
+def _with_interval(row: dict[str, Any], name: str) -> str:
+    value, interval = row[name], row[f"{name}_interval"]
+    if value is None:
+        return "-"
+    return f"{value:.2f}" + (f" ({interval[0]:.2f}-{interval[1]:.2f})" if interval else "")
