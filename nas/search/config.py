@@ -29,10 +29,11 @@ class StudyConfig:
     recipe: Recipe
     objectives: Objectives
     limits: Limits
+    machine: str | None = None  # whose latencies are measured, where latency is an objective
 
     def to_attributes(self) -> dict[str, Any]:
         """The study's user attributes, as plain values."""
-        return {
+        return ({} if self.machine is None else {"machine": self.machine}) | {
             "space_name": self.space.name,
             "space": self.space.to_dict(),
             "dataset": self.dataset.to_dict(),
@@ -55,6 +56,7 @@ class StudyConfig:
                 Recipe.model_validate(attributes["recipe"]),
                 Objectives(tuple(attributes["objectives"])),
                 Limits(**attributes["limits"]),
+                attributes.get("machine"),
             )
         except KeyError as error:
             raise ValueError(
@@ -86,7 +88,7 @@ def recorded_config(study: optuna.Study) -> StudyConfig | None:
     trial was asked for yet.
     """
     attributes = study.user_attrs
-    begun = attributes.keys() < ATTRIBUTES and not study.get_trials(deepcopy=False)
+    begun = attributes.keys() - {"machine"} < ATTRIBUTES and not study.get_trials(deepcopy=False)
     return None if begun else StudyConfig.from_attributes(attributes, study.study_name)
 
 

@@ -24,6 +24,7 @@ from nas.search.objectives import Objectives
 from nas.search.storage import open_storage, parse_storage, sqlite_url
 from nas.space import SearchSpace
 from nas.training import Recipe, default_recipe, get_recipe
+from nas.training.latency import machine_identity
 
 DEFAULT_GPU_SHARE = 0.25  # of a GPU per trial, where there is one
 MAX_BUDGET = 1_000_000
@@ -97,12 +98,14 @@ def make_plan(request: Request) -> Plan:
         gpus = DEFAULT_GPU_SHARE if torch.cuda.is_available() else 0.0
     dataset, reason = _dataset(request, recorded, gpus > 0)
     data = load_search_data(dataset, request.data_dir, image_size=request.image_size)
+    objectives = _objectives(request, recorded)
     config = StudyConfig(
         space,
         data.info,
         _recipe(request, recorded, dataset, gpus > 0),
-        _objectives(request, recorded),
+        objectives,
         Limits(request.max_macs, request.max_params),
+        _machine(request, gpus > 0) if "latency" in objectives.names else None,
     )
     differences = recorded.differences(config) if recorded else []
     if differences:
@@ -223,6 +226,12 @@ def _recipe(request: Request, recorded: StudyConfig | None, dataset: str, gpu: b
         return get_recipe(request.recipe, **request.overrides)
     base = recorded.recipe if recorded is not None else default_recipe(dataset, gpu)
     return get_recipe(base.name, **(base.model_dump(exclude={"name"}) | request.overrides))
+
+
+def _machine(request: Request, gpu: bool) -> str:
+    """Whose latencies a study holds: those of two machines, or thread counts, never mix."""
+    threads = max(1, int(request.cpus_per_trial))
+    return f"{machine_identity(torch.device('cuda' if gpu else 'cpu'))}, {threads} threads"
 
 
 def _objectives(request: Request, recorded: StudyConfig | None) -> Objectives:

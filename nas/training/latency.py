@@ -24,6 +24,7 @@ ROUND_SECONDS = 2e-3  # that a network runs at least in a round, so that the clo
 CONTROL = table2_arch(0.25, 2, 4)
 
 Pass = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,9 @@ def measure(
 ) -> Latency:
     """Time the form of `network` that would be deployed: folded, in channels-last memory.
 
+    On one thread of the CPU the thread's own time counts, which stands still while other
+    processes have the processor; on several threads, and on a GPU, the clock on the wall.
+
     What else the machine does slows the control network too, which runs before and after
     each round; `relative` is what two measurements at different times have in common.
 
@@ -71,16 +75,19 @@ def measure(
     passes = [
         _pass(one, image_size, in_channels, device, batch, compiled) for one in (control, network)
     ]
-    return time_passes(passes[1], passes[0], batch)
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    return time_passes(
+        passes[1], passes[0], batch, time.thread_time if alone else time.perf_counter
+    )
 
 
-def time_passes(run: Pass, control: Pass, batch: int) -> Latency:
+def time_passes(run: Pass, control: Pass, batch: int, clock: Clock) -> Latency:
     """Time `run` in rounds between runs of `control`; both wait for their device."""
-    repeats = [_warm_up(one) for one in (control, run)]
-    controls, seconds = [_time(control, repeats[0])], []
+    repeats = [_warm_up(one, clock) for one in (control, run)]
+    controls, seconds = [_time(control, repeats[0], clock)], []
     for _ in range(ROUNDS):
-        seconds.append(_time(run, repeats[1]))
-        controls.append(_time(control, repeats[0]))
+        seconds.append(_time(run, repeats[1], clock))
+        controls.append(_time(control, repeats[0], clock))
     ratios = [
         one / ((before + after) / 2)
         for one, before, after in zip(seconds, controls[:-1], controls[1:], strict=True)
@@ -141,21 +148,21 @@ def _pass(
     return run
 
 
-def _warm_up(run: Pass) -> int:
+def _warm_up(run: Pass, clock: Clock) -> int:
     """Run for a while; returns the passes that fill a round."""
     run()  # compiles, allocates
-    start, passes = time.perf_counter(), 0
-    while (elapsed := time.perf_counter() - start) < WARM_UP:
+    start, passes = clock(), 0
+    while (elapsed := clock() - start) < WARM_UP:
         run()
         passes += 1
     return max(1, round(ROUND_SECONDS * passes / elapsed))
 
 
-def _time(run: Pass, repeats: int) -> float:
-    start = time.perf_counter()
+def _time(run: Pass, repeats: int, clock: Clock) -> float:
+    start = clock()
     for _ in range(repeats):
         run()
-    return (time.perf_counter() - start) / repeats
+    return (clock() - start) / repeats
 
 
 def _spread(values: list[float]) -> float:

@@ -1,0 +1,82 @@
+"""A retraining killed at random moments ends as one that nothing disturbed."""
+
+from __future__ import annotations
+
+import csv
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KILLS = 5
+EPOCHS = 40
+CODE = """
+import sys
+from pathlib import Path
+import torch
+from nas.arch import Arch, StageArch
+from nas.data import load_search_data
+from nas.training import get_recipe
+from nas.training.retrain import retrain
+
+arch = Arch(8, (StageArch(16, 2, 1, "dct", 2, 4), StageArch(32, 2, 2, "dct", 4, 4)))
+recipe = get_recipe("full", epochs=int(sys.argv[2]), batch_size=50)
+data = load_search_data("digits", Path("unused"))
+print("started", flush=True)
+retrain(arch, data, Path("unused"), recipe, 0, Path(sys.argv[1]),
+        device=torch.device("cpu"), threads=1)
+"""
+
+
+def start(folder: Path) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", CODE, str(folder), str(EPOCHS)],
+        cwd=ROOT, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "started\n"
+    return process
+
+
+def history(folder: Path) -> list[list[str]]:
+    """Epoch, training loss and validation accuracy of each line."""
+    with (folder / "history.csv").open() as file:
+        return [row[:3] for row in csv.reader(file)]
+
+
+def metrics(folder: Path) -> dict[str, object]:
+    found: dict[str, object] = json.loads((folder / "metrics.json").read_text())
+    return found | {"seconds": None}
+
+
+@pytest.mark.slow
+def test_five_kills_at_random_moments_leave_no_trace(tmp_path: Path) -> None:
+    quiet, disturbed = tmp_path / "quiet", tmp_path / "disturbed"
+    begin = time.monotonic()
+    process = start(quiet)
+    assert process.wait() == 0
+    whole = time.monotonic() - begin
+    rng, kills = random.Random(), 0
+    while kills < KILLS:
+        process = start(disturbed)
+        try:
+            process.wait(rng.uniform(0.02, 0.5) * whole / KILLS)
+            break  # finished before it could be killed: too fast a machine
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    assert kills == KILLS
+    assert start(disturbed).wait() == 0
+    assert [row[0] for row in history(disturbed)[1:]] == [str(e + 1) for e in range(EPOCHS)]
+    assert history(disturbed) == history(quiet)
+    assert metrics(disturbed) == metrics(quiet)
+    assert (disturbed / "model.safetensors").read_bytes() == (
+        quiet / "model.safetensors"
+    ).read_bytes()
