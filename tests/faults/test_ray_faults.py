@@ -26,6 +26,7 @@ class Cluster:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "OMP_NUM_THREADS": "1",
+            "RAY_worker_niceness": "0",  # else 15: on a busy machine no trial ever starts
             MARK: mark,
         }
         size = f"--object-store-memory={store}"
