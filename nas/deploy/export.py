@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import thread_time
 from typing import Any, cast
 
 import torch
@@ -99,7 +99,8 @@ def export(folder: Path, formats: tuple[str, ...], data_dir: Path) -> dict[str, 
 def compare(runs: dict[str, Run], info: DatasetInfo, data_dir: Path) -> dict[str, Any]:
     """Logits, accuracy and latency of several forms of a network, the first one trained.
 
-    On one thread, in turns, so that what else the machine does meets all of them.
+    On one thread and by its own clock, in turns, so that what else the machine does meets
+    all of them alike.
 
     Returns:
         `images` (of the test set), and by form: `largest_difference` of a logit from the
@@ -207,10 +208,10 @@ def _time(runs: dict[str, Run], images_BCHW: Tensor) -> Iterator[tuple[str, dict
         chosen_BCHW = images_BCHW[:batch].clone()
         for turn in range(ROUNDS + 1):
             for name, run in runs.items():
-                start = perf_counter()
+                start = thread_time()
                 run(chosen_BCHW)
                 if turn:  # the first one warms up
-                    seconds[name][batch].append(perf_counter() - start)
+                    seconds[name][batch].append(thread_time() - start)
     for name, of in seconds.items():
         yield name, {batch: median(values) for batch, values in of.items()}
 
