@@ -10,8 +10,7 @@ import typer
 
 from nas.cli import run_app
 
-SPACE = Path(__file__).parents[1] / "search_spaces" / "dyclotnet.yaml"
-CACHE = Path(__file__).parents[1] / "results" / ".cache" / "sampler"
+CACHE = Path(__file__).parents[1] / "results" / "benchmarks" / "replays"
 SPACE = Path(__file__).parents[1] / "search_spaces" / "dyclotnet.yaml"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, no_args_is_help=True)
@@ -184,6 +183,25 @@ def schedule(
         raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
     workers = jobs or os.cpu_count() or 1
     run_and_report(datasets.split(","), architectures, space, data_dir, workers, json)
+    return 0
+
+
+@app.command()
+def end_to_end(
+    budget: Annotated[int, _option("Trials of each search", min=1, max=10_000)] = 100,
+    seeds: Annotated[int, _option("Runs of each search", min=1, max=100)] = 3,
+    space: Annotated[Path, _option("The space that is searched, YAML")] = SPACE,
+    epochs: Annotated[int | None, _option("Of the short schedule, overridden", min=1)] = None,
+    train_images: Annotated[int | None, _option("Likewise", min=1)] = None,
+    json: Annotated[Path | None, _option("Keep the runs here; a file begun is continued")] = None,
+    debug: Annotated[bool, _option("Show a traceback on errors")] = False,
+) -> int:
+    """Whole searches on the digits against Ray Tune with OptunaSearch and a plain loop."""
+    from nas.benchmarks.end_to_end import Task, run_and_report
+
+    if json is not None and json.is_dir():
+        raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
+    run_and_report(Task(space, budget, epochs, train_images), seeds, json)
     return 0
 
 

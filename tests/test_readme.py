@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -140,3 +141,19 @@ def test_python_examples(folder: Path, index: int) -> None:
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, timeout=600
     )
     assert ran.returncode == 0, ran.stderr
+
+
+def test_sampler_figures_are_those_of_the_file() -> None:
+    rows = json.loads((ROOT / "results/benchmarks/sampler.json").read_text())["rows"]
+    told = re.findall(
+        r"^\| ([\w-]+) \| ([\w-]+) \((\d+)\) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$",
+        README,
+        re.MULTILINE,
+    )
+    assert {table for table, *_ in told} == {row["table"] for row in rows}
+    for table, sampler, seeds, *medians, ms in told:
+        found = [row for row in rows if (row["table"], row["sampler"]) == (table, sampler)]
+        assert {row["seeds"] for row in found} == {int(seeds)}
+        assert f"{found[0]['ms_per_ask']:.0f}" == ms
+        measured = [row["median"] for row in found if row["evaluations"] in (50, 100, 200)]
+        assert [f"{median:.3f}" for median in measured] == medians

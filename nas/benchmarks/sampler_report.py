@@ -235,7 +235,10 @@ def write_figure(scored: Sequence[Outcome], path: Path) -> None:
     figure.update_yaxes(type="log", title="1 - normalised hypervolume", tickformat=".0e")
     figure.update_xaxes(title="evaluations")
     figure.update_layout(
-        template="plotly_white", height=420 * -(-len(tables) // columns), width=560 * columns
+        template="plotly_white",
+        height=80 + 320 * -(-len(tables) // columns),
+        width=540 * columns,
+        margin={"t": 50, "b": 50, "l": 80, "r": 20},
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.write_html(path, include_plotlyjs="cdn")
