@@ -34,7 +34,7 @@ from scipy.special import stdtrit
 
 from nas.search.pareto import hypervolume, non_dominated
 
-CONFIDENCE = 0.9
+CONFIDENCE = 0.95
 RUNG_FACTOR = 2  # thirds cost NAAP-440 a tenth more epochs for the same front
 SLIVER = 5e-4  # of the front's hypervolume: a trial that would add less is not worth its training
 MARGIN = 0.05  # of the front's extent: the reference point lies so far beyond its ends
