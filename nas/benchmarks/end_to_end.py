@@ -1,0 +1,239 @@
+"""Our search on the digits against the one that a user would write, from process start on.
+
+Both are processes of their own with the same budget, space, data and short schedule. What
+counts is the time until our front's hypervolume reaches what the user's search ends with.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import optuna
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from nas.benchmarks.rows import RowFile
+from nas.cost import cost
+from nas.data import load_search_data
+from nas.limits import extreme
+from nas.models import kernels
+from nas.search.front import finished_trials
+from nas.search.pareto import Staircase
+from nas.search.storage import open_storage, sqlite_url
+from nas.space import SearchSpace
+
+ROOT = Path(__file__).parents[2]
+DATASET = "digits"
+USER, COLD, WARM = "user's search", "ours, cold", "ours, warm"
+VERSIONS = (USER, COLD, WARM)
+KEY = ("version", "seed")
+STUDY = "study"
+REFERENCE_ERROR = 0.9  # that of guessing
+MINIMUM = 4.0  # the bar: times faster when warm
+
+
+@dataclass(frozen=True)
+class Task:
+    """What both search for."""
+
+    space: Path
+    budget: int
+    epochs: int | None = None  # of the short schedule; None: as it ships
+    train_images: int | None = None
+
+    def setting(self) -> dict[str, Any]:
+        """As plain values."""
+        space = SearchSpace.from_yaml(self.space).to_dict()
+        return {
+            "space": space,
+            "budget": self.budget,
+            "epochs": self.epochs,
+            "train_images": self.train_images,
+        }
+
+
+def measure(
+    task: Task,
+    seeds: int,
+    file: RowFile,
+    progress: Callable[[Iterable[None], int, int], Iterable[None]] = lambda steps, *_: steps,
+) -> None:
+    """Run what `file` does not have yet, the versions in turns; a row for each run."""
+    kernels.available()  # compiled into the user's cache: warm from here on
+    work = [(version, seed) for seed in range(seeds) for version in VERSIONS]
+    left = [key for key in work if key not in file]
+
+    def steps() -> Iterator[None]:
+        for version, seed in left:
+            file.add({"version": version, "seed": seed} | run(task, version, seed))
+            yield
+
+    for _ in progress(steps(), len(work), len(work) - len(left)):
+        pass
+
+
+def run(task: Task, version: str, seed: int) -> dict[str, Any]:
+    """Seconds of the whole process, and its finished trials as [seconds, macs, accuracy].
+
+    Raises:
+        RuntimeError: the process failed; the message ends with its last line.
+    """
+    with tempfile.TemporaryDirectory(prefix="nas-end-to-end-") as name:
+        folder = Path(name)
+        # Ray's workers yield to everything else on the machine unless told not to; ours are.
+        environment = os.environ | {"RAY_worker_niceness": "0"}
+        if version == COLD:
+            environment |= {"NAS_CACHE_DIR": str(folder)}
+        command = _user_command if version == USER else _our_command
+        began, start = time.time(), time.perf_counter()
+        done = subprocess.run(
+            command(task, seed, folder),
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        seconds = time.perf_counter() - start
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or [""])[-1]
+            raise RuntimeError(f"{version} ended with code {done.returncode}: {last[:300]}")
+        found = _user_trials(folder) if version == USER else _our_trials(folder)
+    trials = [[ended - began, macs, accuracy] for ended, macs, accuracy in found]
+    return {"seconds": seconds, "trials": trials}
+
+
+def _our_command(task: Task, seed: int, folder: Path) -> list[str]:
+    options: list[object] = ["--budget", task.budget, "--space", task.space.resolve()]
+    options += ["--dataset", DATASET, "--study", STUDY, "--results", folder, "--seed", seed]
+    if task.epochs is not None:
+        options += ["--epochs", task.epochs]
+    if task.train_images is not None:
+        options += ["--train-images", task.train_images]
+    return [sys.executable, str(ROOT / "runners/search.py"), *map(str, options), "--quiet"]
+
+
+def _our_trials(folder: Path) -> list[tuple[float, int, float]]:
+    storage = open_storage(sqlite_url(folder / STUDY / "study.db"))
+    trials = finished_trials(optuna.load_study(study_name=STUDY, storage=storage))
+    storage.engine.dispose()
+    return [
+        (
+            trial.datetime_complete.timestamp(),
+            trial.user_attrs["macs"],
+            trial.user_attrs["accuracy"],
+        )
+        for trial in trials
+        if trial.datetime_complete is not None
+    ]
+
+
+def _user_command(task: Task, seed: int, folder: Path) -> list[str]:
+    options: list[object] = [task.space.resolve(), task.budget, seed, folder / "trials.json"]
+    options += [task.epochs or "", task.train_images or ""]
+    return [sys.executable, "-m", "nas.tune.user_search", *map(str, options)]
+
+
+def _user_trials(folder: Path) -> list[tuple[float, int, float]]:
+    return [tuple(trial) for trial in json.loads((folder / "trials.json").read_text())]
+
+
+def volumes(trials: Sequence[Sequence[float]], largest_macs: float) -> list[tuple[float, float]]:
+    """(seconds, hypervolume in log10 macs and error) after each trial, in order of time."""
+    stairs = Staircase((math.log10(largest_macs), REFERENCE_ERROR))
+    return [
+        (seconds, stairs.add((math.log10(macs), 1 - accuracy)))
+        for seconds, macs, accuracy in sorted(trials, key=lambda trial: trial[0])
+    ]
+
+
+def summarise(rows: Iterable[dict[str, Any]], largest_macs: float) -> list[dict[str, Any]]:
+    """For each seed that has all versions: seconds of each, and when ours were as good."""
+    found = {(row["version"], row["seed"]): row for row in rows}
+    summaries = []
+    for seed in sorted({seed for _, seed in found}):
+        if not all((version, seed) in found for version in VERSIONS):
+            continue
+        user = found[USER, seed]
+        goal = max((volume for _, volume in volumes(user["trials"], largest_macs)), default=0.0)
+        summary: dict[str, Any] = {"seed": seed, "user_seconds": user["seconds"], "volume": goal}
+        for version, name in ((COLD, "cold"), (WARM, "warm")):
+            ours = volumes(found[version, seed]["trials"], largest_macs)
+            reached = next((seconds for seconds, volume in ours if volume >= goal), None)
+            summary |= {
+                f"{name}_seconds": found[version, seed]["seconds"],
+                f"{name}_reached": reached,
+                f"{name}_volume": max((volume for _, volume in ours), default=0.0),
+                # A front that never gets there is no faster at all.
+                f"{name}_faster": 0.0 if reached is None else user["seconds"] / reached,
+            }
+        summaries.append(summary)
+    return summaries
+
+
+def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
+    """Run what is missing, print a table, write the figures; a file begun is continued.
+
+    Raises:
+        ValueError: a file of another setting.
+        RuntimeError: one of the searches failed.
+    """
+    errors = Console(stderr=True)
+    file = RowFile(json_path, task.setting(), KEY)
+
+    def progress(steps: Iterable[None], total: int, there: int) -> Iterable[None]:
+        return track(
+            steps, "Searching", total=total, completed=there, console=errors, transient=True
+        )
+
+    measure(task, seeds, file, progress)
+    found = summarise(file, largest(task.space))
+    console = Console(width=None if Console().is_terminal else 100)
+    console.print(table(found))
+    medians = {
+        name: median(summary[f"{name}_faster"] for summary in found) for name in ("cold", "warm")
+    }
+    held = medians["warm"] >= MINIMUM
+    console.print(
+        f"{'held' if held else '[red]missed[/red]'}: at least {MINIMUM:g}x faster when warm, in "
+        f"the median ({medians['warm']:.2f}x; cold {medians['cold']:.2f}x)"
+    )
+    file.write({"summary": found, "median_faster": medians})
+    if json_path is not None:
+        console.print(f"written: {json_path}")
+
+
+def largest(space_file: Path) -> int:
+    """Multiply-adds of the space's largest architecture on the digits."""
+    info = load_search_data(DATASET, Path("data")).info
+    sizes = (info.image_size, info.in_channels, info.num_classes)
+    space = SearchSpace.from_yaml(space_file)
+    return cost(extreme(space, *sizes, lambda c: c.macs, largest=True), *sizes).macs
+
+
+def table(found: Sequence[dict[str, Any]]) -> Table:
+    """A row for each seed."""
+    grid = Table(title="Seconds from the start of the process to the user's final hypervolume")
+    for column in ("seed", "user's, whole", "ours, cold", "ours, warm", "faster, cold", "warm"):
+        grid.add_column(column, justify="right")
+    for row in found:
+        reached = (row["cold_reached"], row["warm_reached"])
+        grid.add_row(
+            str(row["seed"]),
+            f"{row['user_seconds']:.0f}",
+            *("never" if seconds is None else f"{seconds:.0f}" for seconds in reached),
+            f"{row['cold_faster']:.2f}x",
+            f"{row['warm_faster']:.2f}x",
+        )
+    return grid

@@ -1,0 +1,87 @@
+"""The search that a user would write: Ray Tune with `OptunaSearch`, and the user's loop.
+
+Every trial trains the full short schedule. Run as
+`python -m nas.tune.user_search SPACE BUDGET SEED OUT [EPOCHS TRAIN_IMAGES]`; OUT gets, as
+JSON, a list of [seconds since the epoch, multiply-adds, accuracy], one for each trial.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.search.optuna import OptunaSearch
+
+from nas.benchmarks import user_loop
+from nas.cost import cost
+from nas.data import load_search_data
+from nas.data.splits import thin_out
+from nas.files import write_json
+from nas.space import SearchSpace
+from nas.training import default_recipe
+
+DATASET = "digits"
+
+
+def train(config: dict[str, Any], space: SearchSpace, overrides: dict[str, int]) -> None:
+    """One trial, on one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    data = load_search_data(DATASET, Path("data"))
+    recipe = default_recipe(DATASET, gpu=False).model_copy(update=overrides)
+    if recipe.train_images is not None:
+        data = type(data)(data.info, thin_out(data.train, recipe.train_images, 0), data.val)
+    arch, info = space.decode(config), data.info
+    network = user_loop.plain_network(arch, info, seed=0)
+    macs = cost(arch, info.image_size, info.in_channels, info.num_classes).macs
+    for accuracy in user_loop.train(network, data, recipe, seed=0, workers=0):
+        tune.report({"accuracy": accuracy, "macs": macs})
+
+
+class Finished(tune.Callback):  # type: ignore[misc]
+    """Notes when each trial ended and with what."""
+
+    def __init__(self) -> None:
+        self.trials: list[tuple[float, int, float]] = []
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Called by Tune."""
+        result = trial.last_result
+        self.trials.append((time.time(), int(result["macs"]), float(result["accuracy"])))
+
+
+def main(
+    space_file: str, budget: str, seed: str, out: str, epochs: str = "", images: str = ""
+) -> None:
+    """Run the whole search."""
+    space = SearchSpace.from_yaml(Path(space_file))
+    overrides = {"epochs": int(epochs)} if epochs else {}
+    overrides |= {"train_images": int(images)} if images else {}
+    finished = Finished()
+    # Not one that runs: what a cluster on this machine does is not part of the comparison.
+    ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1")
+    with tempfile.TemporaryDirectory() as folder:
+        tune.Tuner(
+            tune.with_resources(
+                tune.with_parameters(train, space=space, overrides=overrides), {"cpu": 1}
+            ),
+            param_space={choice.name: tune.choice(list(choice.values)) for choice in space.choices},
+            tune_config=tune.TuneConfig(
+                search_alg=OptunaSearch(
+                    metric=["accuracy", "macs"], mode=["max", "min"], seed=int(seed)
+                ),
+                num_samples=int(budget),
+            ),
+            run_config=tune.RunConfig(storage_path=folder, callbacks=[finished], verbose=0),
+        ).fit()
+    write_json(Path(out), finished.trials)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
