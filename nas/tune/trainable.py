@@ -107,4 +107,5 @@ def _reason(error: Exception) -> str:
 
 def _has_gpu() -> bool:
     """Whether this actor was given a GPU, or a share of one."""
-    return bool(ray.get_gpu_ids()) and torch.cuda.is_available()
+    # Outside of Ray the question itself would start one.
+    return ray.is_initialized() and bool(ray.get_gpu_ids()) and torch.cuda.is_available()
