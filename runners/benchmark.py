@@ -114,7 +114,7 @@ def training(
         int, _option("Times that each network is trained, each with a seed", min=1, max=1000)
     ] = 3,
     data_dir: Annotated[Path, _option("Where data sets are kept")] = Path("data"),
-    json: Annotated[Path | None, _option("Write the figures here")] = None,
+    json: Annotated[Path | None, _option("Keep the runs here; a file begun is continued")] = None,
     debug: Annotated[bool, _option("Show a traceback on errors")] = False,
 ) -> int:
     """Images a second of the trainer against the loop that a user would write."""

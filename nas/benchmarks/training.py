@@ -21,6 +21,7 @@ import torchvision
 
 from nas.arch import Arch, make_stage, scale_stem, table2_arch
 from nas.benchmarks import user_loop
+from nas.benchmarks.rows import RowFile
 from nas.data import SearchData, load_search_data
 from nas.data.splits import Split, resize, thin_out
 from nas.models import kernels
@@ -29,6 +30,7 @@ from nas.training import Recipe, Trainer, build, get_recipe
 OURS = "ours"
 WORKERS = (0, 2)  # of the user's loader; the faster one counts
 THREADS = (1, 2)
+KEY = ("images", "arch", "threads", "seed")
 
 ARCHITECTURES: dict[str, Arch] = {
     "shallow": Arch(
@@ -63,6 +65,15 @@ class Case:
     images: Images
     arch: str  # of `ARCHITECTURES`
     threads: int
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """As `KEY`, without the seed."""
+        return self.images.name, self.arch, self.threads
+
+    def runs(self, row: dict[str, Any]) -> bool:
+        """Whether `row` is a run of this case."""
+        return tuple(row[name] for name in KEY[:3]) == self.key
 
 
 @dataclass(frozen=True)
@@ -134,38 +145,57 @@ def in_colour(data: SearchData) -> SearchData:
 
 def measure(
     images: Sequence[Images],
+    file: RowFile,
     architectures: Iterable[str] = ARCHITECTURES,
     threads: Iterable[int] = THREADS,
     repetitions: int = 3,
-    progress: Callable[[list[tuple[Case, int]]], Iterator[tuple[Case, int]]] = iter,
+    progress: Callable[[Iterable[None], int, int], Iterable[None]] = lambda steps, *_: steps,
 ) -> list[Row]:
     """Train every case with every version, `repetitions` times with another seed.
 
-    The PyTorch threads are as before afterwards.
+    Args:
+        images: what is trained on.
+        file: with key `KEY`; what it has is not run again, and each run is added.
+        architectures: names in `ARCHITECTURES`.
+        threads: numbers of PyTorch's threads, which are as before afterwards.
+        repetitions: of each case.
+        progress: given one step for each run, their number, and how many were there.
     """
     before = torch.get_num_threads()
     cases = [Case(some, arch, n) for n in threads for some in images for arch in architectures]
-    seconds: dict[Case, dict[str, list[float]]] = {case: {} for case in cases}
-    accuracy: dict[Case, dict[str, list[float]]] = {case: {} for case in cases}
+    # Seeds outside, so that minutes lie between two runs of a case.
+    work = [(case, seed) for seed in range(repetitions) for case in cases]
+    left = [(case, seed) for case, seed in work if (*case.key, seed) not in file]
     kernels.available()  # compiled now: once on a machine, not in a trial
-    try:
-        # Seeds outside, so that minutes lie between two runs of a case.
-        for case, seed in progress([(case, seed) for seed in range(repetitions) for case in cases]):
+
+    def steps() -> Iterator[None]:
+        for case, seed in left:
             torch.set_num_threads(case.threads)
-            for version, (spent, reached) in take_turns(versions(case, seed)).items():
-                seconds[case].setdefault(version, []).append(spent)
-                accuracy[case].setdefault(version, []).append(reached)
+            taken = take_turns(versions(case, seed))
+            seconds = {version: spent for version, (spent, _) in taken.items()}
+            accuracy = {version: reached for version, (_, reached) in taken.items()}
+            row = dict(zip(KEY, (*case.key, seed), strict=True))
+            file.add(row | {"seconds": seconds, "accuracy": accuracy})
+            yield
+
+    try:
+        for _ in progress(steps(), len(work), len(work) - len(left)):
+            pass
     finally:
         torch.set_num_threads(before)
-    return [_row(case, seconds[case], accuracy[case]) for case in cases]
+    return [_row(case, [row for row in file if case.runs(row)]) for case in cases]
 
 
-def _row(case: Case, seconds: dict[str, list[float]], accuracy: dict[str, list[float]]) -> Row:
+def _row(case: Case, runs: list[dict[str, Any]]) -> Row:
     recipe, data = case.images.recipe, case.images.data.train
     batch = min(recipe.batch_size, len(data))
     trained = recipe.epochs * (len(data) // batch * batch)
-    rates = {version: trained / median(spent) for version, spent in seconds.items()}
-    return Row(case.images.name, case.arch, case.threads, rates, accuracy)
+    names = runs[0]["seconds"]
+    return Row(
+        *case.key,
+        {name: trained / median(run["seconds"][name] for run in runs) for name in names},
+        {name: [run["accuracy"][name] for run in runs] for name in names},
+    )
 
 
 def versions(case: Case, seed: int) -> dict[str, Iterator[float]]:
@@ -227,7 +257,7 @@ def report(rows: Sequence[Row]) -> dict[str, Any]:
         "torchvision": torchvision.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "repetitions": len(rows[0].differences),
-        "rows": [{**asdict(row), "speedup": row.speedup} for row in rows],
+        "cases": [{**asdict(row), "speedup": row.speedup} for row in rows],
         "speedup": {
             str(threads): geometric_mean(row.speedup for row in rows if row.threads == threads)
             for threads in sorted({row.threads for row in rows})

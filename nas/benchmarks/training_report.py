@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import fmean
 
+import torch
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from nas.benchmarks.training import OURS, Row, load_images, measure, report
-from nas.files import write_json
+from nas.benchmarks.rows import RowFile
+from nas.benchmarks.training import KEY, OURS, Row, load_images, measure, report
 
 
 def run_and_report(repetitions: int, data_dir: Path, json_path: Path | None) -> None:
-    """Measure everything, print a table, write the JSON file.
+    """Measure what is missing, print a table, write the figures; a file begun is continued.
 
     Args:
         repetitions: of each version, each with another seed.
@@ -26,11 +27,16 @@ def run_and_report(repetitions: int, data_dir: Path, json_path: Path | None) -> 
         DatasetError: Fashion-MNIST is not found.
     """
     errors = Console(stderr=True)
-    rows = measure(
-        load_images(data_dir),
-        repetitions=repetitions,
-        progress=lambda work: iter(track(work, "Training", console=errors, transient=True)),
-    )
+    images = load_images(data_dir)
+    recipes = {some.name: some.recipe.model_dump(mode="json") for some in images}
+    file = RowFile(json_path, {"torch": torch.__version__, "recipes": recipes}, KEY)
+
+    def progress(steps: Iterable[None], total: int, there: int) -> Iterable[None]:
+        return track(
+            steps, "Training", total=total, completed=there, console=errors, transient=True
+        )
+
+    rows = measure(images, file, repetitions=repetitions, progress=progress)
     figures = report(rows)
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table(rows))
@@ -44,7 +50,7 @@ def run_and_report(repetitions: int, data_dir: Path, json_path: Path | None) -> 
     for bar, held in figures["bars"].items():
         console.print(f"{'held' if held else '[red]missed[/red]'}: {bar}")
     if json_path is not None:
-        write_json(json_path, figures)
+        file.write(figures)
         console.print(f"written: {json_path}")
 
 

@@ -1,11 +1,13 @@
 """The training benchmark: that both loops train one network, and how it counts."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
 from nas.benchmarks import training, user_loop
+from nas.benchmarks.rows import RowFile
 from nas.data import load_search_data
 from nas.models.dct import DCT
 from nas.training import build, get_recipe
@@ -28,9 +30,21 @@ def test_the_users_network_is_ours_of_plain_modules(name, images):
         torch.testing.assert_close(users.train(mode)(x), ours.train(mode)(x))
 
 
-def test_both_loops_learn_and_are_timed(images):
-    torch.manual_seed(0)
-    rows = training.measure([images], ["shallow"], [1], repetitions=2)
+def test_both_loops_learn_and_are_timed(images, tmp_path):
+    path = tmp_path / "training.json"
+
+    def measure(repetitions: int) -> list[training.Row]:
+        file = RowFile(path, {}, training.KEY)
+        return training.measure([images], file, ["shallow"], [1], repetitions)
+
+    (once,) = measure(1)
+    rows = measure(2)
+    assert rows[0].accuracy["ours"][:1] == once.accuracy["ours"]
+    runs = json.loads(path.read_text())["rows"]
+    assert [run["seed"] for run in runs] == [0, 1]
+    assert rows[0].images_per_s["ours"] == pytest.approx(
+        3 * 200 / ((runs[0]["seconds"]["ours"] + runs[1]["seconds"]["ours"]) / 2)
+    )
     assert [(row.images, row.arch, row.threads) for row in rows] == [("few digits", "shallow", 1)]
     row = rows[0]
     assert set(row.images_per_s) == {"ours", "user, 0 workers", "user, 2 workers"}
@@ -55,7 +69,7 @@ def test_the_bars_take_the_faster_of_the_users_loops():
         return training.Row("digits", "mixed", 1, rates, {"ours": [accuracy, 0.5], **both})
 
     figures = training.report([row(200.0, 0.4), row(400.0, 0.6)])
-    assert [found["speedup"] for found in figures["rows"]] == [2, 4]
+    assert [found["speedup"] for found in figures["cases"]] == [2, 4]
     assert figures["speedup"] == {"1": pytest.approx(8**0.5)}
     assert figures["accuracy_difference"] == pytest.approx(0)
     assert list(figures["bars"].values()) == [True, True, True]
