@@ -10,6 +10,7 @@ import os
 import random
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def storm(search: Search, config: StudyConfig, seed: str, patience: int) -> dict
                 random.seed()
                 drive(search, config)
                 code = 0
+            except BaseException:
+                (search.folder / "died").write_text(traceback.format_exc())
             finally:
                 os._exit(code)
         aim = search.finished() + rng.randint(0, 2) if kills < patience else math.inf
@@ -85,7 +88,7 @@ def storm(search: Search, config: StudyConfig, seed: str, patience: int) -> dict
             os.waitpid(child, 0)
             kills += 1
         else:
-            assert status == 0
+            assert status == 0, (search.folder / "died").read_text()
             break
         if search.finished():
             search.remember()
