@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -29,7 +30,8 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "queued",
 }
-TEMPORARY = (".front.json.*", ".trials.csv.*", ".report.html.*")  # of `nas.files`
+# Of `nas.files` and of a study database on its way.
+TEMPORARY = (".front.json.*", ".trials.csv.*", ".report.html.*", ".study.db.*")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ def repair(place: Place) -> list[str]:
         if place.folder is not None:
             for pattern in TEMPORARY:
                 for file in place.folder.glob(pattern):
-                    file.unlink()
+                    shutil.rmtree(file) if file.is_dir() else file.unlink()
                     done.append(f"half-written {file.name} removed")
             members = front(study, config.objectives)
             write_front(place.folder / "front.json", front_file(place.name, config, members))

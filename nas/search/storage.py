@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import tempfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -116,6 +117,8 @@ def _prepare_sqlite(file: Path) -> None:
     """Switch to write-ahead logging, so that readers never block the search."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            _create_sqlite(file)
         connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT)
         try:
             query = "SELECT name FROM sqlite_master WHERE type = 'table'"
@@ -127,6 +130,25 @@ def _prepare_sqlite(file: Path) -> None:
             connection.close()
     except (sqlite3.Error, OSError) as error:
         raise StorageError(f"--storage: {file}: {first_line(error)}") from None
+
+
+def _create_sqlite(file: Path) -> None:
+    """Make an empty study database, whole or not at all.
+
+    A process that dies while Optuna creates the tables would leave some without their
+    indexes, which nobody creates later: a study could then be there twice.
+    """
+    with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
+        made = Path(folder) / file.name
+        storage = optuna.storages.RDBStorage(sqlite_url(made))
+        storage.remove_session()
+        storage.engine.dispose()
+        try:
+            file.hardlink_to(made)
+        except FileExistsError:  # another process was faster
+            pass
+        except OSError:  # a file system without links; the study's lock keeps others away
+            made.rename(file)
 
 
 def no_driver(error: ModuleNotFoundError) -> StorageError:

@@ -113,6 +113,18 @@ def test_killed_often_on_postgresql(tmp_path: Path, tiny_config: StudyConfig, se
 
 
 @pytest.mark.faults
+def test_killed_at_the_start(
+    tmp_path: Path, tiny_config: StudyConfig, record: Callable[..., None]
+) -> None:
+    """Of many small studies, while their databases are created."""
+    kills = 0
+    for number in range(200):
+        search = Search(tmp_path / str(number), budget=3)
+        kills += storm(search, tiny_config, f"start {number}", 4)["kills"]
+    record(studies=200, kills=kills)
+
+
+@pytest.mark.faults
 @pytest.mark.parametrize("seed", range(25))
 def test_storm_on_sqlite(
     tmp_path: Path, tiny_config: StudyConfig, record: Callable[..., None], seed: int

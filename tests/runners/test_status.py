@@ -90,6 +90,7 @@ def test_repair_queues_what_was_left_and_writes_the_files(
 ) -> None:
     folder = Path("results/one")
     (folder / ".front.json.x1y2").write_text("{")
+    (folder / ".study.db.x1y2").mkdir()
     (status,) = look(run_runner, "results/one", "--repair")
     assert status["states"] == {
         "complete": 2,
@@ -98,7 +99,7 @@ def test_repair_queues_what_was_left_and_writes_the_files(
         "queued": 1,
     }
     assert status["reasons"] == {"diverged": 1, "interrupted": 1}
-    assert not (folder / ".front.json.x1y2").exists()
+    assert not list(folder.glob("*.x1y2"))
     assert len(load_front(folder / "front.json").architectures) == status["front"]
     assert len((folder / "trials.csv").read_text().splitlines()) == 1 + len(study.get_trials())
     (again,) = look(run_runner, "results/one", "--repair")
