@@ -128,7 +128,7 @@ def _prepare_sqlite(file: Path) -> None:
             connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
-    except (sqlite3.Error, OSError) as error:
+    except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
         raise StorageError(f"--storage: {file}: {first_line(error)}") from None
 
 

@@ -118,10 +118,10 @@ def test_killed_at_the_start(
 ) -> None:
     """Of many small studies, while their databases are created."""
     kills = 0
-    for number in range(200):
+    for number in range(60):
         search = Search(tmp_path / str(number), budget=3)
         kills += storm(search, tiny_config, f"start {number}", 4)["kills"]
-    record(studies=200, kills=kills)
+    record(studies=60, kills=kills)
 
 
 @pytest.mark.faults
