@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,19 +20,12 @@ Array = NDArray[np.float64]
 Costs = Callable[[Mapping[str, Any]], tuple[float, ...]]
 
 WHOLE = 20_000  # settings up to which a space is looked at as a whole
-DRAWN = 3_000  # random codes that the pool of a large space is chosen from
-POOL = 1_000
+DRAWN = 6_000  # random codes that the pool of a large space is chosen from
+POOL = 3_000
 BINS = 30  # of log cost, filled evenly
 CROSSINGS = 80
 FRESH = 40
 CLIMBERS = 4  # of each round of hill climbing
-
-
-class Known(NamedTuple):
-    """What is known of a code without training."""
-
-    cost: tuple[float, ...]  # log10 of each known objective
-    identity: Hashable
 
 
 class Candidates:
@@ -58,7 +51,8 @@ class Candidates:
         self.encoding = encoding
         self._costs, self._limits = costs, limits
         self._feasible, self._identity = feasible, identity
-        self._known: dict[Code, Known] = {}
+        self._cost_of: dict[Code, tuple[float, ...]] = {}
+        self._identity_of: dict[Code, Hashable] = {}
         self._usable_codes: dict[Code, bool] = {}
         self.whole = encoding.size(WHOLE + 1) <= WHOLE
         rng = np.random.default_rng(seed)
@@ -67,42 +61,47 @@ class Candidates:
         else:
             draws = [encoding.sample(rng) for _ in range(DRAWN)]
             smallest = self._descend(draws, rng)
-            drawn = self._usable([smallest, *draws])
+            drawn = [code for code in dict.fromkeys([smallest, *draws]) if self.usable(code)]
             if len(drawn) < POOL:  # the limits leave a corner of the space: grow into it
                 drawn = self._grow(drawn, rng)
             largest = self._ascend(drawn, rng)
             self.codes = self._usable([smallest, *largest, *_spread(drawn, self.costs(drawn), rng)])
         self.array = encoding.array(self.codes)
         self.base_costs = self.costs(self.codes)
-        self._identities = [self.look_up(code).identity for code in self.codes]
+        self._identities = [self.identity(code) for code in self.codes]
 
-    def known(self, code: Code) -> Known | None:
-        """Costs and identity of a code; None if it is over a limit or not feasible."""
+    def usable(self, code: Code) -> bool:
+        """Whether a code is within the limits and feasible."""
         if code not in self._usable_codes:
             self._usable_codes[code] = self._within(code)
-        return self.look_up(code) if self._usable_codes[code] else None
+        return self._usable_codes[code]
 
-    def look_up(self, code: Code) -> Known:
-        """Costs and identity of any code of the space."""
-        if code not in self._known:
-            setting = self.encoding.decode(code)
-            costs = np.maximum(self._costs(setting), 1e-300)
-            identity = code if self._identity is None else self._identity(setting)
-            self._known[code] = Known(tuple(np.log10(costs).tolist()), identity)
-        return self._known[code]
+    def cost(self, code: Code) -> tuple[float, ...]:
+        """log10 of each known objective, of any code of the space."""
+        if code not in self._cost_of:
+            costs = np.maximum(self._costs(self.encoding.decode(code)), 1e-300)
+            self._cost_of[code] = tuple(np.log10(costs).tolist())
+        return self._cost_of[code]
+
+    def costs(self, codes: Sequence[Code]) -> Array:
+        """[N, costs], log10."""
+        return np.array([self.cost(code) for code in codes], dtype=np.float64)
+
+    def identity(self, code: Code) -> Hashable:
+        """Equal for codes of one architecture."""
+        if self._identity is None:
+            return code
+        if code not in self._identity_of:
+            self._identity_of[code] = self._identity(self.encoding.decode(code))
+        return self._identity_of[code]
 
     def tried(self, code: Code, identities: AbstractSet[Hashable]) -> bool:
         """Whether the architecture of a code is among some identities."""
-        return self.look_up(code).identity in identities
+        return self.identity(code) in identities
 
     def untried(self, identities: AbstractSet[Hashable]) -> list[int]:
         """Rows of `codes` whose architecture is not among some identities."""
         return [i for i, identity in enumerate(self._identities) if identity not in identities]
-
-    def costs(self, codes: Sequence[Code]) -> Array:
-        """[N, costs], log10; of usable codes."""
-        rows = [known.cost for code in codes if (known := self.known(code)) is not None]
-        return np.array(rows, dtype=np.float64).reshape(len(rows), len(rows[0]) if rows else 1)
 
     def around(self, front: Sequence[Code], rng: np.random.Generator) -> list[Code]:
         """Neighbours and crossings of the front, and random codes: for a large space."""
@@ -124,23 +123,22 @@ class Candidates:
             return True
         return all(
             limit is None or cost <= np.log10(limit) + 1e-12
-            for cost, limit in zip(self.look_up(code).cost, self._limits, strict=True)
+            for cost, limit in zip(self.cost(code), self._limits, strict=True)
         )
 
     def _usable(self, codes: Iterable[Code]) -> list[Code]:
         """Within the limits, the first code of each architecture."""
         found: dict[Hashable, Code] = {}
         for code in codes:
-            known = self.known(code)
-            if known is not None:
-                found.setdefault(known.identity, code)
+            if self.usable(code):
+                found.setdefault(self.identity(code), code)
         return list(found.values())
 
     def _descend(self, codes: Sequence[Code], rng: np.random.Generator) -> Code:
         """A code of the least first cost, by hill climbing; limits are not looked at."""
 
         def cost(code: Code) -> float:
-            return self.look_up(code).cost[0]
+            return self.cost(code)[0]
 
         best = min(codes, key=cost)
         while cost(step := min(self.encoding.neighbours(best, rng), key=cost)) < cost(best):
@@ -151,7 +149,7 @@ class Candidates:
         """The code of the largest first cost within the limits, by hill climbing."""
 
         def cost(code: Code) -> float:
-            return self.look_up(code).cost[0]
+            return self.cost(code)[0]
 
         best = max(codes, key=cost, default=None)
         while best is not None:

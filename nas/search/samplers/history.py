@@ -57,10 +57,10 @@ def read(study: optuna.Study, current: int, candidates: Candidates, objective: i
         if code is None:
             continue
         again = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in RETRIED
-        known = candidates.look_up(code)
-        repeated = known.identity in history.tried
+        identity = candidates.identity(code)
+        repeated = identity in history.tried
         if not again:
-            history.tried.add(known.identity)
+            history.tried.add(identity)
         if repeated or trial.state == TrialState.FAIL:
             continue
         if trial.state == TrialState.COMPLETE:

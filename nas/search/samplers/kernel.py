@@ -8,8 +8,9 @@ and t the standardised log costs:
         + a_5 M'(t, t') \prod_i z'_i
 
 A trend in cost, main effects, interactions of pairs, and a product over all choices
-that stands for all the rest. Every hyper-parameter has a log-normal prior; the point
-that maximises likelihood times prior is taken.
+that stands for all the rest. Every hyper-parameter has a log-normal prior. A choice's
+length is the product of one that all share and of its own deviation: few trials tell
+little of each choice, but much of how smooth the space is.
 """
 
 from __future__ import annotations
@@ -33,9 +34,11 @@ PRIORS = {
     "all": (0.2, 1.0),
     "cost_length": (1.0, 0.7),  # lengths, in standard deviations of log cost
     "all_cost_length": (1.5, 0.7),
+    "common_length": (0.8, 1.0),  # of all choices, in the main effects and pairs
+    "common_all_length": (1.5, 1.0),  # of all choices, in the product
     "weight": (1.0, 0.7),  # of each choice
-    "length": (0.5, 1.0),
-    "all_length": (1.0, 1.0),
+    "length": (1.0, 0.7),  # of each choice, in units of the common one
+    "all_length": (1.0, 0.7),
 }
 PER_CHOICE = ("weight", "length", "all_length")
 RANK_RANGE = 2.0  # distance between the least and the largest number of a choice
@@ -90,13 +93,15 @@ class Kernel:
 
     def __call__(self, theta: Tensor, a: Points, b: Points) -> Tensor:
         """Covariances, [A, B]."""
-        values = {name: theta[part].exp() for name, part in self._slices.items()}
+        values = self._values_of(theta)
         distance = _distance_of_costs(a.costs, b.costs)
         total = OFFSET + values["trend"] * (a.costs @ b.costs.T)
         total = total + values["cost"] * _log_matern(distance / values["cost_length"]).exp()
-        similar = self._log_similarity(values["length"]).exp() * values["weight"][:, None, None]
+        similar = self._log_similarity(values["common_length"] * values["length"]).exp()
+        similar = similar * values["weight"][:, None, None]
         first = self._sum(a, similar, b)
-        rest = self._sum(a, self._log_similarity(values["all_length"]), b)
+        lengths = values["common_all_length"] * values["all_length"]
+        rest = self._sum(a, self._log_similarity(lengths), b)
         rest = (rest + _log_matern(distance / values["all_cost_length"])).exp()
         n = self._choices
         total = total + values["effects"] / n * first + values["all"] * rest
@@ -107,12 +112,15 @@ class Kernel:
 
     def diagonal(self, theta: Tensor, a: Points) -> Tensor:
         """Variances, [A]."""
-        values = {name: theta[part].exp() for name, part in self._slices.items()}
+        values = self._values_of(theta)
         n, w = self._choices, values["weight"]
         constant = OFFSET + values["cost"] + values["all"] + values["effects"] / n * w.sum()
         if n > 1:
             constant = constant + values["pairs"] / (n * (n - 1)) * (w.sum() ** 2 - (w * w).sum())
         return constant + values["trend"] * (a.costs * a.costs).sum(1)
+
+    def _values_of(self, theta: Tensor) -> dict[str, Tensor]:
+        return {name: theta[part].exp() for name, part in self._slices.items()}
 
     def _log_similarity(self, lengths: Tensor) -> Tensor:
         """[choices, values, values]: log similarity of each two values of each choice."""

@@ -203,7 +203,7 @@ class _View:
         codes = [*history.codes, *history.pending]
         believed, _ = self._rescale(*posterior.predict_at(model.points(codes)))
         errors = np.exp(believed) + self._scale.floor
-        costs = np.array([candidates.look_up(code).cost for code in codes])
+        costs = candidates.costs(codes)
         predicted = np.exp(self._mean) + self._scale.floor
         worst = np.percentile(predicted, REFERENCE_PERCENTILE)
         keep = non_dominated(np.column_stack([costs, errors]))

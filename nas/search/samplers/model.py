@@ -51,8 +51,8 @@ class ErrorModel:
 
     def points(self, codes: Sequence[Code]) -> Points:
         """Codes as the kernel sees them."""
-        costs = np.array([self._candidates.look_up(code).cost for code in codes])
-        scaled = (costs.reshape(len(codes), len(self._centre)) - self._centre) / self._spread
+        costs = self._candidates.costs(codes).reshape(len(codes), len(self._centre))
+        scaled = (costs - self._centre) / self._spread
         array = self._candidates.encoding.array(codes)
         return self._kernel.points(torch.from_numpy(array), torch.from_numpy(scaled))
 
@@ -117,7 +117,7 @@ class ErrorModel:
         """All rows, or of many: half those nearest to the front, half random others."""
         if len(codes) <= FIT_ON:
             return np.arange(len(codes))
-        costs = np.array([self._candidates.look_up(code).cost for code in codes])
+        costs = self._candidates.costs(codes)
         points = np.column_stack([costs, errors])
         front = points[non_dominated(points)]
         excess = np.array(
