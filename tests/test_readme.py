@@ -146,7 +146,7 @@ def test_python_examples(folder: Path, index: int) -> None:
 def test_sampler_figures_are_those_of_the_file() -> None:
     rows = json.loads((ROOT / "results/benchmarks/sampler.json").read_text())["rows"]
     told = re.findall(
-        r"^\| ([\w-]+) \| ([\w-]+) \((\d+)\) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$",
+        r"^\| ([\w -]+) \| ([\w-]+) \((\d+)\) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| (\d+) \|$",
         README,
         re.MULTILINE,
     )

@@ -21,7 +21,7 @@ from nas.search.study import Candidate, SearchStudy
 RECENT = 20  # ended trials that the speed is taken from
 OTHER_LINES = 10  # of the view that are not rows of the front
 MOST_ROWS = 12
-COLUMNS = 100  # widest view; wider lines are hard to read
+COLUMNS = 140  # widest view; wider lines are hard to read
 
 
 class LiveView:

@@ -157,7 +157,8 @@ def study_figures(found: Record, differences: list[Any], weights: Any) -> list[F
                 "Importance of each choice for accuracy at given cost",
                 "Variance of accuracy, after what the cost explains, that only this choice "
                 "explains (cross-validated additive model; grey: spread over ten random splits). "
-                f"All choices together explain {100 * weights.explained:.0f} %.",
+                "All choices together explain "
+                f"{100 * weights.explained:.0f} % (below 0: worse than the mean).",
                 importance_figure(weights),
             )
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -19,6 +20,7 @@ from nas.report.learning_rate import choose_rates
 from nas.report.references import Contender, contenders
 from nas.report.select import select
 from nas.report.study_folder import refresh_report
+from nas.report.terminal import PLAIN_WIDTH
 from nas.training import Recipe
 from nas.training.retrain import retrain, validate
 
@@ -166,7 +168,7 @@ class _Work:
 
 def show_retrained(retrained: Retrained) -> None:
     """Print tables of what was retrained, and what it says about the search."""
-    console = Console()
+    console = Console(width=None if Console().is_terminal else PLAIN_WIDTH)
     if retrained.summary is not None:
         console.print(_table(retrained.summary))
         for line in describe_retraining(retrained.summary):
@@ -177,8 +179,8 @@ def show_retrained(retrained: Retrained) -> None:
         console.print(_export_line(name, exported), highlight=False)
     for note in retrained.notes:
         console.print(note, highlight=False)
-    folders = [measured["folder"] for measured in retrained.metrics]
-    print("written: " + ", ".join([*folders, *map(str, retrained.files)]))
+    for path in [*(measured["folder"] for measured in retrained.metrics), *retrained.files]:
+        print(f"written: {path}")
 
 
 class _Show:
@@ -202,13 +204,26 @@ class _Show:
 
 def _table(summary: dict[str, Any]) -> Table:
     rows = comparison_rows(summary)
-    table = Table(title="Retrained networks")
-    names = {"network": "network", "macs": "FLOPs (multiply-adds)", "params": "params"}
-    names |= {"learning_rate": "learning rate", "seeds": "seeds", "test": "test accuracy"}
+    table = Table(
+        title="Retrained networks",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    names = {"network": "network", "macs": "FLOPs", "params": "params", "learning_rate": "lr"}
+    names |= {"seeds": "seeds", "test": "test accuracy"}
     names |= {"mark": ""} if any(row["mark"] for row in rows) else {}
     for name, title in names.items():
         left = name in ("network", "mark")
-        table.add_column(title, justify="left" if left else "right", no_wrap=name == "network")
+        table.add_column(
+            title,
+            justify="left" if left else "right",
+            no_wrap=name != "mark",
+            overflow="ellipsis",
+            min_width=10 if name == "mark" else None,
+        )
     for row in rows:
         table.add_row(*(row[name] for name in names))
     return table
