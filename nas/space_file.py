@@ -182,7 +182,8 @@ class _Loader(yaml.SafeLoader):
                     raise _yaml_error(f"key {key.value!r} stands there twice", key.start_mark)
         try:
             return super().construct_object(node, deep)
-        except (ValueError, OverflowError):  # such as a date of month 13 or 5,000 digits
+        # Such as a date of month 13, 5,000 digits, or `!!timestamp x`, `!!bool x`, `!!int ""`.
+        except (ValueError, OverflowError, AttributeError, LookupError, TypeError):
             raise _yaml_error(f"{_short(repr(node.value))} is no value", node.start_mark) from None
 
 

@@ -31,11 +31,11 @@ class Objectives:
         accepted = "accuracy and at least one of macs, params, latency"
         unknown = [name for name in self.names if name not in DIRECTIONS]
         if unknown:
-            raise ValueError(f"--objectives: {unknown[0]!r} is not known; accepted: {accepted}")
+            raise ValueError(f"--objectives: {unknown[0][:40]!r}; accepted: {accepted}")
         if len(set(self.names)) < len(self.names):
-            raise ValueError(f"--objectives: {','.join(self.names)} repeats a name")
+            raise ValueError(f"--objectives: {','.join(self.names)[:80]} repeats a name")
         if "accuracy" not in self.names or len(self.names) < 2:
-            raise ValueError(f"--objectives: {','.join(self.names)!r}; accepted: {accepted}")
+            raise ValueError(f"--objectives: {','.join(self.names)[:80]!r}; accepted: {accepted}")
 
     @classmethod
     def parse(cls, text: str) -> Objectives:
