@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -129,7 +130,9 @@ def _prepare_sqlite(file: Path) -> None:
         finally:
             connection.close()
     except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
-        raise StorageError(f"--storage: {file}: {first_line(error)}") from None
+        writable = not file.parent.exists() or os.access(file.parent, os.W_OK)
+        reason = first_line(error) if writable else "the folder is read-only"
+        raise StorageError(f"--storage: {file}: {reason}") from None
 
 
 def _create_sqlite(file: Path) -> None:

@@ -82,11 +82,12 @@ class Search:
         driver = self.start()
         return ended(driver, timeout)
 
-    def open(self) -> optuna.Study:
-        return optuna.load_study(study_name=self.name, storage=open_storage(self.url))
-
     def trials(self) -> list[FrozenTrial]:
-        return list(self.open().get_trials(deepcopy=False))
+        storage = open_storage(self.url)
+        trials = optuna.load_study(study_name=self.name, storage=storage).get_trials(deepcopy=False)
+        storage.remove_session()  # no connection is left for a fork to inherit, or on a full disk
+        storage.engine.dispose()
+        return list(trials)
 
     def finished(self) -> int:
         """Trials told so far, read past Optuna; 0 before there is a database."""
@@ -109,14 +110,9 @@ class Search:
 
     def remember(self) -> None:
         """No COMPLETE trial that was seen before is lost or changed."""
-        storage = open_storage(self.url)
-        study = optuna.load_study(study_name=self.name, storage=storage)
-        trials = study.get_trials(deepcopy=False)
-        now = {t.number: facts(t) for t in trials if t.state == TrialState.COMPLETE}
+        now = {t.number: facts(t) for t in self.trials() if t.state == TrialState.COMPLETE}
         assert self.known.items() <= now.items()
         self.known = now
-        storage.remove_session()  # no connection is left for a fork to inherit
-        storage.engine.dispose()
 
     def processes(self) -> Iterator[tuple[int, str]]:
         """Process id and command of everything that the drivers started and that is alive."""
