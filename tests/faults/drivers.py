@@ -199,7 +199,7 @@ def kill_at_random(search: Search, rng: random.Random, kills: int) -> int:
             time.sleep(rng.uniform(1, 9))
         else:
             there = search.finished()
-            aim = rng.randint(there, search.budget)
+            aim = rng.randint(min(there, search.budget), search.budget)  # repeats are finished too
             search.wait_until(lambda aim=aim: search.finished() >= aim, driver)
             time.sleep(rng.uniform(0, 0.3))
         if driver.poll() is None:
