@@ -29,6 +29,7 @@ os.environ.setdefault("RAY_worker_niceness", "0")  # the trials are the work, no
 import ray
 from ray import tune
 from ray._private import ray_constants
+from ray._private import utils as ray_utils
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 from nas.search.outage import StorageGone
@@ -101,7 +102,7 @@ def run(
         _signals(received),
         tempfile.TemporaryDirectory(prefix="nas-search-") as scratch,
         _ray(resources),
-        _signals(received),  # once more: Ray puts handlers of its own in their place
+        _signals(received),  # once more: Ray's native part has put handlers in their place
     ):
         concurrency = fit_concurrency(resources)
         # Without it Tune starts one actor after the other.
@@ -244,10 +245,21 @@ def _ray(resources: Resources) -> Iterator[None]:
         options |= {"address": resources.ray_address}
     with _private() if resources.ray_address is None else nullcontext():
         try:
-            ray.init(**options)
+            with _without_handler_of_sigterm():
+                ray.init(**options)
             yield
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def _without_handler_of_sigterm() -> Iterator[None]:
+    """Ray started inside keeps our handler; its own one leaves wherever it is, with code 15."""
+    given, ray_utils.set_sigterm_handler = ray_utils.set_sigterm_handler, lambda handler: None
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = given
 
 
 @contextmanager

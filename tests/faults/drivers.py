@@ -76,6 +76,7 @@ class Search:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=heed_sigint,
         )
 
     def run(self, timeout: float = 400) -> subprocess.CompletedProcess[str]:
@@ -180,6 +181,11 @@ def kill(driver: subprocess.Popen[str], number: int = signal.SIGKILL) -> int:
     """Send a signal to the driver alone and wait for it; its exit code."""
     driver.send_signal(number)
     return driver.wait(60)
+
+
+def heed_sigint() -> None:
+    """For a child: a shell lets what it starts in the background ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def one_line(text: str) -> str:

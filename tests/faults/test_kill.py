@@ -74,7 +74,7 @@ def test_workers_killed_all_through(
     rng, kills = random.Random("workers"), 0
     driver = search.start()
     while driver.poll() is None:
-        time.sleep(rng.uniform(1, 4))
+        time.sleep(rng.uniform(0.3, 1.5))
         if workers := search.workers():
             with contextlib.suppress(OSError):
                 os.kill(rng.choice(workers), signal.SIGKILL)

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from drivers import ROOT, Search, ended
+from drivers import ROOT, Search, ended, heed_sigint
 from optuna.trial import TrialState
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -72,7 +72,7 @@ def test_retraining(
     search = make_search(budget=4)
     assert search.run().returncode == 0
     command = [sys.executable, str(ROOT / "runners/retrain.py"), str(search.home / "front.json")]
-    command += ["--epochs", "40", "--threads", "1"]
+    command += ["--epochs", "200", "--threads", "1"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     rng, signals = random.Random(f"retrain {number}"), 0
     history = search.home / "retrained"
@@ -84,6 +84,7 @@ def test_retraining(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_sigint,
         )
         before = epochs(history)
         aim = before + rng.randint(0, 4)
@@ -101,8 +102,8 @@ def test_retraining(
     assert ran.returncode == 0
     (file,) = history.glob("*/history.csv")
     rows = list(csv.DictReader(file.open()))
-    assert [int(row["epoch"]) for row in rows] == list(range(1, 41))
-    assert json.loads((file.parent / "metrics.json").read_text())["epochs"] == 40
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 201))
+    assert json.loads((file.parent / "metrics.json").read_text())["epochs"] == 200
     record(signals=signals)
 
 
