@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli import print_json, run_app, version_option
+from nas.cli import EXIT_FAILED, print_json, run_app, version_option
 
 HELP = """Train chosen architectures of a front in full, and read the test set once.
 
@@ -54,7 +54,12 @@ def retrain(
     export: Annotated[
         str | None, _option("Write each network as onnx, torch (torch.export), or onnx,torch.")
     ] = None,
-    threads: Annotated[int | None, _option("CPU threads. Default: all")] = None,
+    concurrency: Annotated[
+        int | None, _option("Trainings at a time. Default: one on each GPU, or on each core.")
+    ] = None,
+    threads: Annotated[
+        int | None, _option("CPU threads of each. Default: its share of the cores.")
+    ] = None,
     data_dir: Annotated[Path, _option("Where data sets are kept.")] = Path("data"),
     json: Annotated[bool, _option("Print the result as JSON.", "--json")] = False,
     quiet: Annotated[bool, _option("Show no progress.", "--quiet", "-q")] = False,
@@ -62,8 +67,9 @@ def retrain(
     version: Annotated[bool, version_option("Options")] = False,
 ) -> int:
     """Retrain; the help text is `HELP`."""
-    from nas.report.retraining import Wanted, retrain_front, show_retrained
+    from nas.report.retraining import show_retrained
     from nas.training import get_recipe
+    from nas.tune.retraining import Wanted, retrain_front
 
     fields = {"epochs": epochs, "batch_size": batch_size}
     fields = {name: value for name, value in fields.items() if value is not None}
@@ -78,15 +84,22 @@ def retrain(
         seeds=seeds,
         references=_split(reference),
         export=_split(export),
+        concurrency=concurrency,
         threads=threads,
         data_dir=data_dir,
     )
     retrained = retrain_front(wanted, quiet=quiet)
     if json:
-        print_json({"metrics": retrained.metrics, "summary": retrained.summary})
+        print_json(
+            {
+                "metrics": retrained.metrics,
+                "summary": retrained.summary,
+                "failures": retrained.failures,
+            }
+        )
     else:
         show_retrained(retrained)
-    return 0
+    return EXIT_FAILED if retrained.failures else 0
 
 
 def _split(text: str | None) -> tuple[str, ...]:

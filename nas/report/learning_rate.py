@@ -13,13 +13,13 @@ from nas.data import DatasetInfo
 from nas.files import write_atomic, write_json
 from nas.models.reference import reference_macs
 from nas.report.references import Contender
-from nas.training import Diverged, Recipe
+from nas.training import Recipe
 from nas.training.retrain import CHECKPOINT
 
 FOLDER, CHOICES = "learning-rates", "choices.json"
 
-Validate = Callable[[Contender, Recipe, Path], float]
-"""Trains a contender by a recipe in a folder: its accuracy on the validation split."""
+Validate = Callable[[Sequence[tuple[Contender, Recipe, Path]]], list[float]]
+"""Trains contenders, each by a recipe in a folder: their accuracies on the validation split."""
 
 
 def choose_rates(
@@ -44,40 +44,41 @@ def choose_rates(
         rates: to choose from; one alone is taken as it is.
         home: the folder that holds the networks' folders.
         info: the data set.
-        validate: trains, see there.
+        validate: trains; 0 stands for a training that diverged.
     """
     families = list(dict.fromkeys(contender.family for contender in contenders))
     if len(rates) == 1:
         return dict.fromkeys(families, _at(recipe, rates[0]))
     path = home / FOLDER / CHOICES
     choices: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    asked = {"rates": sorted(rates), "recipe": recipe.model_dump(exclude={"learning_rate"})}
+    trainings: dict[tuple[str, float], tuple[Contender, Recipe, Path]] = {}
     for family in families:
-        asked = {"rates": sorted(rates), "recipe": recipe.model_dump(exclude={"learning_rate"})}
-        known = choices.get(family, {})
-        if all(known.get(key) == value for key, value in asked.items()):
+        if all(choices.get(family, {}).get(key) == value for key, value in asked.items()):
             continue
-        members = sorted(
-            (one for one in contenders if one.family == family), key=lambda one: _macs(one, info)
-        )
-        network = members[(len(members) - 1) // 2]
-        found = {}
+        network = _median(contenders, family, info)
         for rate in sorted(rates):
             folder = home / FOLDER / f"{network.name}-{rate:g}"
-            try:
-                found[rate] = validate(network, _at(recipe, rate), folder)
-            except Diverged:
-                found[rate] = 0.0
-        best = max(found, key=lambda rate: found[rate])
-        trained = home / FOLDER / f"{network.name}-{best:g}" / CHECKPOINT
-        if not (home / network.name).exists() and trained.exists():
-            write_atomic(home / network.name / CHECKPOINT, trained.read_bytes())
+            trainings[family, rate] = (network, _at(recipe, rate), folder)
+    found = dict(zip(trainings, validate(list(trainings.values())), strict=True))
+    for family in dict.fromkeys(family for family, _ in trainings):
+        best = max(sorted(rates), key=lambda rate: found[family, rate])
+        network, _, folder = trainings[family, best]
+        if not (home / network.name).exists() and (folder / CHECKPOINT).exists():
+            write_atomic(home / network.name / CHECKPOINT, (folder / CHECKPOINT).read_bytes())
         choices[family] = asked | {
             "network": network.name,
-            "val_accuracy": {f"{rate:g}": accuracy for rate, accuracy in found.items()},
+            "val_accuracy": {f"{rate:g}": found[family, rate] for rate in sorted(rates)},
             "rate": best,
         }
         write_json(path, choices)
     return {family: _at(recipe, choices[family]["rate"]) for family in families}
+
+
+def _median(contenders: Sequence[Contender], family: str, info: DatasetInfo) -> Contender:
+    members = (one for one in contenders if one.family == family)
+    by_cost = sorted(members, key=lambda one: _macs(one, info))
+    return by_cost[(len(by_cost) - 1) // 2]
 
 
 def _at(recipe: Recipe, rate: float) -> Recipe:

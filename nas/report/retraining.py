@@ -1,169 +1,33 @@
-"""Retrain what is chosen of a front, one network after the other, and show the outcome."""
+"""What a retraining shows: a bar for each training, tables of what came of it."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from nas.data import SearchData, load_search_data
-from nas.report.comparison import SUMMARY, summarise
-from nas.report.comparison_view import comparison_rows, describe_retraining, write_figure
-from nas.report.export import load_front
-from nas.report.learning_rate import choose_rates
-from nas.report.references import Contender, contenders
-from nas.report.select import select
-from nas.report.study_folder import refresh_report
+from nas.cli import one_line
+from nas.report.comparison_view import comparison_rows, describe_retraining
 from nas.report.terminal import PLAIN_WIDTH
-from nas.training import Recipe
-from nas.training.retrain import retrain, validate
-
-MAX_SEEDS = 100
-MAX_RATES = 10
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be retrained, and how."""
-
-    front: Path  # a front.json
-    select: str
-    recipe: Recipe
-    learning_rates: tuple[float, ...]  # each family takes the best of them
-    seeds: int  # each network is trained with seeds 0, 1, ...
-    references: tuple[str, ...]  # see `nas.report.references.contenders`
-    export: tuple[str, ...]  # formats
-    threads: int | None
-    data_dir: Path
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """What came of it."""
+    """What came of a retraining."""
 
     metrics: list[dict[str, Any]]  # of each network and seed, with its `folder`
     summary: dict[str, Any] | None  # see `nas.report.comparison.summarise`
     notes: list[str]  # references that there are not
+    failures: list[str]  # trainings that brought no network, and why
     files: list[Path]
-
-
-def retrain_front(wanted: Wanted, *, quiet: bool = False) -> Retrained:
-    """Train everything that is wanted in `retrained/NAME/`, or `NAME/seed-K/` after the first.
-
-    What is finished is not trained again; what was interrupted continues. The summary, its
-    figure and the study's report are written at the end.
-
-    Raises:
-        ValueError: one line that says what is wrong, before any training.
-    """
-    _require_ranges(wanted)
-    front = load_front(wanted.front)
-    chosen = [entry.build_arch() for entry in select(front, wanted.select)]
-    info = front.dataset_info()
-    networks, notes = contenders(chosen, wanted.references, info)
-    data = load_search_data(info.name, wanted.data_dir, image_size=info.image_size)
-    if data.info.fingerprint != info.fingerprint:
-        raise ValueError(
-            f"front file {wanted.front}: its data set {info.name} is another one "
-            f"({info.fingerprint}) than the one found here ({data.info.fingerprint})"
-        )
-    home = wanted.front.parent / "retrained"
-    try:
-        with _progress(quiet) as bar:
-            work = _Work(wanted, data, home, bar)
-            recipes = choose_rates(
-                networks, wanted.recipe, wanted.learning_rates, home, info, work.validate
-            )
-            metrics = [
-                work.retrain(network, recipes[network.family], seed)
-                for seed in range(wanted.seeds)  # every network once before any one twice
-                for network in networks
-            ]
-    finally:  # after an interruption too, of what is finished
-        summary = summarise(front, home, wanted.recipe)
-        files = [] if summary is None else [home / SUMMARY, write_figure(summary, home)]
-    if report := refresh_report(wanted.front.parent):
-        files.append(report)
-    return Retrained(metrics, summary, notes, files)
-
-
-def _require_ranges(wanted: Wanted) -> None:
-    if not 1 <= wanted.seeds <= MAX_SEEDS:
-        raise ValueError(f"--seeds {wanted.seeds}: accepted: 1 to {MAX_SEEDS}")
-    if wanted.threads is not None and not 1 <= wanted.threads <= 1024:
-        raise ValueError(f"--threads {wanted.threads}: accepted: 1 to 1024")
-    if len(wanted.learning_rates) > MAX_RATES:
-        raise ValueError(f"--learning-rate: accepted: at most {MAX_RATES} by commas")
-    if wanted.export:
-        from nas.deploy.export import require_format
-
-        for name in wanted.export:
-            require_format(name)
-
-
-class _Work:
-    """Trains one network after the other and shows how far it is."""
-
-    def __init__(self, wanted: Wanted, data: SearchData, home: Path, bar: Progress) -> None:
-        self._wanted, self._data = wanted, data
-        self._home, self._bar = home, bar
-        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def validate(self, contender: Contender, recipe: Recipe, folder: Path) -> float:
-        """Train with seed 0 for the validation split alone."""
-        show = self._show(f"{contender.name} at {recipe.learning_rate:g}", recipe)
-        accuracy = validate(
-            contender.network,
-            self._data,
-            recipe,
-            0,
-            folder,
-            device=self._device,
-            threads=self._wanted.threads,
-            progress=show,
-        )
-        show.done()
-        return accuracy
-
-    def retrain(self, contender: Contender, recipe: Recipe, seed: int) -> dict[str, Any]:
-        """Train and test; export where that is wanted."""
-        home = self._home / contender.name
-        folder = home if seed == 0 else home / f"seed-{seed}"
-        show = self._show(f"{contender.name} seed {seed}", recipe)
-        measured = retrain(
-            contender.network,
-            self._data,
-            self._wanted.data_dir,
-            recipe,
-            seed,
-            folder,
-            device=self._device,
-            threads=self._wanted.threads,
-            progress=show,
-            labels={
-                "network": contender.name,
-                "family": contender.family,
-                "of": contender.of,
-                "learning_rate": recipe.learning_rate,
-            },
-        )
-        show.done()
-        if self._wanted.export:
-            from nas.deploy.export import export
-
-            exported = export(folder, self._wanted.export, self._wanted.data_dir)
-            return {"folder": str(folder), **measured, "export": exported}
-        return {"folder": str(folder), **measured}
-
-    def _show(self, name: str, recipe: Recipe) -> _Show:
-        task = self._bar.add_task(name, total=recipe.epochs, note="")
-        return _Show(self._bar, task, name, recipe.epochs)
 
 
 def show_retrained(retrained: Retrained) -> None:
@@ -181,25 +45,56 @@ def show_retrained(retrained: Retrained) -> None:
         console.print(note, highlight=False)
     for path in [*(measured["folder"] for measured in retrained.metrics), *retrained.files]:
         print(f"written: {path}")
+    for failure in retrained.failures:
+        print(f"failed: {one_line(failure)}", file=sys.stderr)
 
 
-class _Show:
-    """Moves one network's bar, or prints a line per epoch where there is no terminal."""
+class Bars:
+    """The bars of trainings, on standard error; lines where that is no terminal."""
 
-    def __init__(self, bar: Progress, task: Any, name: str, epochs: int) -> None:
-        self._bar, self._task, self._name, self._epochs = bar, task, name, epochs
+    def __init__(self, bars: Progress) -> None:
+        self._bars = bars
+
+    def add(self, name: str, epochs: int) -> Bar:
+        """A training that starts."""
+        return Bar(self._bars, name, epochs)
+
+
+class Bar:
+    """Shows one training: see `nas.tune.trainings.Show`."""
+
+    def __init__(self, bars: Progress, name: str, epochs: int) -> None:
+        self._bars, self._name, self._epochs = bars, name, epochs
+        self._task = bars.add_task(name, total=epochs, note="")
+
+    def __call__(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        """Move the bar, or print a line where there is no terminal."""
+        note = f"loss {loss:.3f}, validation {100 * accuracy:.2f} %"
+        self._bars.update(self._task, completed=epoch, note=note)
+        if self._bars.disable:
+            line = f"{self._name}: epoch {epoch}/{epochs}, {note}"
+            self._bars.console.print(line, highlight=False)
 
     def done(self) -> None:
         """Fill the bar, of a network that was trained before too."""
-        self._bar.update(self._task, completed=self._epochs, note="done")
+        self._bars.update(self._task, completed=self._epochs, note="done")
 
-    def __call__(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        note = f"loss {loss:.3f}, validation {100 * accuracy:.2f} %"
-        self._bar.update(self._task, completed=epoch, note=note)
-        if self._bar.disable:
-            self._bar.console.print(
-                f"{self._name}: epoch {epoch}/{epochs}, {note}", highlight=False
-            )
+
+@contextmanager
+def progress_bars(quiet: bool) -> Iterator[Bars]:
+    """Bars that are shown for as long as the context lasts."""
+    console = Console(stderr=True, quiet=quiet)
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} epochs"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+        disable=quiet or not console.is_terminal,
+    ) as bars:
+        yield Bars(bars)
 
 
 def _table(summary: dict[str, Any]) -> Table:
@@ -238,18 +133,4 @@ def _export_line(name: str, exported: dict[str, Any]) -> str:
     return (
         f"{name} exported (ONNX opset {exported['opset']}): logits agree to {largest:.0e} of the "
         f"largest; one image on one thread: {shown}"
-    )
-
-
-def _progress(quiet: bool) -> Progress:
-    console = Console(stderr=True, quiet=quiet)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} epochs"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-        console=console,
-        disable=quiet or not console.is_terminal,
     )

@@ -120,6 +120,16 @@ def validate(
         return float(run.history[-1]["val_accuracy"])
 
 
+def last_epoch(folder: Path) -> tuple[int, float, float] | None:
+    """Epoch, training loss and validation accuracy that a training there recorded last."""
+    try:
+        with (folder / HISTORY).open(newline="") as file:
+            *_, row = csv.DictReader(file)
+    except (OSError, ValueError):
+        return None
+    return int(row["epoch"]), float(row["train_loss"]), float(row["val_accuracy"])
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     try:

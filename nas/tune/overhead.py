@@ -14,9 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# First: it sets what Ray reads when it is imported.
-from nas.tune.run import Resources, Stops, _Gate, _tuner  # isort: skip
-
 import ray
 from ray import tune
 
@@ -25,6 +22,7 @@ from nas.search.plan import Request, make_plan
 from nas.search.study import Candidate
 from nas.space import SearchSpace
 from nas.tune.idle import IdleTrial
+from nas.tune.run import Resources, Stops, _Gate, _tuner
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.search import _open
 from nas.tune.searcher import StudySearcher

@@ -5,32 +5,17 @@ from __future__ import annotations
 import logging
 import math
 import os
-import secrets
 import signal
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
-# Read when ray is imported: its own handler would swallow Ctrl-C, its loggers write files.
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
-os.environ.setdefault("TUNE_PRINT_ALL_TRIAL_ERRORS", "0")
-os.environ.setdefault("TUNE_DISABLE_STRICT_METRIC_CHECKING", "1")  # a failure has no accuracy
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_worker_niceness", "0")  # the trials are the work, no background job
-
 import ray
 from ray import tune
-from ray._private import ray_constants
-from ray._private import utils as ray_utils
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
 from nas.search.outage import StorageGone
 from nas.search.plan import Plan
@@ -38,6 +23,7 @@ from nas.search.stopping import rungs
 from nas.search.study import SearchStudy
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.searcher import TIMEOUT, StudySearcher, View
+from nas.tune.session import ray_session
 from nas.tune.trainable import TrainingTrial
 
 logger = logging.getLogger(__name__)
@@ -101,8 +87,7 @@ def run(
     with (
         _signals(received),
         tempfile.TemporaryDirectory(prefix="nas-search-") as scratch,
-        _ray(resources),
-        _signals(received),  # once more: Ray's native part has put handlers in their place
+        ray_session(resources.ray_address),
     ):
         concurrency = fit_concurrency(resources)
         # Without it Tune starts one actor after the other.
@@ -228,57 +213,6 @@ def _tuner(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-
-
-@contextmanager
-def _ray(resources: Resources) -> Iterator[None]:
-    """A Ray of our own, reachable from this machine alone, or a connection to one that runs."""
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    options: dict[str, Any] = {
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "ignore_reinit_error": False,
-    }
-    if resources.ray_address is None:
-        options |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-    else:
-        options |= {"address": resources.ray_address}
-    with _private() if resources.ray_address is None else nullcontext():
-        try:
-            with _without_handler_of_sigterm():
-                ray.init(**options)
-            yield
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _without_handler_of_sigterm() -> Iterator[None]:
-    """Ray started inside keeps our handler; its own one leaves wherever it is, with code 15."""
-    given, ray_utils.set_sigterm_handler = ray_utils.set_sigterm_handler, lambda handler: None
-    try:
-        yield
-    finally:
-        ray_utils.set_sigterm_handler = given
-
-
-@contextmanager
-def _private() -> Iterator[None]:
-    """Ray started inside listens on 127.0.0.1 alone, with a token that no file holds."""
-    # Unless it runs no cluster, Ray puts an address of the machine in the place of 127.0.0.1,
-    # and listens everywhere.
-    cluster, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
-    if not given:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        AuthenticationTokenLoader.instance().reset_cache()
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = cluster
-        if not given:
-            del os.environ["RAY_AUTH_TOKEN"]
-            AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextmanager

@@ -18,10 +18,11 @@ from nas.data import load_search_data
 from nas.report.analysis import record
 from nas.report.export import FrontEntry, FrontFile, write_front
 from nas.report.page import render
-from nas.report.retraining import Retrained, Wanted, retrain_front
+from nas.report.retraining import Retrained
 from nas.search.config import StudyConfig
 from nas.training import get_recipe
 from nas.training import retrain as module
+from nas.tune.retraining import Wanted, retrain_front
 
 NOWHERE = Path("unused")
 RECIPE = get_recipe("full", epochs=2, batch_size=50, train_images=200, val_images=100)
@@ -62,7 +63,8 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> Wanted:
     write_front(path, contents)
     return Wanted(
         front=path, select="all", recipe=RECIPE, learning_rates=RATES, seeds=2,
-        references=("twin", "equal-cost-twin"), export=(), threads=1, data_dir=NOWHERE,
+        references=("twin", "equal-cost-twin"), export=(), concurrency=1, threads=1,
+        data_dir=NOWHERE,
     )  # fmt: skip
 
 

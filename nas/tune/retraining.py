@@ -1,0 +1,165 @@
+"""A retraining from a front to its files: what is chosen, its references, a summary."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from nas.data import load_search_data
+from nas.report.comparison import SUMMARY, summarise
+from nas.report.comparison_view import write_figure
+from nas.report.export import load_front
+from nas.report.learning_rate import choose_rates
+from nas.report.references import Contender, contenders
+from nas.report.retraining import Bars, Retrained, progress_bars
+from nas.report.select import select
+from nas.report.study_folder import refresh_report
+from nas.training import Recipe
+from nas.tune.trainings import (
+    Failed,
+    Outcome,
+    Run,
+    Training,
+    TrainingFailed,
+    fit_concurrency,
+    workers,
+)
+
+MAX_SEEDS = 100
+MAX_RATES = 10
+MAX_CONCURRENCY = 1024
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be retrained, and how."""
+
+    front: Path  # a front.json
+    select: str
+    recipe: Recipe
+    learning_rates: tuple[float, ...]  # each family takes the best of them
+    seeds: int  # each network is trained with seeds 0, 1, ...
+    references: tuple[str, ...]  # see `nas.report.references.contenders`
+    export: tuple[str, ...]  # formats
+    concurrency: int | None  # trainings at a time; None: one on each GPU, or on each core
+    threads: int | None  # of each training; None: its share of the cores
+    data_dir: Path
+
+
+def retrain_front(wanted: Wanted, *, quiet: bool = False) -> Retrained:
+    """Train everything that is wanted in `retrained/NAME/`, or `NAME/seed-K/` after the first.
+
+    What is finished is not trained again; what was interrupted continues. The summary, its
+    figure and the study's report are written at the end. A training that diverges, runs out
+    of memory or loses its worker again and again does not keep the others from going on.
+
+    Raises:
+        ValueError: one line that says what is wrong.
+    """
+    _require_ranges(wanted)
+    front = load_front(wanted.front)
+    chosen = [entry.build_arch() for entry in select(front, wanted.select)]
+    info = front.dataset_info()
+    networks, notes = contenders(chosen, wanted.references, info)
+    data = load_search_data(info.name, wanted.data_dir, image_size=info.image_size)
+    if data.info.fingerprint != info.fingerprint:
+        raise ValueError(
+            f"front file {wanted.front}: its data set {info.name} is another one "
+            f"({info.fingerprint}) than the one found here ({data.info.fingerprint})"
+        )
+    home = wanted.front.parent / "retrained"
+    concurrency = fit_concurrency(wanted.concurrency, len(networks) * wanted.seeds)
+    try:
+        with (
+            progress_bars(quiet) as bars,
+            workers(data, wanted.data_dir, concurrency, wanted.threads) as run,
+        ):
+            work = _Work(run, bars)
+            recipes = choose_rates(
+                networks, wanted.recipe, wanted.learning_rates, home, info, work.validate
+            )
+            trainings = [
+                _training(network, recipes[network.family], seed, home, wanted.export)
+                for seed in range(wanted.seeds)  # every network once before any one twice
+                for network in networks
+            ]
+            outcomes = work.run(trainings)
+    finally:  # after an interruption too, of what is finished
+        summary = summarise(front, home, wanted.recipe)
+        files = [] if summary is None else [home / SUMMARY, write_figure(summary, home)]
+    if report := refresh_report(wanted.front.parent):
+        files.append(report)
+    metrics = [
+        {"folder": str(training.folder)} | outcome
+        for training, outcome in zip(trainings, outcomes, strict=True)
+        if not isinstance(outcome, Failed)
+    ]
+    failures = [str(outcome) for outcome in outcomes if isinstance(outcome, Failed)]
+    return Retrained(metrics, summary, notes, failures, files)
+
+
+def _require_ranges(wanted: Wanted) -> None:
+    if not 1 <= wanted.seeds <= MAX_SEEDS:
+        raise ValueError(f"--seeds {wanted.seeds}: accepted: 1 to {MAX_SEEDS}")
+    if wanted.threads is not None and not 1 <= wanted.threads <= 1024:
+        raise ValueError(f"--threads {wanted.threads}: accepted: 1 to 1024")
+    if wanted.concurrency is not None and not 1 <= wanted.concurrency <= MAX_CONCURRENCY:
+        raise ValueError(f"--concurrency {wanted.concurrency}: accepted: 1 to {MAX_CONCURRENCY}")
+    if len(wanted.learning_rates) > MAX_RATES:
+        raise ValueError(f"--learning-rate: accepted: at most {MAX_RATES} by commas")
+    if wanted.export:
+        from nas.deploy.export import require_format
+
+        for name in wanted.export:
+            require_format(name)
+
+
+def _training(
+    network: Contender, recipe: Recipe, seed: int, home: Path, export: tuple[str, ...]
+) -> Training:
+    labels: dict[str, Any] = {
+        "network": network.name,
+        "family": network.family,
+        "of": network.of,
+        "learning_rate": recipe.learning_rate,
+    }
+    folder = home / network.name
+    return Training(
+        f"{network.name} seed {seed}",
+        network.network,
+        recipe,
+        seed,
+        folder if seed == 0 else folder / f"seed-{seed}",
+        labels,
+        export,
+    )
+
+
+class _Work:
+    """Runs trainings with bars."""
+
+    def __init__(self, run: Run, bars: Bars) -> None:
+        self._run, self._bars = run, bars
+
+    def run(self, trainings: Sequence[Training]) -> list[Outcome]:
+        return self._run(trainings, lambda one: self._bars.add(one.name, one.recipe.epochs))
+
+    def validate(self, wanted: Sequence[tuple[Contender, Recipe, Path]]) -> list[float]:
+        """Accuracies of trainings with seed 0, the test set left alone; 0 for one that diverges."""
+        trainings = [
+            Training(
+                f"{one.name} at {recipe.learning_rate:g}", one.network, recipe, 0, folder, None
+            )
+            for one, recipe, folder in wanted
+        ]
+        accuracies = []
+        for outcome in self.run(trainings):
+            if not isinstance(outcome, Failed):
+                accuracies.append(float(outcome["val_accuracy"]))
+            elif outcome.diverged:
+                accuracies.append(0.0)
+            else:
+                raise TrainingFailed(f"{outcome}; run the same command again to continue")
+        return accuracies

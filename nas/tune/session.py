@@ -1,0 +1,91 @@
+"""Ray for as long as something runs: one of our own on this machine, or a cluster's."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+from ray._private import utils as ray_utils
+from ray._private import worker as ray_worker
+from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def ray_session(address: str | None) -> Iterator[None]:
+    """A Ray of our own, reachable from this machine alone, or a connection to one that runs.
+
+    The handlers of SIGINT and SIGTERM stay those that were there, and what Ray has to say
+    goes to the log.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    options: dict[str, Any] = {
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "ignore_reinit_error": False,
+    }
+    if address is None:
+        options |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    else:
+        options |= {"address": address}
+    with _private() if address is None else nullcontext(), _logged():
+        try:
+            with _own_handlers():
+                ray.init(**options)
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _own_handlers() -> Iterator[None]:
+    """Ray started inside keeps our handlers; its own one leaves wherever it is, with code 15."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    given, ray_utils.set_sigterm_handler = ray_utils.set_sigterm_handler, lambda handler: None
+    try:
+        yield
+    finally:
+        ray_utils.set_sigterm_handler = given
+        for number, handler in before.items():  # Ray's native part has put its own there
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    """Ray prints on standard output that a worker died, also into a live view or JSON."""
+
+    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
+        logger.info("%s: %s", data.get("pid"), " ".join(data["lines"]))
+
+    given, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, log
+    try:
+        yield
+    finally:
+        ray_worker.print_to_stdstream = given
+
+
+@contextmanager
+def _private() -> Iterator[None]:
+    """Ray started inside listens on 127.0.0.1 alone, with a token that no file holds."""
+    # Unless it runs no cluster, Ray puts an address of the machine in the place of 127.0.0.1,
+    # and listens everywhere.
+    cluster, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
+    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
+    if not given:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        AuthenticationTokenLoader.instance().reset_cache()
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = cluster
+        if not given:
+            del os.environ["RAY_AUTH_TOKEN"]
+            AuthenticationTokenLoader.instance().reset_cache()
