@@ -43,6 +43,13 @@ def retrain(
             "best on the validation split."
         ),
     ] = None,
+    cutout: Annotated[
+        float | None, _option("Mask a square of this share of the image's side, such as 0.5.")
+    ] = None,
+    mixup: Annotated[
+        float | None,
+        _option("Mix images of a batch, shares from Beta(MIXUP, MIXUP); 0.2 is usual."),
+    ] = None,
     seeds: Annotated[int, _option("Train each one this often, with seeds 0, 1, ...")] = 1,
     reference: Annotated[
         str | None,
@@ -71,7 +78,7 @@ def retrain(
     from nas.training import get_recipe
     from nas.tune.retraining import Wanted, retrain_front
 
-    fields = {"epochs": epochs, "batch_size": batch_size}
+    fields = {"epochs": epochs, "batch_size": batch_size, "cutout": cutout, "mixup": mixup}
     fields = {name: value for name, value in fields.items() if value is not None}
     rates = _parse_rates(learning_rate)
     recipes = [get_recipe(recipe, **fields, learning_rate=rate) for rate in rates]

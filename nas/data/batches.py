@@ -20,8 +20,10 @@ class Batches:
 
     Images are normalised float32 in channels-last layout. For training they come in a
     new order at each epoch, cropped at random from a black margin and flipped where that
-    keeps the label, and the last partial batch is dropped; for evaluation they come in
-    their own order, all of them. Nothing synchronises with the device.
+    keeps the label, a square at a random place is set to the mean where `cutout` asks for
+    it (DeVries and Taylor, arXiv 1708.04552), and the last partial batch is dropped; for
+    evaluation they come in their own order, all of them. Nothing synchronises with the
+    device.
 
     Args:
         split: moved to the device once.
@@ -31,6 +33,8 @@ class Batches:
         generator: on the CPU, draws order, crops and flips, so that they are the same on
             every device; None for evaluation.
         augment: whether to crop and flip while training.
+        cutout: side of the masked square, a share of the image's; 0 masks nothing. Its
+            centre is anywhere in the image, so part of it may lie outside.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Batches:
         *,
         generator: torch.Generator | None = None,
         augment: bool = True,
+        cutout: float = 0.0,
     ) -> None:
         self.size = len(split)
         self.batch_size = min(batch_size, self.size)
@@ -49,6 +54,7 @@ class Batches:
         self._crop = info.crop if augment and generator is not None else 0
         self._flip = info.flip and augment and generator is not None
         self._side = split.images.shape[-1]
+        self._masked = round(cutout * self._side) if generator is not None else 0
         padded_NCHW = F.pad(split.images, [self._crop] * 4)
         # Pixels before channels: rows and columns are then gathered straight into
         # channels-last images.
@@ -71,7 +77,7 @@ class Batches:
                 chosen = slice(start, start + self.batch_size)
                 yield self._normalise(self._images_NHWC[chosen]), self._labels_N[chosen]
             return
-        order_N, rows_N, columns_N, flipped_N = self._draw()
+        order_N, rows_N, columns_N, flipped_N, *corners_N = self._draw()
         pixels = torch.arange(self._side, device=self.device)
         for start in range(0, len(self) * self.batch_size, self.batch_size):
             chosen = slice(start, start + self.batch_size)
@@ -80,10 +86,21 @@ class Batches:
             shown_BW = torch.where(flipped_N[chosen, None], self._side - 1 - pixels, pixels)
             columns_B1W = (columns_N[chosen, None] + shown_BW).unsqueeze(1)
             images_BHWC = self._images_NHWC[order_B11, rows_BH1, columns_B1W]
-            yield self._normalise(images_BHWC), self._labels_N[order_N[chosen]]
+            x_BCHW = self._normalise(images_BHWC)
+            if corners_N:
+                inside = [
+                    (pixels >= corner_N[chosen, None])
+                    & (pixels < corner_N[chosen, None] + self._masked)
+                    for corner_N in corners_N
+                ]
+                x_BCHW.masked_fill_((inside[0][:, :, None] & inside[1][:, None])[:, None], 0.0)
+            yield x_BCHW, self._labels_N[order_N[chosen]]
 
     def _draw(self) -> list[Tensor]:
-        """An epoch's order, and for each of its images the crop's corner and the flip."""
+        """An epoch's order, and for each of its images the crop's corner and the flip.
+
+        With cutout also the first row and column of the masked square.
+        """
         margins = 2 * self._crop + 1
         drawn = [
             torch.randperm(self.size, generator=self.generator),
@@ -91,6 +108,12 @@ class Batches:
             torch.randint(margins, (self.size,), generator=self.generator),
             torch.randint(2 if self._flip else 1, (self.size,), generator=self.generator).bool(),
         ]
+        if self._masked:
+            drawn += [
+                torch.randint(self._side, (self.size,), generator=self.generator)
+                - self._masked // 2
+                for _ in range(2)
+            ]
         if self.device.type == "cuda":  # from pinned memory the device need not be waited for
             return [n.pin_memory().to(self.device, non_blocking=True) for n in drawn]
         return drawn

@@ -157,6 +157,7 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
                 "macs": attributes.get("macs"),
                 "params": attributes.get("params"),
                 "latency": attributes.get("latency"),
+                "latency_noise": attributes.get("latency_noise"),
                 "epochs": attributes.get("epochs"),
                 "seconds": attributes.get("seconds"),
                 "seed": attributes.get("seed"),

@@ -231,7 +231,7 @@ def _recipe(request: Request, recorded: StudyConfig | None, dataset: str, gpu: b
 def _machine(request: Request, gpu: bool) -> str:
     """Whose latencies a study holds: those of two machines, or thread counts, never mix."""
     threads = max(1, int(request.cpus_per_trial))
-    return f"{machine_identity(torch.device('cuda' if gpu else 'cpu'))}, {threads} threads"
+    return machine_identity(torch.device("cuda" if gpu else "cpu"), threads)
 
 
 def _objectives(request: Request, recorded: StudyConfig | None) -> Objectives:

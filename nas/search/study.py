@@ -59,6 +59,7 @@ class Measurement:
     seconds: float  # of training and evaluation
     curve: Sequence[tuple[int, float]] = field(default=())  # (epoch, accuracy)
     latency: float | None = None  # seconds of one forward pass of one image
+    latency_noise: float | None = None  # its spread beside a control network, relative
 
 
 class SearchStudy:
@@ -238,6 +239,7 @@ class SearchStudy:
         trial.set_user_attr("curve", [list(point) for point in measurement.curve])
         if measurement.latency is not None:
             trial.set_user_attr("latency", measurement.latency)
+            trial.set_user_attr("latency_noise", measurement.latency_noise)
         return self._running[number]
 
     def _tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:

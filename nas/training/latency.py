@@ -40,13 +40,6 @@ class Latency:
     threads: int  # of the CPU
 
 
-def measure_latency(
-    network: nn.Module, image_size: int, in_channels: int, device: torch.device, batch: int = 1
-) -> float:
-    """The `seconds` of `measure`: what a search that has latency as its objective records."""
-    return measure(network, image_size, in_channels, device, batch).seconds
-
-
 def measure(
     network: nn.Module,
     image_size: int,
@@ -103,15 +96,20 @@ def time_passes(run: Pass, control: Pass, batch: int, clock: Clock) -> Latency:
     )
 
 
-def machine_identity(device: torch.device) -> str:
+def machine_identity(device: torch.device, threads: int | None = None) -> str:
     """What a latency depends on besides the network: latencies of two such never mix.
 
-    Processor and its cores (or GPU), PyTorch. Not the host's name, which a container
-    changes at each start.
+    Processor, its cores and the threads in use (or GPU), PyTorch. Not the host's name,
+    which a container changes at each start.
+
+    Args:
+        device: where passes run.
+        threads: of the CPU; None: those of this process.
     """
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
-    return f"{_processor()}, {os.cpu_count()} cores, torch {torch.__version__}"
+    threads = torch.get_num_threads() if threads is None else threads
+    return f"{_processor()}, {os.cpu_count()} cores, {threads} threads, torch {torch.__version__}"
 
 
 def _processor() -> str:

@@ -25,6 +25,8 @@ class Recipe(BaseModel):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4  # not of norms and biases
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # side of the masked square / image's side
+    mixup: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0  # Beta's alpha; 0: none
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay per step; None: no averaging
     train_images: _Images | None = None  # at most, a stratified subset; None: all
     val_images: _Images | None = None  # likewise

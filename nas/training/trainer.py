@@ -9,6 +9,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -77,7 +78,9 @@ class Trainer:
         data = _shorten(data, recipe)
         self._generator = torch.Generator().manual_seed(seed)
         self._train = Batches(
-            data.train, data.info, recipe.batch_size, device, generator=self._generator
+            *(data.train, data.info, recipe.batch_size, device),
+            generator=self._generator,
+            cutout=recipe.cutout,
         )
         batch = EVALUATION_BATCH
         if device.type == "cpu":
@@ -111,17 +114,17 @@ class Trainer:
         self.network.train()
         steps = len(self._train)
         total = torch.zeros((), device=self.device)
+        shares = self._draw_shares(steps)
         for index, (images_BCHW, labels_B) in enumerate(self._train):
+            share = shares[index]
             rate = self.recipe.learning_rate_at(
                 self.epoch * steps + index, self.recipe.epochs * steps
             )
             for group in self._optimizer.param_groups:
                 group["lr"] = rate
             with _autocast(self.device):
-                logits_BK = self.network(images_BCHW)
-            loss = F.cross_entropy(
-                logits_BK.float(), labels_B, label_smoothing=self.recipe.label_smoothing
-            )
+                logits_BK = self.network(_mix(images_BCHW, share))
+            loss = self._loss(logits_BK.float(), labels_B, share)
             self._optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
@@ -133,6 +136,24 @@ class Trainer:
         if not math.isfinite(mean):
             raise Diverged(f"the loss is {mean} in epoch {self.epoch}")
         return mean
+
+    def _draw_shares(self, steps: int) -> list[float]:
+        """Each batch's share of its own images in what is trained on; 1 without mixup."""
+        alpha = self.recipe.mixup
+        if alpha == 0:
+            return [1.0] * steps
+        seed = torch.randint(2**62, (), generator=self._generator)  # torch's own Beta takes none
+        shares = np.random.default_rng(int(seed)).beta(alpha, alpha, steps)
+        return [float(share) for share in shares]
+
+    def _loss(self, logits_BK: Tensor, labels_B: Tensor, share: float) -> Tensor:
+        """Cross-entropy with the batch's labels and, for the rest, with those mixed in."""
+        smoothing = self.recipe.label_smoothing
+        loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
+        if share < 1:
+            other = F.cross_entropy(logits_BK, labels_B.flip(0), label_smoothing=smoothing)
+            loss = share * loss + (1 - share) * other
+        return loss
 
     def evaluate(self) -> float:
         """Accuracy on the validation split, a fraction in [0, 1]."""
@@ -175,6 +196,11 @@ def accuracy(network: nn.Module, batches: Batches) -> float:
         logits_BK: Tensor = network(images_BCHW)
         right += (logits_BK.argmax(1) == labels_B).sum()
     return int(right) / batches.size
+
+
+def _mix(images_BCHW: Tensor, share: float) -> Tensor:
+    """Mixup (Zhang et al., arXiv 1710.09412) with the batch in reverse, whose order is random."""
+    return images_BCHW if share == 1 else images_BCHW.lerp(images_BCHW.flip(0), 1 - share)
 
 
 def _shorten(data: SearchData, recipe: Recipe) -> SearchData:

@@ -101,7 +101,7 @@ def run(
                 recipe=recipe,
                 rungs=rungs(recipe.epochs),
                 threads=max(1, int(resources.cpus_per_trial)),
-                latency="latency" in study.config.objectives.names,
+                machine=study.config.machine,
             )
             images = recipe.val_images or len(data.val)
             scheduler = FrontScheduler(

@@ -107,6 +107,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             seconds=float(result["seconds"]),
             curve=curve,
             latency=result.get("latency"),
+            latency_noise=result.get("latency_noise"),
         )
         if measurement.epochs >= self._epochs:
             self._study.complete(candidate.number, measurement)

@@ -13,7 +13,7 @@ from ray import tune
 from nas.arch import Arch
 from nas.data import SearchData
 from nas.training import Diverged, Recipe, Trainer, build
-from nas.training.latency import measure_latency
+from nas.training.latency import machine_identity, measure
 from nas.tune.searcher import OUT_OF_MEMORY
 
 DIVERGED = "diverged"
@@ -21,13 +21,17 @@ DIVERGED = "diverged"
 logger = logging.getLogger(__name__)
 
 
+class OtherMachine(RuntimeError):
+    """A worker on a machine that is not the one whose latencies the study holds."""
+
+
 class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     """Trains to the next rung at each step, and reports the accuracy there.
 
     A trial's configuration is `arch` (canonical JSON) and `seed`. A result holds
-    `epochs`, `accuracy`, `seconds`, `latency` where it is an objective, and `reason` for
-    a trial that cannot go on. Whatever goes wrong inside a trial is a result, so that
-    the actor lives on.
+    `epochs`, `accuracy`, `seconds`, `latency` and its relative noise where latency is an
+    objective, and `reason` for a trial that cannot go on. Whatever goes wrong inside a
+    trial is a result, so that the actor lives on.
     """
 
     def setup(
@@ -37,11 +41,14 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         recipe: Recipe,
         rungs: tuple[int, ...],
         threads: int,
-        latency: bool,
+        machine: str | None,
     ) -> None:
-        """Keep what all trials of this actor share; the data comes from the object store."""
+        """Keep what all trials of this actor share; the data comes from the object store.
+
+        `machine` is the one whose latencies are measured, None where latency is no objective.
+        """
         self._data, self._recipe, self._rungs = data, recipe, rungs
-        self._threads, self._latency = threads, latency
+        self._threads, self._machine = threads, machine
         self._device = torch.device("cuda" if _has_gpu() else "cpu")
         self._usable = True
         self.reset_config(config)
@@ -59,6 +66,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         result: dict[str, Any] = {"reason": None, "done": True}
         try:
             if self._trainer is None:
+                self._require_machine()
                 self._trainer = self._build()
             trainer = self._trainer
             rung = next(rung for rung in self._rungs if rung > trainer.epoch)
@@ -67,11 +75,10 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             result["accuracy"] = trainer.evaluate()
             result["epochs"] = trainer.epoch
             result["done"] = trainer.epoch >= self._rungs[-1]
-            if result["done"] and self._latency:
+            if result["done"] and self._machine is not None:
                 info = self._data.info
-                result["latency"] = measure_latency(
-                    trainer.network, info.image_size, info.in_channels, self._device
-                )
+                latency = measure(trainer.network, info.image_size, info.in_channels, self._device)
+                result |= {"latency": latency.seconds, "latency_noise": latency.noise}
         except Diverged:
             result["reason"] = DIVERGED
         except Exception as error:
@@ -86,6 +93,12 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     def cleanup(self) -> None:
         """Let go of the network."""
         self._trainer = None
+
+    def _require_machine(self) -> None:
+        """Latencies of two machines never mix, whatever nodes a cluster has."""
+        here = machine_identity(self._device, self._threads)
+        if self._machine not in (None, here):
+            raise OtherMachine(f"latency is measured on {self._machine}, this is {here}")
 
     def _build(self) -> Trainer:
         seed = int(self._config["seed"])

@@ -117,6 +117,32 @@ def test_without_augmentation_only_the_order_changes() -> None:
         torch.testing.assert_close(images, normalised(split.images[labels], info))
 
 
+def test_cutout_masks_one_square_around_any_pixel() -> None:
+    split, side = make_split(300), 3
+    info, generator = make_info(crop=0, flip=False), torch.Generator().manual_seed(0)
+    batches = Batches(split, info, 100, CPU, generator=generator, cutout=0.5)
+    plain = normalised(split.images, info)
+    seen = set()
+    for images, labels in batches:
+        for image, own in zip(images, plain[labels], strict=True):
+            masked = (image == 0).all(0)
+            assert torch.allclose(image[:, ~masked], own[:, ~masked], atol=1e-5)
+            rows, columns = masked.any(1).nonzero()[:, 0], masked.any(0).nonzero()[:, 0]
+            assert masked.sum() == len(rows) * len(columns)
+            assert 1 < max(len(rows), len(columns)) <= side
+            seen.add((int(rows[0]), len(rows), int(columns[0]), len(columns)))
+    places = {(max(0, c - 1), min(6, c + 2) - max(0, c - 1)) for c in range(6)}
+    assert seen == {(*row, *column) for row in places for column in places}
+
+
+def test_evaluation_is_not_masked() -> None:
+    split, info = make_split(10), make_info()
+    (found, _), (plain, _) = (
+        next(iter(Batches(split, info, 10, CPU, cutout=cutout))) for cutout in (0.5, 0.0)
+    )
+    assert torch.equal(found, plain)
+
+
 def test_images_are_channels_last() -> None:
     split, info = make_split(8), make_info()
     generator = torch.Generator().manual_seed(0)

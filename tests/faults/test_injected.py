@@ -21,6 +21,7 @@ from nas.arch import table2_arch
 from nas.data import DatasetInfo, SearchData
 from nas.data.splits import Split
 from nas.training import get_recipe
+from nas.training.latency import machine_identity
 from nas.tune.trainable import TrainingTrial
 
 
@@ -29,10 +30,10 @@ def reasons(search: Search) -> list[str]:
     return [t.user_attrs["reason"] for t in trials if t.state == TrialState.FAIL]
 
 
-def trial(data: SearchData) -> TrainingTrial:
+def trial(data: SearchData, machine: str | None = None) -> TrainingTrial:
     made = TrainingTrial.__new__(TrainingTrial)  # Ray's part of the constructor needs a cluster
     config = {"arch": table2_arch(0.5).to_json(), "seed": 1}
-    made.setup(config, data, get_recipe("short-cpu", epochs=1), (1,), 1, False)
+    made.setup(config, data, get_recipe("short-cpu", epochs=1), (1,), 1, machine)
     return made
 
 
@@ -55,6 +56,18 @@ def test_out_of_memory_is_recognised_and_the_actor_replaced(digits_info: Dataset
     made._build = lambda: torch.empty(2**46)  # type: ignore[assignment, return-value]
     assert made.step()["reason"] == "out_of_memory"
     assert made.reset_config({}) is False
+
+
+def test_a_worker_on_another_machine_measures_no_latency(digits_info: DatasetInfo) -> None:
+    images = torch.randint(256, (128, 1, 8, 8), dtype=torch.uint8)
+    split = Split(images, torch.arange(128) % 10)
+    data = SearchData(replace(digits_info, crop=0), split, split)
+    here = trial(data, machine_identity(torch.device("cpu"), 1)).step()
+    assert here["latency"] > 0
+    assert here["latency_noise"] > 0
+    there = trial(data, "another processor, 1 threads").step()
+    assert there["reason"].startswith("OtherMachine: latency is measured on another processor")
+    assert "latency" not in there
 
 
 def test_a_file_on_a_full_disk_is_whole_or_as_it_was(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_another_machine_is_refused_in_one_line(
     assert make_plan(request_for_latency).config.to_attributes() == config.to_attributes()
     with pytest.raises(ValueError, match=r"machine: .* 1 threads.* recorded, .* 2 threads.* asked"):
         make_plan(replace(request_for_latency, cpus_per_trial=2))
-    monkeypatch.setattr(module, "machine_identity", lambda device: "another processor")
+    monkeypatch.setattr(module, "machine_identity", lambda *of: "another processor")
     with pytest.raises(ValueError, match=r"machine: .* recorded, .*another processor") as caught:
         make_plan(request_for_latency)
     assert "\n" not in str(caught.value)
@@ -58,5 +58,5 @@ def test_a_study_without_latency_moves_freely(
     request = replace(request_for_latency, objectives="accuracy,macs")
     config = begin(request)
     assert config.machine is None
-    monkeypatch.setattr(module, "machine_identity", lambda device: "another processor")
+    monkeypatch.setattr(module, "machine_identity", lambda *of: "another processor")
     assert make_plan(request).config.to_attributes() == config.to_attributes()

@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import io
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -16,7 +17,7 @@ from nas.data.splits import resize
 from nas.models import DyClotNet
 from nas.training import Diverged, Recipe, Trainer, accuracy, build
 from nas.training.average import WeightAverage
-from nas.training.trainer import FOLDED_PIXELS
+from nas.training.trainer import FOLDED_PIXELS, _mix
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
@@ -66,11 +67,11 @@ def test_two_runs_are_equal_bit_for_bit(
     assert differs(first.network, other.network)
 
 
-@pytest.mark.parametrize("ema", [None, 0.9])
+@pytest.mark.parametrize("extra", [{}, {"ema": 0.9}, {"mixup": 0.2, "cutout": 0.5}], ids=str)
 def test_continuing_equals_an_uninterrupted_run_bit_for_bit(
-    tiny_arch: Arch, digits_data: SearchData, ema: float | None
+    tiny_arch: Arch, digits_data: SearchData, extra: dict[str, float]
 ) -> None:
-    recipe = RECIPE.model_copy(update={"ema": ema})
+    recipe = RECIPE.model_copy(update=extra)
     whole = trainer(tiny_arch, digits_data, recipe)
     losses = [whole.train_epoch() for _ in range(4)]
 
@@ -110,6 +111,24 @@ def test_a_loss_that_is_not_finite_names_its_epoch(
         run.network.classifier.weight.fill_(float("inf"))  # type: ignore[union-attr,operator]
     with pytest.raises(Diverged, match="epoch 2"):
         run.train_epoch()
+
+
+def test_mixup_mixes_images_and_losses_alike(tiny_arch: Arch, digits_data: SearchData) -> None:
+    """The loss of a linear network's mixture is that of both labels, weighted by the shares."""
+    recipe = RECIPE.model_copy(update={"mixup": 0.4, "label_smoothing": 0.0})
+    mixing = trainer(tiny_arch, digits_data, recipe)
+    shares = mixing._draw_shares(4000)
+    assert all(0 <= share <= 1 for share in shares)
+    # Of Beta(a, a): mean 1/2, variance 1 / (4 (2 a + 1)).
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.03)
+    assert np.var(shares) == pytest.approx(1 / (4 * 1.8), abs=0.01)
+    logits, labels = torch.randn(8, 10), torch.arange(8)
+    soft = 0.3 * torch.eye(10)[labels] + 0.7 * torch.eye(10)[labels.flip(0)]
+    expected = torch.nn.functional.cross_entropy(logits, soft)
+    assert mixing._loss(logits, labels, 0.3) == pytest.approx(float(expected), abs=1e-6)
+    images = torch.rand(8, 1, 4, 4)
+    mixed = _mix(images, 0.3)
+    assert torch.allclose(mixed, 0.3 * images + 0.7 * images.flip(0))
 
 
 def test_norms_and_biases_do_not_decay(tiny_arch: Arch, digits_data: SearchData) -> None:
