@@ -17,6 +17,7 @@ from nas.data import DatasetInfo
 from nas.report.analysis import record
 from nas.report.draw import draw
 from nas.report.page import render, write_report
+from nas.report.plots import front_figure
 from nas.search.config import StudyConfig
 from nas.search.objectives import Objectives
 from nas.space import SearchSpace
@@ -122,6 +123,30 @@ def test_the_front_plot_holds_every_trial(made_up_study: MadeUp, tiny_config: St
 
 
 HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\u2028&amp;"
+
+
+def test_heights_are_errors_and_labels_accuracies(
+    made_up_study: MadeUp, tiny_config: StudyConfig
+) -> None:
+    """Also where a network makes no error, which a logarithm cannot show."""
+    found = record(made_up_study(tiny_config, 60), tiny_config)
+    perfect = found.front.iloc[-1]["arch_id"]
+    found.trials.loc[found.trials["arch_id"] == perfect, "accuracy"] = 1.0
+    figure = front_figure(found)
+    low, high = (10**end for end in reversed(figure.layout.yaxis.range))
+    drawn = {}
+    for trace in figure.data:
+        if trace.yaxis != "y2":
+            assert all(low <= y <= high for y in trace.y)
+            drawn |= dict(zip(trace.customdata or (), trace.y, strict=True))
+    accuracies = found.trials.set_index("arch_id")["accuracy"]
+    assert len(drawn) > 40
+    for arch_id, height in drawn.items():
+        if arch_id != perfect:
+            assert height == pytest.approx(100 * (1 - accuracies[arch_id]), abs=1e-3)
+    assert 0 < drawn[perfect] < min(h for name, h in drawn.items() if name != perfect)
+    axis = figure.layout.yaxis
+    assert [100 - float(text) for text in axis.ticktext] == pytest.approx(list(axis.tickvals))
 
 
 def test_names_and_reasons_are_text(made_up_study: MadeUp, tiny_config: StudyConfig) -> None:
