@@ -89,6 +89,13 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
+def option(panel: str, metavar: str, text: str, *names: str, **more: Any) -> Any:
+    """An option of a command line, in a panel of its help; the text says the default."""
+    return typer.Option(
+        *names, help=text, metavar=metavar, rich_help_panel=panel, show_default=False, **more
+    )
+
+
 def version_option(panel: str) -> Any:
     """The `--version` option of a command line."""
 

@@ -3,75 +3,87 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nas.cli import EXIT_FAILED, print_json, run_app, version_option
+from nas.cli import EXIT_FAILED, help_option, option, print_json, run_app, version_option
 
-HELP = """Train chosen architectures of a front in full, and read the test set once.
-
-Run the same command again to continue after an interruption.
+HELP = """Train chosen networks of a front in full, and read the test set once.
 
 \b
   python runners/retrain.py results/STUDY/front.json --select knee
-  python runners/retrain.py results/STUDY/front.json --select under:20M --seeds 3
-  python runners/retrain.py results/STUDY/front.json --select best-per-octave --seeds 2 \\
-    --reference equal-cost-twin,mobilenetv2-scaled --learning-rate 0.1,0.2,0.4 --export onnx
+  python runners/retrain.py results/STUDY/front.json --select top:3 --seeds 2
+  python runners/retrain.py results/STUDY/front.json --select spread:4 \\
+      --reference equal-cost-twin --learning-rate 0.1,0.2,0.4
+
+The same command again continues after an interruption.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
-
-def _option(text: str, *names: str, **more: Any) -> Any:
-    return typer.Option(*names, help=text, **more)
+WHAT, HOW, WHERE, OUTPUT = "What is trained", "How", "Where it runs", "Output"
 
 
-@app.command(help=HELP, no_args_is_help=True)
+@app.command(help=HELP, no_args_is_help=True, add_help_option=False, options_metavar="[OPTIONS]")
 def retrain(
-    front: Annotated[Path, typer.Argument(help="The front.json of a study.")],
+    front: Annotated[
+        Path, typer.Argument(help="The front.json of a study.", metavar="FRONT", show_default=False)
+    ],
     select: Annotated[
-        str, _option("knee, all, top:K, spread:K, under:20M, best-per-octave or an arch_id.")
+        str,
+        option(
+            WHAT,
+            "WHICH",
+            "knee, all, top:K, spread:K, under:20M, best-per-octave or an arch_id. Default: knee",
+        ),
     ] = "knee",
-    recipe: Annotated[str, _option("The training schedule.")] = "full",
-    epochs: Annotated[int | None, _option("The recipe's, overridden.")] = None,
-    batch_size: Annotated[int | None, _option("The recipe's, overridden.")] = None,
+    reference: Annotated[
+        str | None,
+        option(
+            WHAT,
+            "LIST",
+            "Others beside them: twin, equal-cost-twin, table2, mobilenetv2, "
+            "mobilenetv2-WIDTH, mobilenetv2-scaled.",
+        ),
+    ] = None,
+    seeds: Annotated[int, option(WHAT, "K", "Train each with seeds 0 to K-1. Default: 1")] = 1,
+    recipe: Annotated[str, option(HOW, "NAME", "The training schedule. Default: full")] = "full",
+    epochs: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
+    batch_size: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
     learning_rate: Annotated[
         str | None,
-        _option(
-            "The recipe's, overridden; of several by commas each family of networks takes the "
-            "best on the validation split."
+        option(
+            HOW,
+            "LIST",
+            "The recipe's peak, overridden; of several by commas each family of networks takes "
+            "the best on the validation split.",
         ),
     ] = None,
     cutout: Annotated[
-        float | None, _option("Mask a square of this share of the image's side, such as 0.5.")
+        float | None, option(HOW, "X", "Mask a square of this share of the side, such as 0.5.")
     ] = None,
     mixup: Annotated[
-        float | None,
-        _option("Mix images of a batch, shares from Beta(MIXUP, MIXUP); 0.2 is usual."),
-    ] = None,
-    seeds: Annotated[int, _option("Train each one this often, with seeds 0, 1, ...")] = 1,
-    reference: Annotated[
-        str | None,
-        _option(
-            "Networks to train beside them, by commas: mobilenetv2, mobilenetv2-WIDTH, "
-            "mobilenetv2-scaled, twin, equal-cost-twin, table2."
-        ),
-    ] = None,
-    export: Annotated[
-        str | None, _option("Write each network as onnx, torch (torch.export), or onnx,torch.")
+        float | None, option(HOW, "X", "Mix images, by shares from Beta(X, X), such as 0.2.")
     ] = None,
     concurrency: Annotated[
-        int | None, _option("Trainings at a time. Default: one on each GPU, or on each core.")
+        int | None,
+        option(WHERE, "N", "Trainings at a time. Default: one on each GPU, else on each core"),
     ] = None,
     threads: Annotated[
-        int | None, _option("CPU threads of each. Default: its share of the cores.")
+        int | None, option(WHERE, "N", "CPU threads of each. Default: its share of the cores")
     ] = None,
-    data_dir: Annotated[Path, _option("Where data sets are kept.")] = Path("data"),
-    json: Annotated[bool, _option("Print the result as JSON.", "--json")] = False,
-    quiet: Annotated[bool, _option("Show no progress.", "--quiet", "-q")] = False,
-    debug: Annotated[bool, _option("Show a traceback on errors.", "--debug")] = False,
-    version: Annotated[bool, version_option("Options")] = False,
+    data_dir: Annotated[
+        Path, option(WHERE, "DIR", "Where data sets are kept. Default: data")
+    ] = Path("data"),
+    export: Annotated[
+        str | None, option(OUTPUT, "LIST", "Write each as onnx, torch (torch.export), or both.")
+    ] = None,
+    json: Annotated[bool, option(OUTPUT, " ", "Print the result as JSON.", "--json")] = False,
+    quiet: Annotated[bool, option(OUTPUT, " ", "Show no progress.", "--quiet", "-q")] = False,
+    debug: Annotated[bool, option(OUTPUT, " ", "Show a traceback on errors.", "--debug")] = False,
+    version: Annotated[bool, version_option(OUTPUT)] = False,
+    help_: Annotated[bool, help_option(OUTPUT)] = False,
 ) -> int:
     """Retrain; the help text is `HELP`."""
     from nas.report.retraining import show_retrained

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nas.cli import help_option, parse_duration, parse_quantity, run_app, version_option
+from nas.cli import (
+    help_option,
+    option,
+    parse_duration,
+    parse_quantity,
+    run_app,
+    version_option,
+)
 
 HELP = """Search for the ConvNets with the best accuracy at each cost.
 
@@ -22,12 +29,6 @@ The same command again continues: the budget counts over the study's life.
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _option(panel: str, metavar: str, text: str, *names: str, **more: Any) -> Any:
-    return typer.Option(
-        *names, help=text, metavar=metavar, rich_help_panel=panel, show_default=False, **more
-    )
-
-
 START, WHAT, LIMITS, HOW, WHERE, OUTPUT = (
     "To start with", "What is searched", "Limits", "How", "Where it runs", "Output",
 )  # fmt: skip
@@ -40,83 +41,83 @@ START, WHAT, LIMITS, HOW, WHERE, OUTPUT = (
     options_metavar="--budget N [OPTIONS]",
 )
 def search(
-    budget: Annotated[int, _option(START, "N", "Architectures to train, in all.")],
+    budget: Annotated[int, option(START, "N", "Architectures to train, in all.")],
     dataset: Annotated[
         str,
-        _option(START, "NAME", "auto, digits, fashion-mnist, cifar10, cifar100, folder:DIR"),
+        option(START, "NAME", "auto, digits, fashion-mnist, cifar10, cifar100, folder:DIR"),
     ] = "auto",
     space: Annotated[
-        Path, _option(START, "FILE", "YAML. Default: search_spaces/dyclotnet.yaml")
+        Path, option(START, "FILE", "YAML. Default: search_spaces/dyclotnet.yaml")
     ] = Path("search_spaces/dyclotnet.yaml"),
     max_macs: Annotated[
-        str | None, _option(START, "N", "Most FLOPs (multiply-adds), such as 20M.")
+        str | None, option(START, "N", "Most FLOPs (multiply-adds), such as 20M.")
     ] = None,
     timeout: Annotated[
-        str | None, _option(START, "TIME", "End after this long, such as 2h; go on later.")
+        str | None, option(START, "TIME", "End after this long, such as 2h; go on later.")
     ] = None,
     study: Annotated[
-        str | None, _option(START, "NAME", "Folder in results/. Default: SPACE-DATASET")
+        str | None, option(START, "NAME", "Folder in results/. Default: SPACE-DATASET")
     ] = None,
     dry_run: Annotated[
-        bool, _option(START, " ", "Print the plan, write nothing.", "--dry-run")
+        bool, option(START, " ", "Print the plan, write nothing.", "--dry-run")
     ] = False,
     help_: Annotated[bool, help_option(START)] = False,
     objectives: Annotated[
         str | None,
-        _option(
+        option(
             WHAT,
             "LIST",
             "accuracy with macs, params or latency; macs are FLOPs (multiply-adds). "
             "Default: accuracy,macs",
         ),
     ] = None,
-    image_size: Annotated[int | None, _option(WHAT, "N", "Resize images to this side.")] = None,
-    max_params: Annotated[str | None, _option(LIMITS, "N", "Most parameters, such as 1M.")] = None,
+    image_size: Annotated[int | None, option(WHAT, "N", "Resize images to this side.")] = None,
+    max_params: Annotated[str | None, option(LIMITS, "N", "Most parameters, such as 1M.")] = None,
     trial_timeout: Annotated[
         str | None,
-        _option(LIMITS, "TIME", "Replace a worker whose trial takes longer, such as 1h."),
+        option(LIMITS, "TIME", "Replace a worker whose trial takes longer, such as 1h."),
     ] = None,
     max_failures: Annotated[
         str,
-        _option(LIMITS, "N", "End after more failed trials; or share of budget. Default: 10"),
+        option(LIMITS, "N", "End after more failed trials; or share of budget. Default: 10"),
     ] = "10",
     sampler: Annotated[
-        str | None, _option(HOW, "NAME", "known-cost (default), tpe, nsga2, gp, random")
+        str | None, option(HOW, "NAME", "known-cost (default), tpe, nsga2, gp, random")
     ] = None,
     recipe: Annotated[
-        str | None, _option(HOW, "NAME", "Schedule. Default: made for data and device")
+        str | None, option(HOW, "NAME", "Schedule. Default: made for data and device")
     ] = None,
-    epochs: Annotated[int | None, _option(HOW, "N", "The recipe's, overridden.")] = None,
-    batch_size: Annotated[int | None, _option(HOW, "N", "The recipe's, overridden.")] = None,
-    learning_rate: Annotated[float | None, _option(HOW, "X", "The recipe's, overridden.")] = None,
-    train_images: Annotated[int | None, _option(HOW, "N", "The recipe's, overridden.")] = None,
-    seed: Annotated[int, _option(HOW, "N", "Of sampler and trials. Default: 0")] = 0,
+    epochs: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
+    batch_size: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
+    learning_rate: Annotated[float | None, option(HOW, "X", "The recipe's, overridden.")] = None,
+    train_images: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
+    seed: Annotated[int, option(HOW, "N", "Of sampler and trials. Default: 0")] = 0,
     concurrency: Annotated[
-        int | None, _option(WHERE, "N", "Trials at once. Default: as many as fit")
+        int | None, option(WHERE, "N", "Trials at once. Default: as many as fit")
     ] = None,
     cpus_per_trial: Annotated[
-        float, _option(WHERE, "X", "CPUs, and threads, of a trial. Default: 1")
+        float, option(WHERE, "X", "CPUs, and threads, of a trial. Default: 1")
     ] = 1.0,
     gpus_per_trial: Annotated[
-        float | None, _option(WHERE, "X", "GPUs of a trial. Default: 0.25 where there is one")
+        float | None, option(WHERE, "X", "GPUs of a trial. Default: 0.25 where there is one")
     ] = None,
     ray_address: Annotated[
-        str | None, _option(WHERE, "ADDRESS", "A running Ray, such as auto or HOST:6379.")
+        str | None, option(WHERE, "ADDRESS", "A running Ray, such as auto or HOST:6379.")
     ] = None,
     data_dir: Annotated[
-        Path, _option(WHERE, "DIR", "Where data sets are kept. Default: data")
+        Path, option(WHERE, "DIR", "Where data sets are kept. Default: data")
     ] = Path("data"),
     storage: Annotated[
         str | None,
-        _option(WHERE, "URL", "Default: SQLite in the study's folder", envvar="NAS_STORAGE"),
+        option(WHERE, "URL", "Default: SQLite in the study's folder", envvar="NAS_STORAGE"),
     ] = None,
     results: Annotated[
-        Path, _option(WHERE, "DIR", "Folder of all studies. Default: results")
+        Path, option(WHERE, "DIR", "Folder of all studies. Default: results")
     ] = Path("results"),
-    json: Annotated[bool, _option(OUTPUT, " ", "Print the result as JSON.", "--json")] = False,
-    verbose: Annotated[bool, _option(OUTPUT, " ", "Show each trial.", "--verbose", "-v")] = False,
-    quiet: Annotated[bool, _option(OUTPUT, " ", "Show no progress.", "--quiet", "-q")] = False,
-    debug: Annotated[bool, _option(OUTPUT, " ", "Show a traceback on errors.", "--debug")] = False,
+    json: Annotated[bool, option(OUTPUT, " ", "Print the result as JSON.", "--json")] = False,
+    verbose: Annotated[bool, option(OUTPUT, " ", "Show each trial.", "--verbose", "-v")] = False,
+    quiet: Annotated[bool, option(OUTPUT, " ", "Show no progress.", "--quiet", "-q")] = False,
+    debug: Annotated[bool, option(OUTPUT, " ", "Show a traceback on errors.", "--debug")] = False,
     version: Annotated[bool, version_option(OUTPUT)] = False,
 ) -> int:
     """Run a search; the help text is `HELP`."""
