@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -107,7 +108,11 @@ def retrain(
         threads=threads,
         data_dir=data_dir,
     )
-    retrained = retrain_front(wanted, quiet=quiet)
+    try:
+        retrained = retrain_front(wanted, quiet=quiet)
+    except (KeyboardInterrupt, SystemExit):
+        print("interrupted; the same command again continues", file=sys.stderr)
+        raise
     if json:
         print_json(
             {

@@ -7,11 +7,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from nas.arch import Arch
-from nas.cost import cost
 from nas.data import DatasetInfo
 from nas.files import write_atomic, write_json
-from nas.models.reference import reference_macs
 from nas.report.references import Contender
 from nas.training import Recipe
 from nas.training.retrain import CHECKPOINT
@@ -77,16 +74,9 @@ def choose_rates(
 
 def _median(contenders: Sequence[Contender], family: str, info: DatasetInfo) -> Contender:
     members = (one for one in contenders if one.family == family)
-    by_cost = sorted(members, key=lambda one: _macs(one, info))
+    by_cost = sorted(members, key=lambda one: one.macs(info))
     return by_cost[(len(by_cost) - 1) // 2]
 
 
 def _at(recipe: Recipe, rate: float) -> Recipe:
     return recipe.model_copy(update={"learning_rate": rate})
-
-
-def _macs(contender: Contender, info: DatasetInfo) -> int:
-    sizes = (info.image_size, info.in_channels, info.num_classes)
-    if isinstance(contender.network, Arch):
-        return cost(contender.network, *sizes).macs
-    return reference_macs(contender.network, *sizes)

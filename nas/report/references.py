@@ -33,6 +33,12 @@ class Contender:
     network: Arch | str  # an architecture, or the name of a reference network
     of: str | None = None  # arch_id of the chosen network whose twin it is
 
+    def macs(self, info: DatasetInfo) -> int:
+        """Multiply-adds of one forward pass of one image."""
+        if isinstance(self.network, Arch):
+            return _macs(self.network, info)
+        return reference_macs(self.network, info.image_size, info.in_channels, info.num_classes)
+
 
 def contenders(
     chosen: Sequence[Arch], references: Sequence[str], info: DatasetInfo

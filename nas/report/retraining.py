@@ -11,8 +11,17 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
+from rich.text import Text
 
 from nas.cli import one_line
 from nas.report.comparison_view import comparison_rows, describe_retraining
@@ -54,30 +63,56 @@ class Bars:
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
+        self._all: TaskID | None = None
 
-    def add(self, name: str, epochs: int) -> Bar:
+    def expect(self, trainings: int, work: int) -> None:
+        """So many trainings follow, of so many multiply-adds an image and epoch in all."""
+        if self._all is not None:
+            self._bars.remove_task(self._all)
+        name = "1 training" if trainings == 1 else f"{trainings} trainings"
+        self._all = self._bars.add_task(name, total=work, note="", unit="")
+
+    def add(self, name: str, epochs: int, macs: int) -> Bar:
         """A training that starts."""
-        return Bar(self._bars, name, epochs)
+        task = self._bars.add_task(name, total=epochs, note="", unit="epochs")
+        return Bar(self._bars, name, task, epochs, macs, self._all)
 
 
 class Bar:
-    """Shows one training: see `nas.tune.trainings.Show`."""
+    """Shows one training, see `nas.tune.trainings.Show`, and moves the bar of all."""
 
-    def __init__(self, bars: Progress, name: str, epochs: int) -> None:
-        self._bars, self._name, self._epochs = bars, name, epochs
-        self._task = bars.add_task(name, total=epochs, note="")
+    def __init__(
+        self, bars: Progress, name: str, task: TaskID, epochs: int, macs: int, all_: TaskID | None
+    ) -> None:
+        self._bars, self._name, self._task, self._all = bars, name, task, all_
+        self._epochs, self._macs, self._epoch = epochs, macs, 0
 
     def __call__(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        """Move the bar, or print a line where there is no terminal."""
+        """Move the bars, or print a line where there is no terminal."""
         note = f"loss {loss:.3f}, validation {100 * accuracy:.2f} %"
-        self._bars.update(self._task, completed=epoch, note=note)
+        self._move(epoch, note)
         if self._bars.disable:
             line = f"{self._name}: epoch {epoch}/{epochs}, {note}"
             self._bars.console.print(line, highlight=False)
 
     def done(self) -> None:
         """Fill the bar, of a network that was trained before too."""
-        self._bars.update(self._task, completed=self._epochs, note="done")
+        self._move(self._epochs, "done")
+
+    def _move(self, epoch: int, note: str) -> None:
+        self._bars.update(self._task, completed=epoch, note=note)
+        if self._all is not None:
+            self._bars.advance(self._all, (epoch - self._epoch) * self._macs)
+        self._epoch = epoch
+
+
+class _Count(ProgressColumn):
+    """Epochs of a training, per cent of all."""
+
+    def render(self, task: Task) -> Text:
+        if task.fields["unit"]:
+            return Text(f"{task.completed:.0f}/{task.total:.0f} epochs")
+        return Text(f"{task.percentage:.0f} %")
 
 
 @contextmanager
@@ -86,10 +121,9 @@ def progress_bars(quiet: bool) -> Iterator[Bars]:
     console = Console(stderr=True, quiet=quiet)
     with Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} epochs"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        BarColumn(bar_width=20),
+        _Count(),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[note]}"),
         console=console,
         disable=quiet or not console.is_terminal,

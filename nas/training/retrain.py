@@ -8,7 +8,7 @@ import io
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -118,6 +118,36 @@ def validate(
         run = _Run(description, data, recipe, folder, device, threads)
         run.train(1, progress)
         return float(run.history[-1]["val_accuracy"])
+
+
+def require_settings(
+    network: Arch | str,
+    info: DatasetInfo,
+    recipe: Recipe,
+    seed: int,
+    folder: Path,
+    learning_rates: Collection[float],
+) -> None:
+    """Find out before any work starts whether `retrain` would refuse a folder.
+
+    Args:
+        network: as `retrain` will be given it, like all below.
+        info: of its data.
+        recipe: the learning rate may be another one of `learning_rates`.
+        seed: of the training.
+        folder: that may be new.
+        learning_rates: from which the family's is chosen.
+
+    Raises:
+        ValueError: the folder holds a network with other settings, or is damaged.
+    """
+    if not (folder / DESCRIPTION).exists():
+        return
+    recorded = read_description(folder).settings()
+    rate = recorded["recipe"].get("learning_rate")
+    if rate in learning_rates:
+        recipe = recipe.model_copy(update={"learning_rate": rate})
+    _require_same(recorded, _describe(network, info, recipe, seed), folder)
 
 
 def last_epoch(folder: Path) -> tuple[int, float, float] | None:

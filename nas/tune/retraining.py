@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nas.data import load_search_data
+from nas.data import DatasetInfo, load_search_data
 from nas.report.comparison import SUMMARY, summarise
 from nas.report.comparison_view import write_figure
 from nas.report.export import load_front
@@ -17,6 +17,7 @@ from nas.report.retraining import Bars, Retrained, progress_bars
 from nas.report.select import select
 from nas.report.study_folder import refresh_report
 from nas.training import Recipe
+from nas.training.retrain import require_settings
 from nas.tune.trainings import (
     Failed,
     Outcome,
@@ -70,18 +71,24 @@ def retrain_front(wanted: Wanted, *, quiet: bool = False) -> Retrained:
             f"({info.fingerprint}) than the one found here ({data.info.fingerprint})"
         )
     home = wanted.front.parent / "retrained"
+    for network in networks:
+        for seed in range(wanted.seeds):
+            require_settings(
+                *(network.network, info, wanted.recipe, seed, _folder(home, network, seed)),
+                learning_rates=wanted.learning_rates,
+            )
     concurrency = fit_concurrency(wanted.concurrency, len(networks) * wanted.seeds)
     try:
         with (
             progress_bars(quiet) as bars,
             workers(data, wanted.data_dir, concurrency, wanted.threads) as run,
         ):
-            work = _Work(run, bars)
+            work = _Work(run, bars, info)
             recipes = choose_rates(
                 networks, wanted.recipe, wanted.learning_rates, home, info, work.validate
             )
             trainings = [
-                _training(network, recipes[network.family], seed, home, wanted.export)
+                _training(network, recipes[network.family], seed, home, info, wanted.export)
                 for seed in range(wanted.seeds)  # every network once before any one twice
                 for network in networks
             ]
@@ -117,7 +124,12 @@ def _require_ranges(wanted: Wanted) -> None:
 
 
 def _training(
-    network: Contender, recipe: Recipe, seed: int, home: Path, export: tuple[str, ...]
+    network: Contender,
+    recipe: Recipe,
+    seed: int,
+    home: Path,
+    info: DatasetInfo,
+    export: tuple[str, ...],
 ) -> Training:
     labels: dict[str, Any] = {
         "network": network.name,
@@ -125,32 +137,46 @@ def _training(
         "of": network.of,
         "learning_rate": recipe.learning_rate,
     }
-    folder = home / network.name
     return Training(
         f"{network.name} seed {seed}",
         network.network,
         recipe,
         seed,
-        folder if seed == 0 else folder / f"seed-{seed}",
+        _folder(home, network, seed),
+        network.macs(info),
         labels,
         export,
     )
 
 
+def _folder(home: Path, network: Contender, seed: int) -> Path:
+    return home / network.name if seed == 0 else home / network.name / f"seed-{seed}"
+
+
 class _Work:
     """Runs trainings with bars."""
 
-    def __init__(self, run: Run, bars: Bars) -> None:
-        self._run, self._bars = run, bars
+    def __init__(self, run: Run, bars: Bars, info: DatasetInfo) -> None:
+        self._run, self._bars, self._info = run, bars, info
 
     def run(self, trainings: Sequence[Training]) -> list[Outcome]:
-        return self._run(trainings, lambda one: self._bars.add(one.name, one.recipe.epochs))
+        work = sum(one.macs * one.recipe.epochs for one in trainings)
+        self._bars.expect(len(trainings), work)
+        return self._run(
+            trainings, lambda one: self._bars.add(one.name, one.recipe.epochs, one.macs)
+        )
 
     def validate(self, wanted: Sequence[tuple[Contender, Recipe, Path]]) -> list[float]:
         """Accuracies of trainings with seed 0, the test set left alone; 0 for one that diverges."""
         trainings = [
             Training(
-                f"{one.name} at {recipe.learning_rate:g}", one.network, recipe, 0, folder, None
+                name=f"{one.name} at {recipe.learning_rate:g}",
+                network=one.network,
+                recipe=recipe,
+                seed=0,
+                folder=folder,
+                macs=one.macs(self._info),
+                labels=None,
             )
             for one, recipe, folder in wanted
         ]

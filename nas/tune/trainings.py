@@ -32,6 +32,7 @@ class Training:
     recipe: Recipe
     seed: int
     folder: Path
+    macs: int  # of one image, to estimate how long the rest takes
     labels: Mapping[str, Any] | None  # for `metrics.json`; None: the test set is left alone
     export: tuple[str, ...] = ()  # formats
 

@@ -175,3 +175,19 @@ def test_the_report_shows_it(
     assert "Kendall" in page
     assert "stay non-dominated" in page
     assert 'id="full-training"' not in render(found)
+
+
+def test_other_settings_are_refused_before_any_work(
+    wanted: Wanted, done: tuple[Retrained, Watched]
+) -> None:
+    longer = replace(wanted, recipe=wanted.recipe.model_copy(update={"epochs": 3}))
+    with pytest.MonkeyPatch.context() as patch:
+        watched = Watched(patch)
+        with pytest.raises(ValueError, match=r"another recipe \(epochs: 2 there, 3 asked\)"):
+            retrain_front(longer, quiet=True)
+        assert watched.epochs == 0
+        again = retrain_front(
+            wanted, quiet=True
+        )  # the rates that were chosen are among those asked
+    assert again.metrics == done[0].metrics
+    assert watched.epochs == 0

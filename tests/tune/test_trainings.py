@@ -49,7 +49,7 @@ def data() -> SearchData:
 def trainings(folder: Path, **labels: Any) -> list[Training]:
     archs = [Arch(8, (StageArch(16, n, 2, "dct", 2, 4),)) for n in (1, 2, 3)]
     return [
-        Training(f"network {n}", arch, RECIPE, n, folder / str(n), labels)
+        Training(f"network {n}", arch, RECIPE, n, folder / str(n), 1000 * n, labels)
         for n, arch in enumerate(archs)
     ]
 
