@@ -12,7 +12,6 @@ from difflib import get_close_matches
 from importlib.metadata import version
 from types import FrameType
 from typing import Any
-from urllib.parse import unquote
 
 import typer
 from typer.exceptions import Abort
@@ -77,12 +76,29 @@ def _take_password_out_of_sight() -> None:
     """
     words = list(sys.orig_argv)
     for index, word in enumerate(words):
-        match = re.fullmatch(r"(.*postgres\w*(?:\+\w+)?://[^:@/?#]*):([^/?#]*)(@.*)", word)
-        if match is not None:
-            os.environ["PGPASSWORD"] = unquote(match[2])
-            words[index] = match[1] + match[3]
+        match = re.fullmatch(r"(--[\w-]+=)?(postgres\w*(?:\+\w+)?://.*)", word)
+        found = _split_password(match[2]) if match else None
+        if match is not None and found is not None:
+            words[index] = (match[1] or "") + found[0]
+            os.environ["PGPASSWORD"] = found[1]
     if words != sys.orig_argv:
         os.execv(sys.executable, [sys.executable, *words[1:]])
+
+
+def _split_password(text: str) -> tuple[str, str] | None:
+    """A database's URL without its password, and that; None where there is none."""
+    from sqlalchemy.engine import make_url  # takes longer to import than most commands run
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        return None
+    password = url.password or url.query.get("password")
+    if not isinstance(password, str):
+        return None
+    url = url.set(password=None).difference_update_query(["password"])
+    return url.render_as_string(hide_password=False), password
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

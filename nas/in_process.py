@@ -82,7 +82,9 @@ def run_search(
             f"objectives: {','.join(objectives.names)}; latency: use runners/search.py"
         )
     config = StudyConfig(space, info, recipe, objectives, limits or Limits())
-    images = len(data.val) if isinstance(data, SearchData) else None
+    images = None
+    if isinstance(data, SearchData):
+        images = min(recipe.val_images or len(data.val), len(data.val))
     with _lock(storage, name):
         study = _open(config, sampler, budget, seed, storage, name)
         while (candidate := study.ask()) is not None:

@@ -45,9 +45,15 @@ def status(
     """Show the status; the help text is `HELP`."""
     from nas.report.status import find_places, show_status, status_json, study_status
     from nas.report.status import repair as repair_study
+    from nas.search.lock import StudyLocked
 
     places = find_places(folder, storage, study)
-    repaired = {place.name: repair_study(place) for place in places} if repair else {}
+    repaired: dict[str, list[str]] = {}
+    for place in places if repair else ():
+        try:
+            repaired[place.name] = repair_study(place)
+        except (StudyLocked, ValueError) as error:
+            repaired[place.name] = [f"left alone: {error}"]
     statuses = [study_status(place) for place in places]
     if json:
         print_json(

@@ -84,7 +84,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 def _rows(front: FrontFile, folder: Path, recipe: Recipe) -> list[Row]:
     short = {entry.arch_id: entry for entry in front.architectures}
     found: dict[str, list[Row]] = {}
-    for path in sorted(folder.glob(f"**/{METRICS}")):
+    for path in sorted([*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/seed-*/{METRICS}")]):
         description = read_description(path.parent)
         metrics = json.loads(path.read_text())
         same = recipe.model_copy(update={"learning_rate": description.recipe["learning_rate"]})

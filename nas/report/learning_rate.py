@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nas.data import DatasetInfo
-from nas.files import write_atomic, write_json
+from nas.files import write_json
+from nas.pretrained import DESCRIPTION, read_description
 from nas.report.references import Contender
 from nas.training import Recipe
-from nas.training.retrain import CHECKPOINT
 
 FOLDER, CHOICES = "learning-rates", "choices.json"
 
@@ -31,9 +31,10 @@ def choose_rates(
 
     The family's network of median cost is trained in full at each rate, with seed 0; the
     best accuracy on the validation split wins, the lower rate on a tie. That training is
-    then the network's own: its checkpoint goes to its folder in `home`, so that `rates` of
-    length k cost k - 1 trainings more a family. What was chosen is kept in
-    `learning-rates/choices.json` and not chosen again.
+    then the network's own: it goes to the network's folder in `home`, so that `rates` of
+    length k cost k - 1 trainings more a family. Networks that were trained before at another
+    one of the rates are set aside in `learning-rates/`, where they are found again. What was
+    chosen is kept in `learning-rates/choices.json` and not chosen again.
 
     Args:
         contenders: all networks that are to be trained.
@@ -41,35 +42,68 @@ def choose_rates(
         rates: to choose from; one alone is taken as it is.
         home: the folder that holds the networks' folders.
         info: the data set.
-        validate: trains; 0 stands for a training that diverged.
+        validate: trains; 0 stands for a training that failed.
     """
     families = list(dict.fromkeys(contender.family for contender in contenders))
     if len(rates) == 1:
         return dict.fromkeys(families, _at(recipe, rates[0]))
     path = home / FOLDER / CHOICES
-    choices: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    choices = _read(path)
     asked = {"rates": sorted(rates), "recipe": recipe.model_dump(exclude={"learning_rate"})}
     trainings: dict[tuple[str, float], tuple[Contender, Recipe, Path]] = {}
     for family in families:
         if all(choices.get(family, {}).get(key) == value for key, value in asked.items()):
             continue
         network = _median(contenders, family, info)
+        _set_aside(network, home)
         for rate in sorted(rates):
-            folder = home / FOLDER / f"{network.name}-{rate:g}"
-            trainings[family, rate] = (network, _at(recipe, rate), folder)
+            trainings[family, rate] = (network, _at(recipe, rate), _aside(network, rate, home))
     found = dict(zip(trainings, validate(list(trainings.values())), strict=True))
     for family in dict.fromkeys(family for family, _ in trainings):
         best = max(sorted(rates), key=lambda rate: found[family, rate])
-        network, _, folder = trainings[family, best]
-        if not (home / network.name).exists() and (folder / CHECKPOINT).exists():
-            write_atomic(home / network.name / CHECKPOINT, (folder / CHECKPOINT).read_bytes())
         choices[family] = asked | {
-            "network": network.name,
+            "network": trainings[family, best][0].name,
             "val_accuracy": {f"{rate:g}": found[family, rate] for rate in sorted(rates)},
             "rate": best,
         }
         write_json(path, choices)
+    for one in contenders:
+        rate = choices[one.family]["rate"]
+        if _trained_at(home / one.name) not in (None, rate):
+            _set_aside(one, home)
+        if not (home / one.name).exists() and (aside := _aside(one, rate, home)).exists():
+            aside.rename(home / one.name)
     return {family: _at(recipe, choices[family]["rate"]) for family in families}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        choices: dict[str, Any] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError):
+        raise ValueError(f"{path}: damaged; remove it to choose again") from None
+    return choices
+
+
+def _aside(contender: Contender, rate: float, home: Path) -> Path:
+    """Where a contender's training at a rate is while it is not the chosen one."""
+    return home / FOLDER / f"{contender.name}-{rate:g}"
+
+
+def _trained_at(folder: Path) -> float | None:
+    """The learning rate of the network in a folder; None where there is none."""
+    if not (folder / DESCRIPTION).exists():
+        return None
+    return float(read_description(folder).recipe["learning_rate"])
+
+
+def _set_aside(contender: Contender, home: Path) -> None:
+    """Move a contender's training out of its folder, unless one of that rate is there."""
+    rate = _trained_at(home / contender.name)
+    if rate is not None and not _aside(contender, rate, home).exists():
+        _aside(contender, rate, home).parent.mkdir(parents=True, exist_ok=True)
+        (home / contender.name).rename(_aside(contender, rate, home))
 
 
 def _median(contenders: Sequence[Contender], family: str, info: DatasetInfo) -> Contender:

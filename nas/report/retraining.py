@@ -16,7 +16,6 @@ from rich.progress import (
     Progress,
     ProgressColumn,
     Task,
-    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -59,51 +58,62 @@ def show_retrained(retrained: Retrained) -> None:
 
 
 class Bars:
-    """The bars of trainings, on standard error; lines where that is no terminal."""
+    """Bars of the trainings that run, on standard error; lines where that is no terminal."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._all: TaskID | None = None
+        self._all: Task | None = None
 
     def expect(self, trainings: int, work: int) -> None:
         """So many trainings follow, of so many multiply-adds an image and epoch in all."""
         if self._all is not None:
-            self._bars.remove_task(self._all)
+            self._bars.remove_task(self._all.id)
         name = "1 training" if trainings == 1 else f"{trainings} trainings"
-        self._all = self._bars.add_task(name, total=work, note="", unit="")
+        self._all = self._add(name, work, "")
 
     def add(self, name: str, epochs: int, macs: int) -> Bar:
         """A training that starts."""
-        task = self._bars.add_task(name, total=epochs, note="", unit="epochs")
-        return Bar(self._bars, name, task, epochs, macs, self._all)
+        assert self._all is not None
+        return Bar(self._bars, self._add(name, epochs, "epochs"), self._all, macs)
+
+    def _add(self, name: str, total: int, unit: str) -> Task:
+        new = self._bars.add_task(name, total=total, note="", unit=unit)
+        return next(task for task in self._bars.tasks if task.id == new)
 
 
 class Bar:
     """Shows one training, see `nas.tune.trainings.Show`, and moves the bar of all."""
 
-    def __init__(
-        self, bars: Progress, name: str, task: TaskID, epochs: int, macs: int, all_: TaskID | None
-    ) -> None:
-        self._bars, self._name, self._task, self._all = bars, name, task, all_
-        self._epochs, self._macs, self._epoch = epochs, macs, 0
+    def __init__(self, bars: Progress, own: Task, all_: Task, macs: int) -> None:
+        self._bars, self._own, self._all, self._macs = bars, own, all_, macs
+        self._epoch: int | None = None  # the last that was shown
+        self._note = "trained before"
 
     def __call__(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """Move the bars, or print a line where there is no terminal."""
-        note = f"loss {loss:.3f}, validation {100 * accuracy:.2f} %"
-        self._move(epoch, note)
-        if self._bars.disable:
-            line = f"{self._name}: epoch {epoch}/{epochs}, {note}"
-            self._bars.console.print(line, highlight=False)
-
-    def done(self) -> None:
-        """Fill the bar, of a network that was trained before too."""
-        self._move(self._epochs, "done")
-
-    def _move(self, epoch: int, note: str) -> None:
-        self._bars.update(self._task, completed=epoch, note=note)
-        if self._all is not None:
-            self._bars.advance(self._all, (epoch - self._epoch) * self._macs)
+        self._note = f"loss {loss:.3f}, validation {100 * accuracy:.2f} %"
+        if self._epoch is None:
+            self._epoch = epoch - 1
+            self._expect_less(self._epoch)  # an earlier run's, which says nothing of the speed
+        self._bars.advance(self._all.id, (epoch - self._epoch) * self._macs)
+        self._bars.update(self._own.id, completed=epoch, note=self._note)
         self._epoch = epoch
+        if self._bars.disable:
+            self._print(f"epoch {epoch}/{epochs}, {self._note}")
+
+    def done(self, failed: str | None = None) -> None:
+        """Leave a line in the place of the bar."""
+        self._expect_less(round(self._own.total or 0) - (self._epoch or 0))
+        self._print(f"failed: {failed}" if failed else f"done, {self._note}")
+        self._bars.remove_task(self._own.id)
+
+    def _expect_less(self, epochs: int) -> None:
+        total = (self._all.total or 0) - epochs * self._macs
+        self._bars.update(self._all.id, total=total)
+
+    def _print(self, text: str) -> None:
+        line = f"{self._own.description}: {one_line(text)}"
+        self._bars.console.print(line, highlight=False, markup=False)
 
 
 class _Count(ProgressColumn):
@@ -126,6 +136,7 @@ def progress_bars(quiet: bool) -> Iterator[Bars]:
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[note]}"),
         console=console,
+        speed_estimate_period=24 * 3600,  # an epoch may take long
         disable=quiet or not console.is_terminal,
     ) as bars:
         yield Bars(bars)

@@ -69,9 +69,13 @@ def report_study(study: optuna.Study, storage: str, folder: Path) -> tuple[Path,
     return path, True
 
 
-def refresh_report(folder: Path) -> Path | None:
-    """Write `report.html` again where the folder holds its study; returns the file."""
+def refresh_report(folder: Path, name: str) -> Path | None:
+    """Write `report.html` again where the folder holds its study; returns the file.
+
+    Raises:
+        ValueError: what it holds is not the study of this name.
+    """
     if not (folder / "study.db").is_file():
         return None
-    study, storage = open_study(folder, None, None)
+    study, storage = open_study(folder, None, name)
     return report_study(study, storage, folder)[0]

@@ -10,6 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
+from sqlalchemy.exc import ArgumentError
 
 from nas.cli import EXIT_FAILED, format_count, format_duration, print_json
 from nas.report.page import REPORT
@@ -164,8 +165,17 @@ def _result_json(plan: Plan, result: Any) -> dict[str, Any]:
 
 def _same_command() -> str:
     """The command line that was typed, without a password."""
-    words = [hide_password(word) if "://" in word else word for word in sys.argv]
-    return "python " + shlex.join(words)
+    return "python " + shlex.join(map(_without_password, sys.argv))
+
+
+def _without_password(word: str) -> str:
+    option, equals, url = word.rpartition("=") if word.startswith("--") else ("", "", word)
+    if "://" not in url:
+        return word
+    try:
+        return option + equals + hide_password(url)
+    except ArgumentError:
+        return word  # no database's URL
 
 
 def _dashboard_command(plan: Plan) -> str:

@@ -21,7 +21,7 @@ from nas.limits import Limits, extreme
 from nas.search.choose_sampler import SAMPLERS, effective_sampler
 from nas.search.config import StudyConfig, recorded_config
 from nas.search.objectives import Objectives
-from nas.search.storage import open_storage, parse_storage, sqlite_url
+from nas.search.storage import POSTGRES_CONNECTION, open_storage, parse_storage, sqlite_url
 from nas.space import SearchSpace
 from nas.training import Recipe, default_recipe, get_recipe
 from nas.training.latency import machine_identity
@@ -141,7 +141,11 @@ def _require_ranges(request: Request) -> None:
         ("--sampler", request.sampler, request.sampler in SAMPLERS, ", ".join(SAMPLERS)),
         ("--concurrency", concurrency, concurrency is None or concurrency >= 1, "1 or more"),
         ("--cpus-per-trial", request.cpus_per_trial, 0 < request.cpus_per_trial <= 1024, "over 0"),
-        ("--gpus-per-trial", gpus, gpus is None or 0 <= gpus <= 64, "0 to 64"),
+        (
+            *("--gpus-per-trial", gpus),
+            gpus is None or 0 <= gpus <= 1 or (gpus <= 64 and gpus == int(gpus)),
+            "0 to 1, or a whole number up to 64",
+        ),
         ("--seed", request.seed, 0 <= request.seed < 2**32, "0 to 4294967295"),
     ]
     for option, value, accepted, values in checks:
@@ -209,7 +213,10 @@ def find_study(storage: str, name: str) -> optuna.Study | None:
 def _has_tables(storage: str) -> bool:
     """Whether the database is set up; the driver that does it holds the study's lock."""
     try:
-        engine = sqlalchemy.create_engine(storage, poolclass=sqlalchemy.NullPool)
+        arguments = {} if storage.startswith("sqlite") else POSTGRES_CONNECTION
+        engine = sqlalchemy.create_engine(
+            storage, poolclass=sqlalchemy.NullPool, connect_args=arguments
+        )
         return bool(sqlalchemy.inspect(engine).has_table("alembic_version"))
     except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError):
         return True  # open_storage says what is wrong
@@ -231,6 +238,11 @@ def _recipe(request: Request, recorded: StudyConfig | None, dataset: str, gpu: b
 def _machine(request: Request, gpu: bool) -> str:
     """Whose latencies a study holds: those of two machines, or thread counts, never mix."""
     threads = max(1, int(request.cpus_per_trial))
+    if gpu and not torch.cuda.is_available():
+        raise ValueError(
+            "--objectives latency with --gpus-per-trial: needs a GPU of the workers' kind where "
+            "the search is started; accepted: macs or params, or a machine that has one"
+        )
     return machine_identity(torch.device("cuda" if gpu else "cpu"), threads)
 
 

@@ -47,7 +47,6 @@ def retrain(
     *,
     device: torch.device,
     threads: int | None = None,
-    checkpoint_every: int = 1,
     progress: Progress | None = None,
     labels: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
@@ -66,7 +65,6 @@ def retrain(
         folder: of this network alone.
         device: where to train.
         threads: CPU threads, for the whole process; None leaves them as they are.
-        checkpoint_every: epochs from one checkpoint to the next.
         progress: told of each epoch.
         labels: plain values that `metrics.json` is to hold too.
 
@@ -84,7 +82,7 @@ def retrain(
         if finished is not None:
             return finished
         run = _Run(description, data, recipe, folder, device, threads)
-        run.train(checkpoint_every, progress)
+        run.train(progress)
         return run.finish(data_dir, labels or {})
 
 
@@ -102,7 +100,7 @@ def validate(
     """Train in `folder`, or continue there, and leave the test set alone.
 
     The folder keeps the checkpoint of the last epoch, from which `retrain` with the same
-    arguments goes on; it may be moved there with `nas.training.checkpoint`.
+    arguments goes on. What was trained there to the end is not trained again.
 
     Returns:
         The accuracy on the validation split.
@@ -113,10 +111,11 @@ def validate(
     """
     description = _describe(network, data.info, recipe, seed)
     with _locked(folder):
-        if (folder / DESCRIPTION).exists():
-            _require_same(read_description(folder).settings(), description, folder)
+        finished = _finished(folder, description)
+        if finished is not None:
+            return float(finished["val_accuracy"])
         run = _Run(description, data, recipe, folder, device, threads)
-        run.train(1, progress)
+        run.train(progress)
         return float(run.history[-1]["val_accuracy"])
 
 
@@ -150,9 +149,14 @@ def require_settings(
     _require_same(recorded, _describe(network, info, recipe, seed), folder)
 
 
-def last_epoch(folder: Path) -> tuple[int, float, float] | None:
-    """Epoch, training loss and validation accuracy that a training there recorded last."""
+def last_epoch(folder: Path, since: float = 0) -> tuple[int, float, float] | None:
+    """Epoch, training loss and validation accuracy that a training there recorded last.
+
+    None where nothing was recorded after `since`, seconds since the Unix epoch.
+    """
     try:
+        if (folder / HISTORY).stat().st_mtime < since:
+            return None
         with (folder / HISTORY).open(newline="") as file:
             *_, row = csv.DictReader(file)
     except (OSError, ValueError):
@@ -208,15 +212,15 @@ class _Run:
         """Time trained so far, over all starts."""
         return float(self.history[-1]["seconds"]) if self.history else 0.0
 
-    def train(self, checkpoint_every: int, progress: Progress | None) -> None:
+    def train(self, progress: Progress | None) -> None:
         """Train what is left of the schedule."""
         epochs = self.trainer.recipe.epochs
         while self.trainer.epoch < epochs:
-            loss, val_accuracy = self.train_epoch(checkpoint_every)
+            loss, val_accuracy = self.train_epoch()
             if progress is not None:
                 progress(self.trainer.epoch, epochs, loss, val_accuracy)
 
-    def train_epoch(self, checkpoint_every: int) -> tuple[float, float]:
+    def train_epoch(self) -> tuple[float, float]:
         """Train, validate and record an epoch: its loss and accuracy."""
         start, before = time.perf_counter(), self.seconds
         loss = self.trainer.train_epoch()
@@ -230,13 +234,12 @@ class _Run:
                 "seconds": before + time.perf_counter() - start,
             }
         )
-        if epoch % checkpoint_every == 0 or epoch == self.trainer.recipe.epochs:
-            state = {
-                "settings": self.description.settings(),
-                "trainer": self.trainer.state_dict(),
-                "history": self.history,
-            }
-            checkpoint.save(self.folder / CHECKPOINT, state)
+        state = {
+            "settings": self.description.settings(),
+            "trainer": self.trainer.state_dict(),
+            "history": self.history,
+        }
+        checkpoint.save(self.folder / CHECKPOINT, state)
         _write_history(self.folder / HISTORY, self.history)
         return loss, val_accuracy
 

@@ -23,7 +23,6 @@ from nas.tune.trainings import (
     Outcome,
     Run,
     Training,
-    TrainingFailed,
     fit_concurrency,
     workers,
 )
@@ -77,7 +76,8 @@ def retrain_front(wanted: Wanted, *, quiet: bool = False) -> Retrained:
                 *(network.network, info, wanted.recipe, seed, _folder(home, network, seed)),
                 learning_rates=wanted.learning_rates,
             )
-    concurrency = fit_concurrency(wanted.concurrency, len(networks) * wanted.seeds)
+    most = max(len(networks) * wanted.seeds, len(wanted.learning_rates))
+    concurrency = fit_concurrency(wanted.concurrency, most)
     try:
         with (
             progress_bars(quiet) as bars,
@@ -96,8 +96,11 @@ def retrain_front(wanted: Wanted, *, quiet: bool = False) -> Retrained:
     finally:  # after an interruption too, of what is finished
         summary = summarise(front, home, wanted.recipe)
         files = [] if summary is None else [home / SUMMARY, write_figure(summary, home)]
-    if report := refresh_report(wanted.front.parent):
-        files.append(report)
+    try:
+        if report := refresh_report(wanted.front.parent, front.study):
+            files.append(report)
+    except ValueError as error:  # the networks are what was asked for
+        notes.append(f"the study's report was not written: {error}")
     metrics = [
         {"folder": str(training.folder)} | outcome
         for training, outcome in zip(trainings, outcomes, strict=True)
@@ -167,7 +170,7 @@ class _Work:
         )
 
     def validate(self, wanted: Sequence[tuple[Contender, Recipe, Path]]) -> list[float]:
-        """Accuracies of trainings with seed 0, the test set left alone; 0 for one that diverges."""
+        """Accuracies of trainings with seed 0, the test set left alone; 0 for one that fails."""
         trainings = [
             Training(
                 name=f"{one.name} at {recipe.learning_rate:g}",
@@ -180,12 +183,5 @@ class _Work:
             )
             for one, recipe, folder in wanted
         ]
-        accuracies = []
-        for outcome in self.run(trainings):
-            if not isinstance(outcome, Failed):
-                accuracies.append(float(outcome["val_accuracy"]))
-            elif outcome.diverged:
-                accuracies.append(0.0)
-            else:
-                raise TrainingFailed(f"{outcome}; run the same command again to continue")
-        return accuracies
+        outcomes = self.run(trainings)
+        return [0.0 if isinstance(one, Failed) else float(one["val_accuracy"]) for one in outcomes]

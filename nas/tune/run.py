@@ -5,13 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import os
-import signal
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any
 
 import ray
@@ -23,7 +19,7 @@ from nas.search.stopping import rungs
 from nas.search.study import SearchStudy
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.searcher import TIMEOUT, StudySearcher, View
-from nas.tune.session import ray_session
+from nas.tune.session import collected_signals, ray_session
 from nas.tune.trainable import TrainingTrial
 
 logger = logging.getLogger(__name__)
@@ -85,7 +81,7 @@ def run(
     """
     data, recipe = plan.data, plan.config.recipe
     with (
-        _signals(received),
+        collected_signals(received),
         tempfile.TemporaryDirectory(prefix="nas-search-") as scratch,
         ray_session(resources.ray_address),
     ):
@@ -132,16 +128,19 @@ def fit_concurrency(resources: Resources) -> int:
     """
     there = ray.cluster_resources()
     cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-    fitting = cpus // resources.cpus_per_trial
-    if resources.gpus_per_trial > 0:
-        fitting = min(fitting, gpus // resources.gpus_per_trial)
+    fitting = math.floor(cpus / resources.cpus_per_trial + 1e-9)
+    share = resources.gpus_per_trial
+    if share >= 1:
+        fitting = min(fitting, int(gpus // share))
+    elif share > 0:  # a trial has its share of one GPU
+        fitting = min(fitting, int(gpus) * math.floor(1 / share + 1e-9))
     if fitting < max(1, resources.concurrency or 1):
         raise ValueError(
             f"--concurrency {resources.concurrency or 1}: needs {resources.cpus_per_trial:g} CPUs "
             f"and {resources.gpus_per_trial:g} GPUs per trial, Ray has {cpus:g} CPUs and "
-            f"{gpus:g} GPUs; accepted: at most {fitting:g} such trials"
+            f"{gpus:g} GPUs; accepted: at most {fitting} such trials"
         )
-    return resources.concurrency or int(fitting)
+    return resources.concurrency or fitting
 
 
 class _Gate(tune.Callback):  # type: ignore[misc]
@@ -213,20 +212,3 @@ def _tuner(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-
-
-@contextmanager
-def _signals(received: list[int]) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in `received`; the second one ends the process at once."""
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if received:
-            os._exit(128 + number)
-        received.append(number)
-
-    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -13,7 +13,7 @@ from nas.arch import Arch
 from nas.search.record import known_costs, recorded
 from nas.search.stopping import CONFIDENCE, Shown, decide
 from nas.search.study import SearchStudy
-from nas.tune.searcher import OUT_OF_MEMORY
+from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         epochs: of the whole schedule.
         images: of the validation split.
         confidence: with which a stopped trial stays off the front.
-        lost: told of a trial whose worker Ray killed for want of memory.
+        lost: told of a trial that lost its worker for want of memory, its own or another's.
     """
 
     def __init__(
@@ -90,6 +90,8 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         logger.error("worker of trial %s died: %s", trial.trial_id, error[:400])
         if self._lost is not None and OUT_OF_MEMORY_ADVICE in error:
             self._lost(trial.trial_id, OUT_OF_MEMORY)
+        elif self._lost is not None and ACTOR_SPENT in error:
+            self._lost(trial.trial_id, ACTOR_SPENT)
 
     def debug_string(self) -> str:
         """For Ray's status lines."""

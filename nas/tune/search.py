@@ -116,7 +116,8 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
         sampler=chosen.sampler,
         load_if_exists=True,
     )
-    if recorded_config(study) is None:
+    recorded = recorded_config(study)
+    if recorded is None:
         study.set_metric_names(list(plan.config.objectives.names))
         attributes = plan.config.to_attributes() | {
             "dataset_reason": plan.dataset_reason,
@@ -124,6 +125,11 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
         }
         for key, value in attributes.items():
             study.set_user_attr(key, value)
+    elif differences := recorded.differences(plan.config):  # created since the plan was made
+        raise ValueError(
+            f"study {plan.study_name} was started with another setting; {differences[0]}; "
+            "accepted: the recorded one, or another --study"
+        )
     storage.claim(study._study_id, str(myself()))
     study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)

@@ -14,6 +14,7 @@ MAX_ATTEMPTS = 3  # of an architecture whose worker died or hung
 WORKER_DIED = "worker_died"
 TIMEOUT = "timeout"
 OUT_OF_MEMORY = "out_of_memory"
+ACTOR_SPENT = "its actor ran out of memory in another trial"
 
 logger = logging.getLogger(__name__)
 
@@ -118,7 +119,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def _lost(self, candidate: Candidate, reason: str) -> None:
         """The worker died or was killed: try again, up to a limit, but not for memory."""
-        self._attempts[candidate.arch.arch_id] += 1
+        self._attempts[candidate.arch.arch_id] += reason != ACTOR_SPENT  # not its own fault
         if self._attempts[candidate.arch.arch_id] < MAX_ATTEMPTS and reason != OUT_OF_MEMORY:
             self._study.interrupt(candidate.number)
             self._view.ended(candidate, "queued again", reason)

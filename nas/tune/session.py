@@ -8,6 +8,7 @@ import secrets
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from types import FrameType
 from typing import Any
 
 import ray
@@ -34,15 +35,31 @@ def ray_session(address: str | None) -> Iterator[None]:
     }
     if address is None:
         options |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        options |= {"num_cpus": usable_cpus()}
     else:
         options |= {"address": address}
     with _private() if address is None else nullcontext(), _logged():
         try:
             with _own_handlers():
-                ray.init(**options)
+                try:
+                    ray.init(**options)
+                except ConnectionError as error:
+                    line = (str(error).splitlines() or [""])[0]
+                    raise ValueError(
+                        f"--ray-address {address}: {line}; accepted: the HOST:PORT of a Ray head "
+                        "that runs, or none for a Ray on this machine"
+                    ) from None
             yield
         finally:
             ray.shutdown()
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use: a container's quota and the affinity count, Ray sees one."""
+    there = ray_utils.get_num_cpus()
+    if hasattr(os, "sched_getaffinity"):
+        there = min(there, len(os.sched_getaffinity(0)))
+    return max(1, int(there))
 
 
 @contextmanager
@@ -89,3 +106,20 @@ def _private() -> Iterator[None]:
         if not given:
             del os.environ["RAY_AUTH_TOKEN"]
             AuthenticationTokenLoader.instance().reset_cache()
+
+
+@contextmanager
+def collected_signals(received: list[int]) -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM in `received`; the second one ends the process at once."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if received:
+            os._exit(128 + number)
+        received.append(number)
+
+    before = {n: signal.signal(n, handle) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

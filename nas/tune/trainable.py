@@ -14,11 +14,15 @@ from nas.arch import Arch
 from nas.data import SearchData
 from nas.training import Diverged, Recipe, Trainer, build
 from nas.training.latency import machine_identity, measure
-from nas.tune.searcher import OUT_OF_MEMORY
+from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
 
 DIVERGED = "diverged"
 
 logger = logging.getLogger(__name__)
+
+
+class ActorSpent(RuntimeError):
+    """An actor whose process may lack memory, and which is not to be trusted any more."""
 
 
 class OtherMachine(RuntimeError):
@@ -54,11 +58,18 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial; False, so that a new actor is made, after running out of memory."""
+        """Take the next trial.
+
+        Raises:
+            ActorSpent: the trial before ran out of memory, so that Tune makes a new actor. Were
+                False returned instead, Tune would forget the trial and tell nobody.
+        """
+        if not self._usable:
+            raise ActorSpent(ACTOR_SPENT)
         self._config = new_config
         self._trainer: Trainer | None = None
         self._seconds = 0.0
-        return self._usable
+        return True
 
     def step(self) -> dict[str, Any]:
         """Train to the next rung and evaluate there."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import os
+import math
+import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,7 +19,7 @@ from nas.data import SearchData
 from nas.training import Diverged, Recipe
 from nas.training.retrain import Progress, last_epoch, retrain, validate
 from nas.tune.searcher import WORKER_DIED
-from nas.tune.session import ray_session
+from nas.tune.session import collected_signals, ray_session, usable_cpus
 
 ATTEMPTS = 3  # of a training whose worker dies; each goes on from the last checkpoint
 POLL = 0.5  # seconds between two looks at the histories of running trainings
@@ -69,14 +71,9 @@ class Failed:
 
     training: Training
     reason: str
-    diverged: bool = False
 
     def __str__(self) -> str:
         return f"{self.training.name}: {self.reason}"
-
-
-class TrainingFailed(RuntimeError):
-    """A training without which a retraining cannot go on."""
 
 
 class Show(Protocol):
@@ -85,8 +82,8 @@ class Show(Protocol):
     def __call__(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """An epoch was trained."""
 
-    def done(self) -> None:
-        """The training has ended, now or in an earlier run."""
+    def done(self, failed: str | None = None) -> None:
+        """The training has ended, now or in an earlier run; `failed` says what kept it."""
 
 
 Outcome = dict[str, Any] | Failed
@@ -102,8 +99,14 @@ Raises:
 
 def fit_concurrency(wanted: int | None, trainings: int) -> int:
     """Trainings at a time: as wanted, else one on each GPU, or on each core without any."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(trainings, wanted or torch.cuda.device_count() or cores or 1)
+    return min(trainings, wanted or torch.cuda.device_count() or usable_cpus())
+
+
+def gpu_share(gpus: int, concurrency: int) -> float:
+    """GPUs of each of several trainings: whole ones, or an equal share of one."""
+    if gpus >= concurrency:
+        return gpus // concurrency
+    return 1 / math.ceil(concurrency / gpus) if gpus else 0.0
 
 
 @contextmanager
@@ -123,8 +126,9 @@ def workers(
             _run_here(training, data, data_dir, threads, shows(training)) for training in trainings
         ]
     else:
-        with ray_session(None):
-            yield _Workers(data, data_dir, concurrency, threads).run
+        received: list[int] = []
+        with collected_signals(received), ray_session(None):
+            yield _Workers(data, data_dir, concurrency, threads, received).run
 
 
 def _run_here(
@@ -134,7 +138,7 @@ def _run_here(
         outcome: Outcome = training.run(data, data_dir, threads, show)
     except Exception as error:
         outcome = _failed(training, error)
-    show.done()
+    show.done(outcome.reason if isinstance(outcome, Failed) else None)
     return outcome
 
 
@@ -143,24 +147,29 @@ def _failed(training: Training, error: Exception) -> Failed:
     if isinstance(error, ValueError) and not isinstance(error, Diverged):
         raise error
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return Failed(training, line[:200], isinstance(error, Diverged))
+    return Failed(training, line[:200])
 
 
 class _Workers:
     """Ray tasks; a driver that ends takes them with it, and their checkpoints stay."""
 
     def __init__(
-        self, data: SearchData, data_dir: Path, concurrency: int, threads: int | None
+        self,
+        data: SearchData,
+        data_dir: Path,
+        concurrency: int,
+        threads: int | None,
+        received: list[int],
     ) -> None:
         there = ray.cluster_resources()
-        share = int(there["CPU"] / concurrency)
-        self._threads = threads or max(1, share)
+        self._threads = threads or max(1, int(there["CPU"] / concurrency))
+        self._received = received
         self._data, self._data_dir = ray.put(data), data_dir.absolute()
         self._concurrency = concurrency
         # Ray gives a task the GPUs that it asks for, and hides the others from it.
         self._task = ray.remote(_run_there).options(
             num_cpus=there["CPU"] / concurrency,
-            num_gpus=there.get("GPU", 0.0) / concurrency,
+            num_gpus=gpu_share(int(there.get("GPU", 0)), concurrency),
             max_retries=0,
         )
 
@@ -178,6 +187,7 @@ class _Workers:
                     shown[index] = _Shown(trainings[index], shows(trainings[index]))
                 running[self._start(trainings[index])] = index
             done, _ = ray.wait(list(running), timeout=POLL)
+            self._heed_signals()
             for index in running.values():
                 shown[index].look()
             for task in done:
@@ -186,9 +196,17 @@ class _Workers:
                 if outcome is None and attempts[index] < ATTEMPTS:
                     waiting.insert(0, index)
                     continue
-                outcomes[index] = outcome or Failed(trainings[index], WORKER_DIED)
-                shown[index].show.done()
+                ended = outcomes[index] = outcome or Failed(trainings[index], WORKER_DIED)
+                shown[index].look()
+                shown[index].show.done(ended.reason if isinstance(ended, Failed) else None)
         return [outcomes[index] for index in range(len(trainings))]
+
+    def _heed_signals(self) -> None:
+        """Leave where no call of Ray's is cut in two: it would make another exit of it."""
+        if signal.SIGINT in self._received:
+            raise KeyboardInterrupt
+        if self._received:
+            raise SystemExit(128 + self._received[0])
 
     def _start(self, training: Training) -> Any:
         there = replace(training, folder=training.folder.absolute())
@@ -200,11 +218,11 @@ class _Shown:
 
     def __init__(self, training: Training, show: Show) -> None:
         self._training, self.show = training, show
-        self._epoch = 0
+        self._epoch, self._since = 0, time.time()
 
     def look(self) -> None:
         """Show an epoch that is new."""
-        last = last_epoch(self._training.folder)
+        last = last_epoch(self._training.folder, self._since)
         if last is not None and last[0] > self._epoch:
             self._epoch, loss, accuracy = last
             self.show(self._epoch, self._training.recipe.epochs, loss, accuracy)

@@ -22,7 +22,7 @@ from nas.data import DatasetInfo, SearchData
 from nas.data.splits import Split
 from nas.training import get_recipe
 from nas.training.latency import machine_identity
-from nas.tune.trainable import TrainingTrial
+from nas.tune.trainable import ActorSpent, TrainingTrial
 
 
 def reasons(search: Search) -> list[str]:
@@ -55,7 +55,8 @@ def test_out_of_memory_is_recognised_and_the_actor_replaced(digits_info: Dataset
     made = trial(broken(digits_info))
     made._build = lambda: torch.empty(2**46)  # type: ignore[assignment, return-value]
     assert made.step()["reason"] == "out_of_memory"
-    assert made.reset_config({}) is False
+    with pytest.raises(ActorSpent):
+        made.reset_config({})
 
 
 def test_a_worker_on_another_machine_measures_no_latency(digits_info: DatasetInfo) -> None:

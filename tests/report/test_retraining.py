@@ -191,3 +191,26 @@ def test_other_settings_are_refused_before_any_work(
         )  # the rates that were chosen are among those asked
     assert again.metrics == done[0].metrics
     assert watched.epochs == 0
+
+
+def test_rates_are_compared_after_a_network_was_trained_at_one(
+    wanted: Wanted, tmp_path: Path
+) -> None:
+    """What was trained is used where its rate wins, and set aside where it does not."""
+    front = tmp_path / "front.json"
+    front.write_bytes(wanted.front.read_bytes())
+    alone = replace(wanted, front=front, references=(), seeds=1, select=ARCHS[1].arch_id)
+    first = retrain_front(replace(alone, learning_rates=(0.1,)), quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        watched = Watched(patch)
+        again = retrain_front(alone, quiet=True)
+        choice = json.loads((tmp_path / "retrained/learning-rates/choices.json").read_text())
+        best = choice["searched"]["rate"]
+        assert choice["searched"]["val_accuracy"]["0.1"] == first.metrics[0]["val_accuracy"]
+        assert watched.epochs == 2 * 2  # at the other two rates
+        assert watched.tests == (best != 0.1)
+    assert again.metrics[0]["learning_rate"] == best
+    assert again.summary is not None
+    assert [(row["name"], row["seeds"]) for row in again.summary["networks"]] == [
+        (ARCHS[1].arch_id, 1)
+    ]

@@ -15,6 +15,8 @@ from nas.search.samplers.encoding import Code
 
 RETRIED = ("interrupted", "never_launched")
 """Reasons of FAIL that leave the architecture to be tried again."""
+REPEATS_RUNNING = "repeats_running"
+"""Reason of FAIL of a trial that repeats a running one."""
 
 
 @dataclass
@@ -59,6 +61,8 @@ def read(study: optuna.Study, current: int, candidates: Candidates, objective: i
         again = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in RETRIED
         identity = candidates.identity(code)
         repeated = identity in history.tried
+        if trial.user_attrs.get("reason") == REPEATS_RUNNING:
+            continue  # the trial that it repeats counts, however it ends
         if not again:
             history.tried.add(identity)
         if repeated or trial.state == TrialState.FAIL:
