@@ -42,6 +42,7 @@ def run_search(
     limits: Limits | None = None,
     sampler: str = "known-cost",
     seed: int = 0,
+    max_failures: int = 10,
     storage: str | None = None,
     name: str = "search",
 ) -> FrontFile:
@@ -58,19 +59,24 @@ def run_search(
         budget: distinct architectures, over the life of the study.
         train: a training of one's own, see `Train`; its last epoch is `recipe.epochs`.
             A `nas.training.Diverged` that it raises is a failed trial.
-        recipe: of the training; the short one for this kind of data by default.
+        recipe: of the training; the short one for this kind of data by default. With
+            `train` it has to be given: a training is whole at the last of its epochs.
         objectives: accuracy and multiply-adds by default.
         limits: the most that an architecture may cost; none by default.
         sampler: one of `nas.search.choose_sampler.SAMPLERS`.
         seed: of everything random.
+        max_failures: trials that may diverge; one more ends the search.
         storage: URL of a database, as in `sqlite:////absolute/path.db`; in memory by default.
         name: of the study.
 
     Raises:
         StudyLocked: another process works on the study.
-        ValueError: the study is of another configuration; images are missing.
+        ValueError: the study is of another configuration; images or a recipe are missing.
+        nas.training.Diverged: more trials than `max_failures` did.
     """
     info = data.info if isinstance(data, SearchData) else data
+    if train is not None and recipe is None:
+        raise ValueError("recipe: none; accepted: with `train` one whose epochs are the training's")
     recipe = recipe or default_recipe(info.name, torch.cuda.is_available())
     if train is None:
         if not isinstance(data, SearchData):
@@ -92,6 +98,8 @@ def run_search(
                 _run(study, candidate, train(candidate.arch, candidate.seed), images)
             except Diverged:
                 study.fail(candidate.number, DIVERGED)
+                if study.failures.total() > max_failures:
+                    raise
             except BaseException:
                 study.interrupt(candidate.number)
                 raise

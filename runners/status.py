@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from nas.cli import EXIT_FAILED, print_json, run_app, version_option
+from nas.cli import EXIT_FAILED, one_line, print_json, run_app, version_option
 
 HELP = """Show what studies hold, who works on them, and repair what a crash left.
 
@@ -49,11 +50,13 @@ def status(
 
     places = find_places(folder, storage, study)
     repaired: dict[str, list[str]] = {}
+    refused = False
     for place in places if repair else ():
         try:
             repaired[place.name] = repair_study(place)
         except (StudyLocked, ValueError) as error:
-            repaired[place.name] = [f"left alone: {error}"]
+            refused = True
+            print(f"error: {one_line(str(error))}", file=sys.stderr)
     statuses = [study_status(place) for place in places]
     if json:
         print_json(
@@ -64,7 +67,7 @@ def status(
             for line in done:
                 print(f"{name}: {line}")
         show_status(statuses)
-    return EXIT_FAILED if any(each.problem for each in statuses) else 0
+    return EXIT_FAILED if refused or any(each.problem for each in statuses) else 0
 
 
 if __name__ == "__main__":

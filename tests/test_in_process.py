@@ -84,6 +84,23 @@ def test_a_trial_that_diverges_fails_and_the_search_goes_on(tmp_path):
     ]
 
 
+def test_a_search_that_only_diverges_ends(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    recipe, info = get_recipe("short-cpu", epochs=4), from_arrays(*stripes()).info
+
+    def diverges(arch, seed):
+        raise nas.training.Diverged("the loss is nan")
+
+    with pytest.raises(nas.training.Diverged):
+        nas.run_search(
+            SPACE, info, 9, train=diverges, recipe=recipe, storage=storage, max_failures=2
+        )
+    study = optuna.load_study(study_name="search", storage=storage)
+    assert [trial.user_attrs["reason"] for trial in study.trials] == ["diverged"] * 3
+    with pytest.raises(ValueError, match="recipe: none"):
+        nas.run_search(SPACE, info, 9, train=diverges)
+
+
 def test_an_error_of_the_train_function_is_the_users_and_the_trial_is_queued_again(tmp_path):
     storage = f"sqlite:///{tmp_path}/study.db"
     recipe = get_recipe("short-cpu", epochs=4)

@@ -153,19 +153,27 @@ class _AdvisoryLock:
 
     def __init__(self, url: URL, name: str) -> None:
         self._url, self._name = url, name
+        self._backend = 0  # the server's process that held the lock last for this object
         self._take()
 
     def _take(self) -> None:
         self._connection = _connect(self._url, myself())
-        query = sqlalchemy.text("SELECT pg_try_advisory_lock(:key)")
+        query = sqlalchemy.text(
+            "SELECT pg_try_advisory_lock(:key), pg_backend_pid(), (SELECT l.pid " + _HOLDERS + ")"
+        )
+        key = {"key": _key(self._name)}
         try:
-            taken = self._connection.execute(query, {"key": _key(self._name)}).scalar()
-            holder = None if taken else _advisory_owner(self._connection, _key(self._name))
+            taken, backend, before = self._connection.execute(query, key).one()
+            holder = None if taken else _advisory_owner(self._connection, key["key"])
         except sqlalchemy.exc.SQLAlchemyError as error:
             raise StorageError(f"--storage: {first_line(error)}") from None
-        if not taken:
-            self.release()
-            raise _locked(self._name, holder)
+        if taken:
+            self._backend = backend
+            return
+        self.release()
+        if before == self._backend:  # its connection to us is gone, and it has not noticed yet
+            raise StorageError("the server still holds the lock for a connection that was cut")
+        raise _locked(self._name, holder)
 
     def keep(self) -> bool:
         try:

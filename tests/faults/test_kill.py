@@ -75,7 +75,9 @@ def test_workers_killed_all_through(
     rng, kills = random.Random("workers"), 0
     driver = search.start()
     while driver.poll() is None:
-        time.sleep(rng.uniform(0.3, 1.5))
+        there = search.finished()  # a worker takes seconds to start: something ends between kills
+        search.wait_until(lambda there=there: search.finished() > there, driver)
+        time.sleep(rng.uniform(0, 0.5))
         if workers := search.workers():
             with contextlib.suppress(OSError):
                 os.kill(rng.choice(workers), signal.SIGKILL)

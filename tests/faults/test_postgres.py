@@ -13,6 +13,7 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from drivers import Search, ended, one_line
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
@@ -22,6 +23,7 @@ from nas.search import outage
 from nas.search.config import StudyConfig
 from nas.search.lock import lock_owner, lock_study, myself
 from nas.search.outage import StorageGone, open_guarded
+from nas.search.storage import StorageError
 from nas.search.study import Candidate, Measurement, SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -90,6 +92,23 @@ def test_cut_connections_cost_nothing(driver: Driver, server: Server) -> None:
         server.sql(CUT)
     assert driver.states() == [TrialState.COMPLETE] * 3
     assert driver.study.counted == 3
+
+
+def test_a_server_that_has_not_noticed_the_cut_is_waited_for(
+    driver: Driver,
+) -> None:
+    """As behind a firewall that forgets: the old connection holds the lock until it is noticed."""
+    candidate = driver.ask()
+    lock = driver.lock
+    half_open, lock._connection = lock._connection, sqlalchemy.create_engine("sqlite://").connect()
+    with pytest.raises(StorageError, match="still holds the lock for a connection that was cut"):
+        lock.keep()
+    noticed = threading.Timer(1.0, half_open.close)
+    noticed.start()
+    lock._connection = sqlalchemy.create_engine("sqlite://").connect()
+    driver.complete(candidate)
+    noticed.join()
+    assert driver.states() == [TrialState.COMPLETE]
 
 
 def test_a_driver_that_lost_its_lock_to_another_stops(driver: Driver, server: Server) -> None:
