@@ -97,7 +97,7 @@ def _split_password(text: str) -> tuple[str, str] | None:
     password = url.password or url.query.get("password")
     if not isinstance(password, str):
         return None
-    url = url.set(password=None).difference_update_query(["password"])
+    url = url._replace(password=None).difference_update_query(["password"])
     return url.render_as_string(hide_password=False), password
 
 

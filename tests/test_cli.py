@@ -2,7 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from nas.cli import format_count, format_duration, parse_duration, parse_quantity
+from nas.cli import (
+    _split_password,
+    format_count,
+    format_duration,
+    parse_duration,
+    parse_quantity,
+)
 
 
 @pytest.mark.parametrize(
@@ -40,3 +46,18 @@ def test_formats() -> None:
         "1.25 G",
     ]
     assert [format_duration(s) for s in (42, 185, 7800)] == ["42 s", "3 min 5 s", "2 h 10 min"]
+
+
+@pytest.mark.parametrize(
+    ("url", "shown", "password"),
+    [
+        ("postgresql://me:pw@host/db", "postgresql://me@host/db", "pw"),
+        ("postgresql+psycopg://me:a/b?c#d@host/db", "postgresql+psycopg://me@host/db", "a/b?c#d"),
+        ("postgresql://me:p%40w@host/db", "postgresql://me@host/db", "p@w"),
+        ("postgresql://me@host/db?password=pw", "postgresql://me@host/db", "pw"),
+        ("postgresql://me@host/db", None, None),
+        ("postgresql://[", None, None),
+    ],
+)
+def test_a_password_leaves_the_url(url: str, shown: str | None, password: str | None) -> None:
+    assert _split_password(url) == (None if shown is None else (shown, password))

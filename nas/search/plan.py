@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import re
+import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from nas.training.latency import machine_identity
 
 DEFAULT_GPU_SHARE = 0.25  # of a GPU per trial, where there is one
 MAX_BUDGET = 1_000_000
+CONNECT_TIMEOUT = 10.0  # seconds, to a Ray head
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ def make_plan(request: Request) -> Plan:
         ValueError: one line that names the argument, what is wrong and what is accepted.
     """
     _require_ranges(request)
+    _require_reachable(request.ray_address)
     space = SearchSpace.from_yaml(request.space)
     name = study_name(request)
     folder = request.results / name
@@ -151,6 +154,24 @@ def _require_ranges(request: Request) -> None:
     for option, value, accepted, values in checks:
         if not accepted:
             raise ValueError(f"{option} {value}: accepted: {values}")
+
+
+def _require_reachable(address: str | None) -> None:
+    """Make sure that something listens at a HOST:PORT: Ray itself would try for minutes.
+
+    Raises:
+        ValueError: nothing does.
+    """
+    match = re.fullmatch(r"\[?([^/]+?)\]?:(\d{1,5})", address or "")
+    if match is None:
+        return  # none, `auto` or a form that Ray judges
+    try:
+        socket.create_connection((match[1], int(match[2])), timeout=CONNECT_TIMEOUT).close()
+    except (OSError, OverflowError) as error:
+        raise ValueError(
+            f"--ray-address {address}: {error}; accepted: the HOST:PORT of a Ray head that runs, "
+            "or none for a Ray on this machine"
+        ) from None
 
 
 def parse_failures(text: str, budget: int) -> int:

@@ -45,10 +45,7 @@ def ray_session(address: str | None) -> Iterator[None]:
                     ray.init(**options)
                 except ConnectionError as error:
                     line = (str(error).splitlines() or [""])[0]
-                    raise ValueError(
-                        f"--ray-address {address}: {line}; accepted: the HOST:PORT of a Ray head "
-                        "that runs, or none for a Ray on this machine"
-                    ) from None
+                    raise ValueError(f"--ray-address {address}: {line}") from None
             yield
         finally:
             ray.shutdown()

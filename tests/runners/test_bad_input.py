@@ -46,6 +46,8 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*SEARCH, "--max-failures", "few"), "--max-failures"),
     ((*SEARCH, "--trial-timeout", "soon"), "--trial-timeout"),
     ((*SEARCH, "--seed", "-1"), "--seed"),
+    ((*SEARCH, "--gpus-per-trial", "1.5"), "--gpus-per-trial"),
+    ((*SEARCH, "--ray-address", "127.0.0.1:1"), "--ray-address"),
     (("retrain", "missing.json"), "missing.json"),
 ]
 

@@ -11,6 +11,7 @@ from nas.benchmarks.synthetic import SyntheticProblem
 from nas.cost import cost
 from nas.search.pareto import hypervolume
 from nas.search.samplers import KnownCostSampler, SpaceExhausted, distribution
+from nas.search.samplers.history import read
 from nas.search.samplers.surrogate import FitError
 from nas.space import Choice, SearchSpace
 
@@ -196,6 +197,23 @@ def test_failed_out_of_memory_and_stopped_trials_are_not_suggested_again():
         else:
             trial.set_user_attr("curve", [[1, accuracy(setting) - 0.1], [2, accuracy(setting)]])
             study.tell(trial, [accuracy(setting), *macs(setting)])
+
+
+def test_a_repeat_of_a_running_trial_does_not_hide_it():
+    """It ends first, as FAIL; what the trial that it repeats shows is learned all the same."""
+    sampler = KnownCostSampler(CHOICES, macs)
+    study = new_study(sampler)
+    trial = study.ask()
+    setting = suggest(trial)
+    study.enqueue_trial(setting)
+    repeat = study.ask()
+    assert suggest(repeat) == setting
+    repeat.set_user_attr("reason", "repeats_running")
+    study.tell(repeat, state=optuna.trial.TrialState.FAIL)
+    seen = [read(study, -1, sampler._draw(0), 0)]
+    study.tell(trial, [accuracy(setting), *macs(setting)])
+    seen.append(read(study, -1, sampler._draw(0), 0))
+    assert [(len(history.pending), len(history.codes)) for history in seen] == [(1, 0), (0, 1)]
 
 
 def test_an_interrupted_trial_may_be_suggested_again():

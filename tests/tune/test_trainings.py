@@ -17,7 +17,7 @@ from nas.arch import Arch, StageArch
 from nas.data import SearchData, load_search_data
 from nas.training import get_recipe
 from nas.training.retrain import last_epoch
-from nas.tune.trainings import Failed, Training, fit_concurrency, workers
+from nas.tune.trainings import Failed, Training, fit_concurrency, gpu_share, workers
 
 NOWHERE = Path("unused")
 RECIPE = get_recipe("full", epochs=12, batch_size=50)
@@ -108,3 +108,18 @@ def test_a_users_mistake_is_raised(tmp_path: Path, data: SearchData) -> None:
 def test_concurrency_is_no_more_than_there_is_to_train() -> None:
     assert fit_concurrency(None, 1) == fit_concurrency(8, 1) == 1
     assert fit_concurrency(3, 5) == 3
+
+
+@pytest.mark.parametrize("gpus", [0, 1, 2, 3, 4, 8])
+@pytest.mark.parametrize("concurrency", [1, 2, 3, 5, 8])
+def test_every_training_has_its_share_of_the_gpus(gpus: int, concurrency: int) -> None:
+    """In a form that Ray takes: whole ones, or a part of one; and all fit at once."""
+    share = gpu_share(gpus, concurrency)
+    if gpus == 0:
+        assert share == 0
+    elif share >= 1:
+        assert share == int(share)
+        assert share * concurrency <= gpus
+    else:
+        on_one = int(1 / share + 1e-9)
+        assert on_one * gpus >= concurrency
