@@ -107,6 +107,40 @@ def test_retraining(
     record(signals=signals)
 
 
+@pytest.mark.faults
+@pytest.mark.parametrize("number", SIGNALS, ids=["SIGINT", "SIGTERM"])
+def test_two_retrainings_at_a_time(
+    make_search: Callable[..., Search], record: Callable[..., None], number: signal.Signals
+) -> None:
+    """Under Ray, whose own calls make another exit of a signal."""
+    search = make_search(budget=4)
+    assert search.run().returncode == 0
+    command = [sys.executable, str(ROOT / "runners/retrain.py"), str(search.home / "front.json")]
+    command += ["--epochs", "2000", "--seeds", "2", "--concurrency", "2"]
+    took = []
+    for _ in range(3):
+        process = subprocess.Popen(
+            command,
+            cwd=search.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed_sigint,
+        )
+        before = epochs(search.home / "retrained")
+        while process.poll() is None and epochs(search.home / "retrained") < before + 3:
+            time.sleep(0.05)
+        start = time.monotonic()
+        process.send_signal(number)
+        done = ended(process)
+        took.append(round(time.monotonic() - start, 1))
+        assert done.returncode == 128 + number, done.stderr
+        assert "interrupted; the same command again continues" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert epochs(search.home / "retrained") >= before + 3
+    record(seconds_to_the_end=took)
+
+
 def epochs(folder: Path) -> int:
     """Epochs recorded in the one network's history."""
     files = list(folder.glob("*/history.csv"))
