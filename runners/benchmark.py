@@ -37,7 +37,7 @@ def sampler(
     evals: Annotated[int, _option("Evaluations of a run", min=1, max=10_000)] = 200,
     seeds: Annotated[int, _option("Runs of each sampler on each table", min=1, max=1000)] = 15,
     samplers: Annotated[
-        str, _option("Comma-separated; NAME:K is run at most K times on a table")
+        str, _option("Comma-separated; NAME:K for K seeds at most; botorch on tables alone")
     ] = "known-cost,botorch:5,gp,tpe,nsga2,random",
     noise: Annotated[
         bool, _option("Samplers see one training seed's accuracy; the score is on the mean")
