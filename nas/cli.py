@@ -65,6 +65,8 @@ def run_app(app: typer.Typer) -> None:
             raise
         code = _explain(error)
     sys.stdout.flush()
+    for number in (signal.SIGINT, signal.SIGTERM):  # all is done; the interpreter takes a moment
+        signal.signal(number, signal.SIG_IGN)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 

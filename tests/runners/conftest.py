@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -40,8 +41,13 @@ def run_runner(
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", [f"runners/{name}.py", *arguments])
-        with pytest.raises(SystemExit) as exit_:
-            run_app(module.app)
+        handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            with pytest.raises(SystemExit) as exit_:
+                run_app(module.app)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         captured = capfd.readouterr()
         return Ran(int(exit_.value.code or 0), captured.out, captured.err)
 
