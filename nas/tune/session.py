@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import secrets
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
@@ -48,7 +50,8 @@ def ray_session(address: str | None) -> Iterator[None]:
                     raise ValueError(f"--ray-address {address}: {line}") from None
             yield
         finally:
-            ray.shutdown()
+            with _heeding_sigterm():
+                ray.shutdown()
 
 
 def usable_cpus() -> int:
@@ -70,6 +73,32 @@ def _own_handlers() -> Iterator[None]:
         ray_utils.set_sigterm_handler = given
         for number, handler in before.items():  # Ray's native part has put its own there
             signal.signal(number, handler)
+
+
+@contextmanager
+def _heeding_sigterm() -> Iterator[None]:
+    """Keep the handler of SIGTERM while Ray ends.
+
+    Its native part puts the default in the place of ours, which would end this process at
+    once, and goes on for a second; a thread puts ours back every few milliseconds.
+    """
+    get, put = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
+    get.restype = put.restype = ctypes.c_void_p
+    get.argtypes, put.argtypes = [ctypes.c_int], [ctypes.c_int, ctypes.c_void_p]
+    handler, ended = get(signal.SIGTERM), threading.Event()
+
+    def keep() -> None:
+        while not ended.wait(0.002):
+            put(signal.SIGTERM, handler)
+
+    keeper = threading.Thread(target=keep, name="keep-handler", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
+        put(signal.SIGTERM, handler)
 
 
 @contextmanager
