@@ -165,7 +165,8 @@ def _explain(error: Exception) -> int:
     else:
         first_line = (str(error).strip().splitlines() or [""])[0]
         message, code = f"{type(error).__name__}: {first_line}", EXIT_FAILED
-    print(f"error: {one_line(message)}", file=sys.stderr)
+    if message:  # a command without arguments has printed its help
+        print(f"error: {one_line(message)}", file=sys.stderr)
     return code
 
 

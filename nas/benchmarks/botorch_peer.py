@@ -65,8 +65,12 @@ class BoTorchSampler(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Never needed: all choices are relative."""
-        raise NotImplementedError(param_name)
+        """Only for parameters that are no choices, as all choices are relative: none is known.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(f"parameter {param_name!r}: not a choice of this sampler's space")
 
     def _batch(self, trials: Sequence[FrozenTrial]) -> list[tuple[int, ...]]:
         from botorch.acquisition.multi_objective.logei import (

@@ -74,6 +74,21 @@ class StudyConfig:
         ]
 
 
+def require_same(recorded: StudyConfig, asked: StudyConfig, study_name: str) -> None:
+    """Refuse to go on with a study under another configuration.
+
+    Raises:
+        ValueError: naming the first thing that differs, and how many more do.
+    """
+    differences = recorded.differences(asked)
+    if differences:
+        raise ValueError(
+            f"study {study_name} was started with another setting; {differences[0]}"
+            + (f" (and {len(differences) - 1} more)" if len(differences) > 1 else "")
+            + "; accepted: the recorded one, or another --study"
+        )
+
+
 def software_versions() -> dict[str, str]:
     """Versions that results depend on."""
     return {"python": platform.python_version(), "nas": version("nas")} | {

@@ -20,7 +20,7 @@ from nas.cost import Cost, cost
 from nas.data import SearchData, load_search_data, resolve_dataset
 from nas.limits import Limits, extreme
 from nas.search.choose_sampler import SAMPLERS, effective_sampler
-from nas.search.config import StudyConfig, recorded_config
+from nas.search.config import StudyConfig, recorded_config, require_same
 from nas.search.objectives import Objectives
 from nas.search.storage import POSTGRES_CONNECTION, open_storage, parse_storage, sqlite_url
 from nas.space import SearchSpace
@@ -110,13 +110,8 @@ def make_plan(request: Request) -> Plan:
         Limits(request.max_macs, request.max_params),
         _machine(request, gpus > 0) if "latency" in objectives.names else None,
     )
-    differences = recorded.differences(config) if recorded else []
-    if differences:
-        raise ValueError(
-            f"study {name} was started with another setting; {differences[0]}"
-            + (f" (and {len(differences) - 1} more)" if len(differences) > 1 else "")
-            + "; accepted: the recorded one, or another --study"
-        )
+    if recorded is not None:
+        require_same(recorded, config, name)
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
     fewest = cost(extreme(space, *sizes, lambda c: c.params), *sizes)
@@ -139,16 +134,14 @@ def make_plan(request: Request) -> Plan:
 
 def _require_ranges(request: Request) -> None:
     gpus, concurrency = request.gpus_per_trial, request.concurrency
+    whole = gpus is None or gpus <= 1 or gpus % 1 == 0  # a trial has a part of one, or some
     checks = [
         ("--budget", request.budget, 1 <= request.budget <= MAX_BUDGET, f"1 to {MAX_BUDGET}"),
         ("--sampler", request.sampler, request.sampler in SAMPLERS, ", ".join(SAMPLERS)),
         ("--concurrency", concurrency, concurrency is None or concurrency >= 1, "1 or more"),
         ("--cpus-per-trial", request.cpus_per_trial, 0 < request.cpus_per_trial <= 1024, "over 0"),
-        (
-            *("--gpus-per-trial", gpus),
-            gpus is None or 0 <= gpus <= 1 or (gpus <= 64 and gpus == int(gpus)),
-            "0 to 1, or a whole number up to 64",
-        ),
+        ("--gpus-per-trial", gpus, gpus is None or 0 <= gpus <= 64, "0 to 64"),
+        ("--gpus-per-trial", gpus, whole, "0 to 1, or a whole number"),
         ("--seed", request.seed, 0 <= request.seed < 2**32, "0 to 4294967295"),
     ]
     for option, value, accepted, values in checks:

@@ -23,12 +23,12 @@ from nas.arch import Arch
 from nas.cost import Cost, cost
 from nas.search.config import StudyConfig
 from nas.search.samplers import SpaceExhausted, distribution
+from nas.search.samplers.history import REPEATS_RUNNING
 from nas.search.storage import make_durable
 from nas.space import Choice, Setting, Value
 
 INTERRUPTED = "interrupted"
 OVER_LIMIT = "over_limit"
-REPEATS_RUNNING = "repeats_running"
 NEVER_LAUNCHED = "never_launched"
 UNCOUNTED = (INTERRUPTED, OVER_LIMIT, REPEATS_RUNNING, NEVER_LAUNCHED)
 """Reasons of FAIL that are nobody's failure: they do not count for `--max-failures`."""

@@ -23,7 +23,7 @@ from nas.tune.trainings import (
     Outcome,
     Run,
     Training,
-    fit_concurrency,
+    choose_concurrency,
     workers,
 )
 
@@ -77,7 +77,7 @@ def retrain_front(wanted: Wanted, *, quiet: bool = False) -> Retrained:
                 learning_rates=wanted.learning_rates,
             )
     most = max(len(networks) * wanted.seeds, len(wanted.learning_rates))
-    concurrency = fit_concurrency(wanted.concurrency, most)
+    concurrency = choose_concurrency(wanted.concurrency, most)
     try:
         with (
             progress_bars(quiet) as bars,

@@ -18,7 +18,7 @@ from nas.report.dashboard import annotate_study
 from nas.report.export import front_file, write_front, write_trials
 from nas.report.page import write_report
 from nas.search.choose_sampler import choose_sampler
-from nas.search.config import recorded_config, software_versions
+from nas.search.config import recorded_config, require_same, software_versions
 from nas.search.front import FrontMember, front
 from nas.search.lock import Lock, lock_study, myself
 from nas.search.outage import StorageGone, open_guarded
@@ -125,11 +125,8 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
         }
         for key, value in attributes.items():
             study.set_user_attr(key, value)
-    elif differences := recorded.differences(plan.config):  # created since the plan was made
-        raise ValueError(
-            f"study {plan.study_name} was started with another setting; {differences[0]}; "
-            "accepted: the recorded one, or another --study"
-        )
+    else:
+        require_same(recorded, plan.config, plan.study_name)  # created since the plan was made
     storage.claim(study._study_id, str(myself()))
     study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)

@@ -18,10 +18,9 @@ from nas.arch import Arch
 from nas.data import SearchData
 from nas.training import Diverged, Recipe
 from nas.training.retrain import Progress, last_epoch, retrain, validate
-from nas.tune.searcher import WORKER_DIED
+from nas.tune.searcher import MAX_ATTEMPTS, WORKER_DIED
 from nas.tune.session import collected_signals, ray_session, usable_cpus
 
-ATTEMPTS = 3  # of a training whose worker dies; each goes on from the last checkpoint
 POLL = 0.5  # seconds between two looks at the histories of running trainings
 
 
@@ -97,7 +96,7 @@ Raises:
 """
 
 
-def fit_concurrency(wanted: int | None, trainings: int) -> int:
+def choose_concurrency(wanted: int | None, trainings: int) -> int:
     """Trainings at a time: as wanted, else one on each GPU, or on each core without any."""
     return min(trainings, wanted or torch.cuda.device_count() or usable_cpus())
 
@@ -193,7 +192,7 @@ class _Workers:
             for task in done:
                 index = running.pop(task)
                 outcome = _outcome(trainings[index], task)
-                if outcome is None and attempts[index] < ATTEMPTS:
+                if outcome is None and attempts[index] < MAX_ATTEMPTS:
                     waiting.insert(0, index)
                     continue
                 ended = outcomes[index] = outcome or Failed(trainings[index], WORKER_DIED)

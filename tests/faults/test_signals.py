@@ -71,21 +71,11 @@ def test_retraining(
 ) -> None:
     search = make_search(budget=4)
     assert search.run().returncode == 0
-    command = [sys.executable, str(ROOT / "runners/retrain.py"), str(search.home / "front.json")]
-    command += ["--epochs", "200", "--threads", "1"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    options = ("--epochs", "200", "--threads", "1")
     rng, signals = random.Random(f"retrain {number}"), 0
     history = search.home / "retrained"
     for _ in range(10):
-        process = subprocess.Popen(
-            command,
-            cwd=search.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=heed_sigint,
-        )
+        process = start_retraining(search, options)
         before = epochs(history)
         aim = before + rng.randint(0, 4)
         while process.poll() is None and epochs(history) < aim + 1:
@@ -98,8 +88,7 @@ def test_retraining(
         assert done.returncode in (0, 128 + number), done.stderr
         assert "Traceback" not in done.stderr
         assert epochs(history) >= before
-    ran = subprocess.run(command, cwd=search.folder, env=environment, capture_output=True)
-    assert ran.returncode == 0
+    assert ended(start_retraining(search, options)).returncode == 0
     (file,) = history.glob("*/history.csv")
     rows = list(csv.DictReader(file.open()))
     assert [int(row["epoch"]) for row in rows] == list(range(1, 201))
@@ -115,18 +104,10 @@ def test_two_retrainings_at_a_time(
     """Under Ray, whose own calls make another exit of a signal."""
     search = make_search(budget=4)
     assert search.run().returncode == 0
-    command = [sys.executable, str(ROOT / "runners/retrain.py"), str(search.home / "front.json")]
-    command += ["--epochs", "2000", "--seeds", "2", "--concurrency", "2"]
+    options = ("--epochs", "2000", "--seeds", "2", "--concurrency", "2")
     took = []
     for _ in range(3):
-        process = subprocess.Popen(
-            command,
-            cwd=search.folder,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=heed_sigint,
-        )
+        process = start_retraining(search, options)
         before = epochs(search.home / "retrained")
         while process.poll() is None and epochs(search.home / "retrained") < before + 3:
             time.sleep(0.05)
@@ -139,6 +120,23 @@ def test_two_retrainings_at_a_time(
         assert "Traceback" not in done.stderr
         assert epochs(search.home / "retrained") >= before + 3
     record(seconds_to_the_end=took)
+
+
+def start_retraining(search: Search, options: tuple[str, ...]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            str(ROOT / "runners/retrain.py"),
+            str(search.home / "front.json"),
+            *options,
+        ],
+        cwd=search.folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=heed_sigint,
+    )
 
 
 def epochs(folder: Path) -> int:

@@ -47,6 +47,8 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*SEARCH, "--trial-timeout", "soon"), "--trial-timeout"),
     ((*SEARCH, "--seed", "-1"), "--seed"),
     ((*SEARCH, "--gpus-per-trial", "1.5"), "--gpus-per-trial"),
+    ((*SEARCH, "--gpus-per-trial", "inf"), "--gpus-per-trial"),
+    ((*SEARCH, "--gpus-per-trial", "nan"), "--gpus-per-trial"),
     ((*SEARCH, "--ray-address", "127.0.0.1:1"), "--ray-address"),
     (("retrain", "missing.json"), "missing.json"),
 ]
