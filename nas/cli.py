@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from difflib import get_close_matches
+from functools import partial
 from importlib.metadata import version
 from types import FrameType
 from typing import Any
@@ -54,6 +55,9 @@ def run_app(app: typer.Typer) -> None:
     debug = "--debug" in sys.argv
     _take_password_out_of_sight()
     signal.signal(signal.SIGTERM, _terminate)
+    interrupts: list[int] = []
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, partial(_interrupt, interrupts))
     # Advice of libraries to their authors, not to a user of this program.
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
@@ -63,7 +67,8 @@ def run_app(app: typer.Typer) -> None:
     except Exception as error:
         if debug:
             raise
-        code = _explain(error)
+        # An import that Ctrl-C cuts in two may make an error of its own of it.
+        code = 130 if interrupts else _explain(error)
     sys.stdout.flush()
     for number in (signal.SIGINT, signal.SIGTERM):  # all is done; the interpreter takes a moment
         signal.signal(number, signal.SIG_IGN)
@@ -101,6 +106,11 @@ def _split_password(text: str) -> tuple[str, str] | None:
         return None
     url = url._replace(password=None).difference_update_query(["password"])
     return url.render_as_string(hide_password=False), password
+
+
+def _interrupt(interrupts: list[int], number: int, frame: FrameType | None) -> None:
+    interrupts.append(number)
+    raise KeyboardInterrupt
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from nas.cli import (
@@ -61,3 +64,27 @@ def test_formats() -> None:
 )
 def test_a_password_leaves_the_url(url: str, shown: str | None, password: str | None) -> None:
     assert _split_password(url) == (None if shown is None else (shown, password))
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_an_import_that_is_interrupted_is_no_error(interrupted: bool) -> None:
+    """A compiled module may turn the interrupt into an ImportError."""
+    code = f"""
+import contextlib, os, signal, typer
+from nas.cli import run_app
+
+app = typer.Typer()
+
+@app.command()
+def command() -> None:
+    if {interrupted}:
+        with contextlib.suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    raise ImportError("initialization failed")
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+run_app(app)
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    told = "" if interrupted else "error: ImportError: initialization failed\n"
+    assert (ran.returncode, ran.stderr) == (130 if interrupted else 1, told)

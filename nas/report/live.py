@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.progress_bar import ProgressBar
@@ -29,10 +29,14 @@ class LiveView:
 
     What is drawn is computed in the events, so drawing, which happens in a thread of its
     own, reads the study at no time.
+
+    Args:
+        study: what is shown.
+        received: numbers of the signals that ask for an end, as they come.
     """
 
-    def __init__(self, study: SearchStudy) -> None:
-        self._study = study
+    def __init__(self, study: SearchStudy, received: Sequence[int] = ()) -> None:
+        self._study, self._received = study, received
         self._start = time.monotonic()
         self._trajectory = Trajectory(study.config)
         self._names = study.config.objectives.names
@@ -87,7 +91,9 @@ class LiveView:
             self.members = front(self._study.study, self._study.config.objectives)
 
     def estimate(self) -> str:
-        """Speed and the time that is left, from the trials that ended last."""
+        """Speed and the time that is left, from the trials that ended last; or that it ends."""
+        if self._received:
+            return "stopping: running trials are queued for the next start (again: at once)"
         if len(self._ends) < 2:
             return self.phase
         each = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
@@ -27,13 +28,20 @@ class SearchProgress:
         console: where to show it; a terminal gets the live view, which is wiped at the end,
             anything else plain lines.
         study: what is counted.
+        received: numbers of the signals that ask for an end, as they come.
         quiet: show nothing.
     """
 
-    def __init__(self, console: Console, study: SearchStudy, quiet: bool = False) -> None:
+    def __init__(
+        self,
+        console: Console,
+        study: SearchStudy,
+        received: Sequence[int] = (),
+        quiet: bool = False,
+    ) -> None:
         self._console, self._study, self._quiet = console, study, quiet
         self._last_line = time.monotonic()
-        self._view = LiveView(study)
+        self._view = LiveView(study, received)
         moving = console.is_terminal and not console.is_dumb_terminal and not quiet
         self._live = (
             Live(

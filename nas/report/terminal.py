@@ -81,7 +81,9 @@ def show_search(plan: Plan, *, as_json: bool, verbose: bool, quiet: bool) -> int
         logging.getLogger("nas").addHandler(handler)
     if not quiet:
         _print_plan(errors, plan)
-    result: SearchResult = search(plan, lambda study: SearchProgress(errors, study, quiet=quiet))
+    result: SearchResult = search(
+        plan, lambda study, received: SearchProgress(errors, study, received, quiet)
+    )
     if as_json:
         print_json(_result_json(plan, result))
     else:

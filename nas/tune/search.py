@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,12 +43,14 @@ class SearchResult:
     files: tuple[Path, ...]
 
 
-def search(plan: Plan, show: Callable[[SearchStudy], AbstractContextManager[View]]) -> SearchResult:
+def search(
+    plan: Plan, show: Callable[[SearchStudy, Sequence[int]], AbstractContextManager[View]]
+) -> SearchResult:
     """Run or continue a search and write its files.
 
     Args:
         plan: from `make_plan`.
-        show: makes the view of a study.
+        show: makes the view of a study, and of the signals that are received.
 
     Raises:
         StudyLocked: another process works on the study.
@@ -81,7 +83,7 @@ def search(plan: Plan, show: Callable[[SearchStudy], AbstractContextManager[View
                     plan.gpus_per_trial,
                     request.ray_address,
                 )
-                with show(study) as view:
+                with show(study, received) as view:
                     ended = run(study, plan, resources, stops, received, view)
             members = front(study.study, plan.config.objectives)
             names = ("front.json", "trials.csv", "report.html")

@@ -194,3 +194,13 @@ def test_thinning_keeps_the_ends_and_the_knee(
     assert len(shown) <= 5
     assert {members[0].trial.number, members[-1].trial.number} <= {m.trial.number for m in shown}
     assert sum(member.knee for member in shown) == 1
+
+
+def test_a_signal_is_acknowledged_at_once(wide_config: StudyConfig) -> None:
+    received: list[int] = []
+    view = LiveView(opened(wide_config, 30), received)
+    assert "stopping" not in "".join(screen(view, 100, 24))
+    received.append(2)
+    assert "stopping: running trials are queued for the next start" in "".join(
+        screen(view, 100, 24)
+    )
