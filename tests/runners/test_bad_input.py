@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +67,21 @@ def assert_one_line(ran: Any, names: str) -> None:
 @pytest.mark.parametrize(("arguments", "names"), ARGUMENTS, ids=lambda value: str(value)[:60])
 def test_arguments(run_runner: Callable[..., Any], arguments: tuple[str, ...], names: str) -> None:
     assert_one_line(run_runner(*arguments), names)
+
+
+class Quiet(BaseHTTPRequestHandler):
+    """A web server without a page, that logs nothing."""
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def test_a_ray_address_at_which_something_else_listens(run_runner: Callable[..., Any]) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        assert_one_line(run_runner(*SEARCH, "--ray-address", address), f"{address}: what listens")
+        server.shutdown()
 
 
 STAGE = "{width: 16, stride: 1, repeats: 1, p: 2}"
