@@ -100,6 +100,11 @@ def make_plan(request: Request) -> Plan:
     recorded = recorded_config(study) if study else None
 
     gpus = request.gpus_per_trial
+    if request.ray_address is None and (gpus or 0) > torch.cuda.device_count():
+        raise ValueError(
+            f"--gpus-per-trial {gpus:g}: this machine has {torch.cuda.device_count()} GPUs that "
+            "PyTorch can use; accepted: at most so many, or --ray-address of a cluster"
+        )
     if gpus is None:
         gpus = DEFAULT_GPU_SHARE if torch.cuda.is_available() else 0.0
     dataset, reason = _dataset(request, recorded, gpus > 0)
@@ -113,6 +118,7 @@ def make_plan(request: Request) -> Plan:
         Limits(request.max_macs, request.max_params),
         _machine(request, gpus > 0) if "latency" in objectives.names else None,
     )
+    _require_images(config.recipe, data)
     if recorded is not None:
         require_same(recorded, config, name)
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
@@ -255,6 +261,14 @@ def _recipe(request: Request, recorded: StudyConfig | None, dataset: str, gpu: b
         return get_recipe(request.recipe, **request.overrides)
     base = recorded.recipe if recorded is not None else default_recipe(dataset, gpu)
     return get_recipe(base.name, **(base.model_dump(exclude={"name"}) | request.overrides))
+
+
+def _require_images(recipe: Recipe, data: SearchData) -> None:
+    images, classes = recipe.train_images, data.info.num_classes
+    if images is not None and images < classes:
+        raise ValueError(
+            f"--train-images {images}: fewer than classes; accepted: {classes} to {len(data.train)}"
+        )
 
 
 def _machine(request: Request, gpu: bool) -> str:

@@ -135,10 +135,16 @@ def fit_concurrency(resources: Resources) -> int:
     elif share > 0:  # a trial has its share of one GPU
         fitting = min(fitting, int(gpus) * math.floor(1 / share + 1e-9))
     if fitting < max(1, resources.concurrency or 1):
+        if fitting:
+            asked = f"--concurrency {resources.concurrency}"
+        elif resources.cpus_per_trial > cpus:
+            asked = f"--cpus-per-trial {resources.cpus_per_trial:g}"
+        else:
+            asked = f"--gpus-per-trial {resources.gpus_per_trial:g}"
         raise ValueError(
-            f"--concurrency {resources.concurrency or 1}: needs {resources.cpus_per_trial:g} CPUs "
-            f"and {resources.gpus_per_trial:g} GPUs per trial, Ray has {cpus:g} CPUs and "
-            f"{gpus:g} GPUs; accepted: at most {fitting} such trials"
+            f"{asked}: a trial needs {resources.cpus_per_trial:g} CPUs and "
+            f"{resources.gpus_per_trial:g} GPUs, Ray has {cpus:g} and {gpus:g}; accepted: at most "
+            f"{fitting} such trials at a time"
         )
     return resources.concurrency or fitting
 

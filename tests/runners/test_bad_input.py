@@ -48,6 +48,8 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*SEARCH, "--max-failures", "few"), "--max-failures"),
     ((*SEARCH, "--trial-timeout", "soon"), "--trial-timeout"),
     ((*SEARCH, "--seed", "-1"), "--seed"),
+    ((*SEARCH, "--train-images", "9"), "--train-images"),
+    ((*SEARCH, "--gpus-per-trial", "64"), "--gpus-per-trial"),
     ((*SEARCH, "--gpus-per-trial", "1.5"), "--gpus-per-trial"),
     ((*SEARCH, "--gpus-per-trial", "inf"), "--gpus-per-trial"),
     ((*SEARCH, "--gpus-per-trial", "nan"), "--gpus-per-trial"),

@@ -31,3 +31,15 @@ def test_what_fits(
     assert fit_concurrency(Resources(1, cpus_each, gpus_each, None)) == 1
     with pytest.raises(ValueError, match=f"accepted: at most {fitting} such trials"):
         fit_concurrency(Resources(fitting + 1, cpus_each, gpus_each, None))
+
+
+@pytest.mark.parametrize(
+    ("cpus_each", "gpus_each", "names"),
+    [(4, 0, "--cpus-per-trial 4"), (1, 1, "--gpus-per-trial 1")],
+)
+def test_a_trial_that_does_not_fit_names_the_option(
+    monkeypatch: pytest.MonkeyPatch, cpus_each: float, gpus_each: float, names: str
+) -> None:
+    monkeypatch.setattr(module.ray, "cluster_resources", lambda: {"CPU": 2.0})
+    with pytest.raises(ValueError, match=f"^{names}: "):
+        fit_concurrency(Resources(None, cpus_each, gpus_each, None))
