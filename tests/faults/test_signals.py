@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ def interrupt(search: Search, number: signal.Signals, rng: random.Random) -> flo
         aim = rng.randint(search.finished(), search.budget - 1)
         search.wait_until(lambda: search.finished() >= aim, driver)
         time.sleep(rng.uniform(0, 1))
+    while driver.poll() is None and not heeds(driver, number):
+        time.sleep(0.01)  # the interpreter starts
     if driver.poll() is not None:
         assert ended(driver).returncode == 0
         return None
@@ -43,6 +46,13 @@ def interrupt(search: Search, number: signal.Signals, rng: random.Random) -> flo
         search.remember()
         assert not [t for t in search.trials() if t.state == TrialState.RUNNING]
     return seconds
+
+
+def heeds(process: subprocess.Popen[str], number: signal.Signals) -> bool:
+    """Whether the process has a handler for a signal."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = re.findall(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 @pytest.mark.faults
