@@ -14,7 +14,7 @@ from nas.data import DatasetInfo, SearchData
 from nas.limits import Limits
 from nas.report.export import FrontFile, front_file
 from nas.search.choose_sampler import choose_sampler
-from nas.search.config import StudyConfig, recorded_config
+from nas.search.config import StudyConfig, begin
 from nas.search.front import front
 from nas.search.lock import lock_study
 from nas.search.objectives import KNOWN, Objectives
@@ -174,13 +174,7 @@ def _open(
         directions=config.objectives.directions,
         load_if_exists=True,
     )
-    before = recorded_config(opened)
-    if before is None:
-        opened.set_metric_names(list(config.objectives.names))
-        for key, value in config.to_attributes().items():
-            opened.set_user_attr(key, value)
-    elif differences := before.differences(config):
-        raise ValueError(f"study {name}: {differences[0]}; accepted: the same, or another name")
+    begin(opened, config)
     opened.set_user_attr("sampler", sampler)
     opened.set_user_attr("seed", seed)
     chosen = choose_sampler(sampler, config, seed, len(opened.get_trials(deepcopy=False)))

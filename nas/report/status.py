@@ -77,9 +77,11 @@ def find_places(folder: Path, storage: str | None, study: str | None) -> list[Pl
         return [Place(name, storage, _with_files(folder / name)) for name in names]
     files = [folder / "study.db"]
     if not files[0].exists():
-        files = sorted(folder.glob("*/study.db")) if folder.is_dir() else []
+        files = [folder / study / "study.db"] if study else sorted(folder.glob("*/study.db"))
     places = [
-        Place(study or file.parent.resolve().name, sqlite_url(file), file.parent) for file in files
+        Place(study or file.parent.resolve().name, sqlite_url(file), file.parent)
+        for file in files
+        if file.exists()
     ]
     if not places:
         raise ValueError(
@@ -178,7 +180,7 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
     if status.reasons:
         reasons = (f"{times} {reason}" for reason, times in status.reasons.items())
         lines.append(("failures", "; ".join(reasons)))
-    lines.append(("front", f"{status.front} networks"))
+    lines.append(("front", f"{status.front} network" + "s" * (status.front != 1)))
     lines += [
         (
             point["why"],

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import platform
+import warnings
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 
 from nas.data import DatasetInfo
 from nas.limits import Limits
@@ -87,6 +89,24 @@ def require_same(recorded: StudyConfig, asked: StudyConfig, study_name: str) -> 
             + (f" (and {len(differences) - 1} more)" if len(differences) > 1 else "")
             + "; accepted: the recorded one, or another --study"
         )
+
+
+def begin(study: optuna.Study, config: StudyConfig, **attributes: Any) -> None:
+    """Write a new study's configuration and further attributes into it; compare one that goes on.
+
+    Raises:
+        ValueError: it was started with another configuration.
+    """
+    recorded = recorded_config(study)
+    if recorded is not None:
+        require_same(recorded, config, study.study_name)
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(list(config.objectives.names))
+    written = config.to_attributes() | attributes | {"versions": software_versions()}
+    for key, value in written.items():
+        study.set_user_attr(key, value)
 
 
 def software_versions() -> dict[str, str]:

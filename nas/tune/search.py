@@ -18,7 +18,7 @@ from nas.report.dashboard import annotate_study
 from nas.report.export import front_file, write_front, write_trials
 from nas.report.page import write_report
 from nas.search.choose_sampler import choose_sampler
-from nas.search.config import recorded_config, require_same, software_versions
+from nas.search.config import begin
 from nas.search.front import FrontMember, front
 from nas.search.lock import Lock, lock_study, myself
 from nas.search.outage import StorageGone, open_guarded
@@ -118,17 +118,7 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
         sampler=chosen.sampler,
         load_if_exists=True,
     )
-    recorded = recorded_config(study)
-    if recorded is None:
-        study.set_metric_names(list(plan.config.objectives.names))
-        attributes = plan.config.to_attributes() | {
-            "dataset_reason": plan.dataset_reason,
-            "versions": software_versions(),
-        }
-        for key, value in attributes.items():
-            study.set_user_attr(key, value)
-    else:
-        require_same(recorded, plan.config, plan.study_name)  # created since the plan was made
+    begin(study, plan.config, dataset_reason=plan.dataset_reason)
     storage.claim(study._study_id, str(myself()))
     study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)

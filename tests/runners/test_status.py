@@ -85,6 +85,14 @@ def test_the_owner_is_named_and_repair_is_refused(
         lock.release()
 
 
+def test_one_study_of_several(run_runner: Callable[..., Any], study: optuna.Study) -> None:
+    Path("results/other").mkdir()
+    Path("results/other/study.db").write_text("no database")
+    (status,) = look(run_runner, "--study", "one")
+    assert status["study"] == "one"
+    assert run_runner("status", "--study", "missing").code == 2
+
+
 def test_repair_queues_what_was_left_and_writes_the_files(
     run_runner: Callable[..., Any], study: optuna.Study
 ) -> None:
