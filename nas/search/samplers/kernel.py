@@ -5,12 +5,14 @@ exp(-1/l_i) between different words, a value of its own where the choice has no 
 and t the standardised log costs:
 
     k = a_0 + a_1 t.t' + a_2 M(t, t') + a_3 \sum_i w_i z_i + a_4 \sum_{i<j} w_i w_j z_i z_j
-        + a_5 M'(t, t') \prod_i z'_i
+        + a_5 \sum_{i<j<l} w_i w_j w_l z_i z_j z_l + a_6 M'(t, t') \prod_i z'_i
 
-A trend in cost, main effects, interactions of pairs, and a product over all choices
-that stands for all the rest. Every hyper-parameter has a log-normal prior. A choice's
-length is the product of one that all share and of its own deviation: few trials tell
-little of each choice, but much of how smooth the space is.
+A trend in cost, main effects, interactions of pairs and of triples, and a product over all
+choices that stands for all the rest. The sums over pairs and triples are elementary
+symmetric polynomials of w_i z_i, which follow from sums of powers (Duvenaud et al.,
+"Additive Gaussian Processes", 2011, section 3.1). Every hyper-parameter has a log-normal
+prior. A choice's length is the product of one that all share and of its own deviation: few
+trials tell little of each choice, but much of how smooth the space is.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ PRIORS = {
     "cost": (0.3, 1.0),
     "effects": (0.5, 1.0),
     "pairs": (0.3, 1.0),
+    "triples": (0.1, 1.0),
     "all": (0.2, 1.0),
     "cost_length": (1.0, 0.7),  # lengths, in standard deviations of log cost
     "all_cost_length": (1.5, 0.7),
@@ -103,21 +106,34 @@ class Kernel:
         lengths = values["common_all_length"] * values["all_length"]
         rest = self._sum(a, self._log_similarity(lengths), b)
         rest = (rest + _log_matern(distance / values["all_cost_length"])).exp()
-        n = self._choices
-        total = total + values["effects"] / n * first + values["all"] * rest
-        if n > 1:
-            pairs = first * first - self._sum(a, similar * similar, b)
-            total = total + values["pairs"] / (n * (n - 1)) * pairs
-        return total
+        second = self._sum(a, similar**2, b)
+        third = self._sum(a, similar**3, b)
+        return total + self._additive(values, first, second, third) + values["all"] * rest
 
     def diagonal(self, theta: Tensor, a: Points) -> Tensor:
         """Variances, [A]."""
         values = self._values_of(theta)
-        n, w = self._choices, values["weight"]
-        constant = OFFSET + values["cost"] + values["all"] + values["effects"] / n * w.sum()
-        if n > 1:
-            constant = constant + values["pairs"] / (n * (n - 1)) * (w.sum() ** 2 - (w * w).sum())
+        first, second, third = (values["weight"].pow(power).sum() for power in (1, 2, 3))
+        constant = OFFSET + values["cost"] + values["all"]
+        constant = constant + self._additive(values, first, second, third)
         return constant + values["trend"] * (a.costs * a.costs).sum(1)
+
+    def _additive(
+        self, values: dict[str, Tensor], first: Tensor, second: Tensor, third: Tensor
+    ) -> Tensor:
+        """Effects, pairs and triples, from sums of w_i z_i, of its squares and of its cubes.
+
+        Each is a mean over ordered tuples of choices, so that a_3 to a_5 do not depend on
+        the number of choices.
+        """
+        n = self._choices
+        total = values["effects"] / n * first
+        if n > 1:
+            total = total + values["pairs"] / (n * (n - 1)) * (first**2 - second)
+        if n > 2:
+            triples = first**3 - 3 * first * second + 2 * third
+            total = total + values["triples"] / (n * (n - 1) * (n - 2)) * triples
+        return total
 
     def _values_of(self, theta: Tensor) -> dict[str, Tensor]:
         return {name: theta[part].exp() for name, part in self._slices.items()}
