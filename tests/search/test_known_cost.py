@@ -26,11 +26,6 @@ CHOICES = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _one_thread():
-    torch.set_num_threads(1)
-
-
 def macs(setting):
     per_block = 10 if setting["kind"] == "pointwise" else 4 + 8 / setting["r"]
     return (1000.0 * setting["width"] * setting["depth"] * per_block,)
@@ -149,6 +144,19 @@ def test_the_same_seed_and_contents_give_the_same_suggestions():
     first = search(KnownCostSampler(CHOICES, macs, seed=3), 16)
     assert first == search(KnownCostSampler(CHOICES, macs, seed=3), 16)
     assert first[:10] != search(KnownCostSampler(CHOICES, macs, seed=4), 10)
+
+
+def test_asks_take_one_thread_and_give_the_others_back():
+    seen = set()
+
+    def cost(setting):
+        seen.add(torch.get_num_threads())
+        return macs(setting)
+
+    torch.set_num_threads(2)
+    search(KnownCostSampler(CHOICES, cost), 12)
+    assert seen == {1}
+    assert torch.get_num_threads() == 2
 
 
 def test_a_study_continued_by_a_new_sampler_goes_on_as_before():
