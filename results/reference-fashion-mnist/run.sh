@@ -1,0 +1,19 @@
+#!/bin/sh
+# The reference run. Each command continues where it was interrupted.
+set -eu
+cd "$(dirname "$0")/../.."
+study=reference-fashion-mnist
+front=results/$study/front.json
+# 20 epochs of the full recipe; each family of networks takes the best of three learning rates.
+full="--epochs 20 --learning-rate 0.1,0.2,0.4"
+
+python runners/search.py --study $study --budget 200 --dataset fashion-mnist --max-macs 4M \
+  --epochs 8 --train-images 6000
+
+# The knee, then the best of each octave of multiply-adds.
+python runners/retrain.py $front --select a8fa898fecac --reference equal-cost-twin $full
+python runners/retrain.py $front --select best-per-octave $full
+# The middle two, with two seeds, and their pointwise twins of equal cost.
+for arch in 6d098590f5c0 30cc5d162bfd; do
+  python runners/retrain.py $front --select $arch --seeds 2 --reference equal-cost-twin $full
+done
