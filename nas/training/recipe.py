@@ -78,10 +78,10 @@ def get_recipe(name: str, **overrides: Any) -> Recipe:
         first = error.errors(include_url=False)[0]
         field = str(first["loc"][0])
         option = "--" + field.replace("_", "-")
-        message = first["msg"].removeprefix("Value error, ")
-        raise ValueError(
-            f"{option} ({field}): {message}, not {str(first['input'])[:40]!r}"
-        ) from None
+        accepted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+        if first["type"] == "extra_forbidden":
+            raise ValueError(f"{option}: accepted: {', '.join(Recipe.model_fields)}") from None
+        raise ValueError(f"{option}: {str(first['input'])[:40]!r}; accepted: {accepted}") from None
 
 
 def default_recipe(dataset: str, gpu: bool) -> Recipe:
