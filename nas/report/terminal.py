@@ -113,7 +113,7 @@ def _print_result(plan: Plan, result: Any) -> None:
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     print(
-        f"{study.counted} of {study.budget} architectures in study {plan.study_name}, "
+        f"{study.counted} architectures of a budget of {study.budget} in study {plan.study_name}, "
         f"{format_duration(result.seconds)} this time"
     )
     saved = savings(study.study, plan.config.recipe.epochs)
