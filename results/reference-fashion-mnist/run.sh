@@ -17,3 +17,12 @@ python runners/retrain.py $front --select best-per-octave $full
 for arch in 6d098590f5c0 30cc5d162bfd; do
   python runners/retrain.py $front --select $arch --seeds 2 --reference equal-cost-twin $full
 done
+# MobileNetV2 of the nearest cost: its least width, 0.05, has 3.9 M multiply-adds.
+python runners/retrain.py $front --select 6c64cfca81b1 --reference mobilenetv2-scaled \
+  --epochs 20 --learning-rate 0.1
+
+# The best network of at most 2 M multiply-adds, for all 60 epochs of the recipe.
+mkdir -p results/$study/60-epochs
+cp $front results/$study/60-epochs/
+python runners/retrain.py results/$study/60-epochs/front.json --select under:2M \
+  --learning-rate 0.1 --export onnx,torch
