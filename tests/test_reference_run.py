@@ -1,0 +1,97 @@
+"""The reference run's files belong together, and the README gives their numbers."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from nas.report.comparison import read_summary, summarise
+from nas.report.comparison_view import comparison_rows
+from nas.report.export import load_front
+from nas.report.references import SEARCHED
+from nas.training import Recipe
+
+ROOT = Path(__file__).parent.parent
+FOLDER = ROOT / "results/reference-fashion-mnist"
+README = " ".join((ROOT / "README.md").read_text().split())
+
+
+@pytest.fixture(scope="module")
+def summary() -> dict:
+    found = read_summary(FOLDER / "retrained")
+    assert found is not None
+    return found
+
+
+def commands() -> list[list[str]]:
+    """The commands of the run, with its variables filled in."""
+    lines = (FOLDER / "run.sh").read_text().replace("\\\n", " ").splitlines()
+    variables = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', "\n".join(lines), re.MULTILINE))
+    found = []
+    for line in lines:
+        for _ in variables:
+            for name, value in variables.items():
+                line = line.replace(f"${name}", value)
+        if line.strip().startswith("python "):
+            found.append(shlex.split(line))
+    return found
+
+
+def test_the_readme_tells_of_the_search() -> None:
+    trials = pd.read_csv(FOLDER / "trials.csv")
+    counts = trials.state.value_counts()
+    front = load_front(FOLDER / "front.json")
+    assert (
+        f"{counts.sum()} networks of at most 4 M multiply-adds, {counts['stopped']} of them "
+        f"stopped early, {len(front.architectures)} on the front" in README
+    )
+
+
+def test_the_readme_has_every_network(summary: dict) -> None:
+    for row in comparison_rows(summary):
+        line = " | ".join(row[key] for key in ("network", "macs", "params", "seeds", "test"))
+        assert f"| {line} |" in README
+
+
+def test_the_readme_has_every_difference(summary: dict) -> None:
+    for row in summary["differences"]:
+        points = [100 * row[name] for name in ("difference", "low", "high")]
+        assert "{:+.2f} ({:+.2f} to {:+.2f})".format(*points) in README, row
+
+
+def test_the_summary_is_that_of_the_networks(summary: dict, tmp_path: Path) -> None:
+    shutil.copytree(FOLDER / "retrained", tmp_path / "retrained")
+    recipe = Recipe.model_validate(summary["recipe"])
+    again = summarise(load_front(FOLDER / "front.json"), tmp_path / "retrained", recipe)
+    assert json.loads(json.dumps(again)) == summary
+
+
+def test_searched_networks_are_of_the_front(summary: dict) -> None:
+    known = {entry.arch_id: entry.macs for entry in load_front(FOLDER / "front.json").architectures}
+    searched = [row for row in summary["networks"] if row["family"] == SEARCHED]
+    assert len(searched) >= 4
+    assert all(known[row["name"]] == row["macs"] for row in searched)
+
+
+def test_the_recorded_commands_are_commands(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "search_spaces", tmp_path / "search_spaces")
+    found = commands()
+    assert len(found) >= 3
+    for number, words in enumerate(found):
+        more = ["--dry-run"] if "runners/search.py" in words else ["--epochs", "0"]
+        ran = subprocess.run(
+            [sys.executable, str(ROOT / words[1]), *words[2:], *more],
+            cwd=ROOT if number else tmp_path, capture_output=True, text=True,
+        )  # fmt: skip
+        if number == 0 and "fashion-mnist" in ran.stderr:
+            continue  # the data set is not on this machine
+        assert ran.returncode == (2 if number else 0), ran.stderr
+        assert not number or "--epochs: '0'" in ran.stderr
