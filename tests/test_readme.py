@@ -66,6 +66,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A fresh folder with the spaces, as a clone has them, and one finished small study."""
     fresh = tmp_path_factory.mktemp("readme")
     shutil.copytree(ROOT / "search_spaces", fresh / "search_spaces")
+    reference = "results/reference-fashion-mnist"
+    shutil.copytree(ROOT / reference, fresh / reference)
     small = ["--space", "search_spaces/tiny.yaml", *QUICK, "--budget", "4", "--study", "shared"]
     ran = run(fresh, "search", small)
     assert ran.returncode == 0, ran.stderr

@@ -49,10 +49,21 @@ def test_the_readme_tells_of_the_search() -> None:
     trials = pd.read_csv(FOLDER / "trials.csv")
     counts = trials.state.value_counts()
     front = load_front(FOLDER / "front.json")
+    took = pd.to_datetime(trials.ended).max() - pd.to_datetime(trials.started).min()
     assert (
-        f"{counts.sum()} networks of at most 4 M multiply-adds, {counts['stopped']} of them "
-        f"stopped early, {len(front.architectures)} on the front" in README
-    )
+        f"{counts.sum()} networks of at most 4 M multiply-adds, {counts['pruned']} of them stopped "
+        f"early, {len(front.architectures)} on the front, in {took.total_seconds() / 60:.0f} minutes"
+    ) in README
+
+
+def test_the_readme_tells_of_the_network_that_was_trained_for_longer() -> None:
+    (folder,) = (FOLDER / "60-epochs/retrained").glob("*/")
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert f"to {100 * metrics['test_accuracy']:.2f} %; that network is part" in README
+    seconds = json.loads((folder / "export.json").read_text())["seconds"]
+    one, many = (seconds["trained"][batch] / seconds["folded"][batch] for batch in ("1", "64"))
+    assert f"Folded it is {one:.2f} times as fast" in README
+    assert f"and {many:.2f} times for 64" in README
 
 
 def test_the_readme_has_every_network(summary: dict) -> None:
