@@ -50,9 +50,10 @@ def test_the_readme_tells_of_the_search() -> None:
     counts = trials.state.value_counts()
     front = load_front(FOLDER / "front.json")
     took = pd.to_datetime(trials.ended).max() - pd.to_datetime(trials.started).min()
+    minutes = took.total_seconds() / 60
     assert (
         f"{counts.sum()} networks of at most 4 M multiply-adds, {counts['pruned']} of them stopped "
-        f"early, {len(front.architectures)} on the front, in {took.total_seconds() / 60:.0f} minutes"
+        f"early, {len(front.architectures)} on the front, in {minutes:.0f} minutes"
     ) in README
 
 
