@@ -33,7 +33,7 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*SEARCH, "--sampler", "magic"), "--sampler"),
     ((*SEARCH, "--recipe", "quick"), "quick"),
     ((*SEARCH, "--epochs", "0"), "epochs"),
-    ((*SEARCH, "--learning-rate", "-1"), "learning_rate"),
+    ((*SEARCH, "--learning-rate", "-1"), "--learning-rate"),
     ((*SEARCH, "--max-macs", "20X"), "--max-macs"),
     ((*SEARCH, "--max-macs", "10"), "--max-macs"),
     ((*SEARCH, "--max-params", "10"), "--max-params"),

@@ -153,10 +153,14 @@ def test_asks_take_one_thread_and_give_the_others_back():
         seen.add(torch.get_num_threads())
         return macs(setting)
 
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
-    search(KnownCostSampler(CHOICES, cost), 12)
+    try:
+        search(KnownCostSampler(CHOICES, cost), 12)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
     assert seen == {1}
-    assert torch.get_num_threads() == 2
 
 
 def test_a_study_continued_by_a_new_sampler_goes_on_as_before():

@@ -24,7 +24,7 @@ def digits_data() -> SearchData:
     return load_search_data("digits", Path("unused"))
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
