@@ -50,13 +50,13 @@ SCHEDULES: dict[str, dict[str, Recipe]] = {
         "16 epochs of 500": get_recipe("short-cpu", epochs=16, train_images=500),
     },
     "fashion-mnist": {
-        LONG: get_recipe("short-cpu-subset", epochs=10, train_images=9000, val_images=None),
-        "3 x 3000, 14x14 (short-cpu-subset)": get_recipe("short-cpu-subset"),
-        "6 x 1500, 14x14": get_recipe("short-cpu-subset", epochs=6, train_images=1500),
-        "2 x 4500, 14x14": get_recipe("short-cpu-subset", epochs=2, train_images=4500),
-        "2 x 3000, 14x14": get_recipe("short-cpu-subset", epochs=2),
-        "4 x 4000, 10x10": get_recipe(
-            "short-cpu-subset", epochs=4, train_images=4000, image_size=10
+        LONG: get_recipe("short-cpu-subset", epochs=20, train_images=24000, val_images=None),
+        "8 x 6000, 14x14 (short-cpu-subset)": get_recipe("short-cpu-subset"),
+        "3 x 3000, 14x14": get_recipe("short-cpu-subset", epochs=3, train_images=3000),
+        "4 x 6000, 14x14": get_recipe("short-cpu-subset", epochs=4),
+        "4 x 12000, 14x14": get_recipe("short-cpu-subset", epochs=4, train_images=12000),
+        "4 x 3000, 28x28": get_recipe(
+            "short-cpu-subset", epochs=4, train_images=3000, image_size=None
         ),
     },
 }

@@ -110,7 +110,7 @@ def load_images(data_dir: Path) -> list[Images]:
     """
     digits = load_search_data("digits", data_dir)
     fashion = load_search_data("fashion-mnist", data_dir, download=False)
-    subset = get_recipe("short-cpu-subset", epochs=2)
+    subset = get_recipe("short-cpu-subset", epochs=2, train_images=3000)
     batches_of_128 = get_recipe("full", epochs=2, ema=None)
     assert subset.image_size is not None
     return [

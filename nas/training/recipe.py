@@ -51,10 +51,10 @@ PRESETS: dict[str, Recipe] = {
         Recipe(name="short-cpu", epochs=8, batch_size=64, learning_rate=0.1),
         Recipe(
             name="short-cpu-subset",
-            epochs=3,
+            epochs=8,
             batch_size=32,
             learning_rate=0.05,
-            train_images=3000,
+            train_images=6000,
             val_images=2000,
             image_size=14,
         ),

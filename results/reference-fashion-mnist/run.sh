@@ -7,8 +7,7 @@ front=results/$study/front.json
 # 20 epochs of the full recipe; each family of networks takes the best of three learning rates.
 full="--epochs 20 --learning-rate 0.1,0.2,0.4"
 
-python runners/search.py --study $study --budget 200 --dataset fashion-mnist --max-macs 4M \
-  --epochs 8 --train-images 6000
+python runners/search.py --study $study --budget 200 --dataset fashion-mnist --max-macs 4M
 
 # The knee, then the best of each octave of multiply-adds.
 python runners/retrain.py $front --select a8fa898fecac --reference equal-cost-twin $full
