@@ -236,6 +236,11 @@ def format_count(value: float) -> str:
     return f"{value:.0f}"
 
 
+def format_number(count: int, noun: str) -> str:
+    """`1 network`, `1,200 networks`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
 def format_duration(seconds: float) -> str:
     """A duration for people: `42 s`, `3 min 5 s`, `2 h 10 min`."""
     whole = round(seconds)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from nas.models import DCT, Bottleneck, fused, kernels
+from nas.threads import cpu_threads
 
 SHAPES = ((64, 32), (128, 16), (256, 8))
 """(channels, side of the feature map) of Table 2's three stages."""
@@ -108,13 +109,9 @@ def measure(
     """
     if not kernels.available():
         raise RuntimeError("there is nothing to measure without a C++ compiler")
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        work = [(what, *shape, p) for what in RUNS for shape in shapes for p in ps]
+    work = [(what, *shape, p) for what in RUNS for shape in shapes for p in ps]
+    with cpu_threads(1):
         return [_row(*case, batch, repetitions) for case in progress(work)]
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _row(what: str, width: int, size: int, p: int, batch: int, repetitions: int) -> Row:

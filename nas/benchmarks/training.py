@@ -25,6 +25,7 @@ from nas.benchmarks.rows import RowFile
 from nas.data import SearchData, load_search_data
 from nas.data.splits import Split, resize, thin_out
 from nas.models import kernels
+from nas.threads import cpu_threads
 from nas.training import Recipe, Trainer, build, get_recipe
 
 OURS = "ours"
@@ -110,7 +111,7 @@ def load_images(data_dir: Path) -> list[Images]:
     """
     digits = load_search_data("digits", data_dir)
     fashion = load_search_data("fashion-mnist", data_dir, download=False)
-    subset = get_recipe("short-cpu-subset", epochs=2, train_images=3000)
+    subset = get_recipe("short-cpu-subset", epochs=2)
     batches_of_128 = get_recipe("full", epochs=2, ema=None)
     assert subset.image_size is not None
     return [
@@ -161,7 +162,6 @@ def measure(
         repetitions: of each case.
         progress: given one step for each run, their number, and how many were there.
     """
-    before = torch.get_num_threads()
     cases = [Case(some, arch, n) for n in threads for some in images for arch in architectures]
     # Seeds outside, so that minutes lie between two runs of a case.
     work = [(case, seed) for seed in range(repetitions) for case in cases]
@@ -170,19 +170,16 @@ def measure(
 
     def steps() -> Iterator[None]:
         for case, seed in left:
-            torch.set_num_threads(case.threads)
-            taken = take_turns(versions(case, seed))
+            with cpu_threads(case.threads):
+                taken = take_turns(versions(case, seed))
             seconds = {version: spent for version, (spent, _) in taken.items()}
             accuracy = {version: reached for version, (_, reached) in taken.items()}
             row = dict(zip(KEY, (*case.key, seed), strict=True))
             file.add(row | {"seconds": seconds, "accuracy": accuracy})
             yield
 
-    try:
-        for _ in progress(steps(), len(work), len(work) - len(left)):
-            pass
-    finally:
-        torch.set_num_threads(before)
+    for _ in progress(steps(), len(work), len(work) - len(left)):
+        pass
     return [_row(case, [row for row in file if case.runs(row)]) for case in cases]
 
 

@@ -79,9 +79,16 @@ def stratified(
 
 
 def thin_out(split: Split, images: int, seed: int) -> Split:
-    """A stratified subset of at most `images` images, the same for the same seed."""
+    """A stratified subset of at most `images` images, the same for the same seed.
+
+    Raises:
+        DatasetError: fewer images than there are classes.
+    """
     if images >= len(split):
         return split
+    if len(split) - images < len(np.unique(split.labels)) <= images:  # too few go to stratify
+        chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:images])
+        return split.take(chosen)
     _, chosen = stratified(split.labels.numpy(), images, seed)
     return split.take(chosen)
 

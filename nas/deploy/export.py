@@ -25,6 +25,7 @@ from nas.data import DatasetInfo, load_test_data
 from nas.deploy.classifier import Classifier, load_classifier
 from nas.files import write_atomic, write_json
 from nas.pretrained import Description, load_pretrained, read_description
+from nas.threads import cpu_threads
 
 OPSET = 20  # of ONNX; onnxruntime reads it from version 1.17 on
 ONNX, PROGRAM, REPORT = "model.onnx", "model.pt2", "export.json"
@@ -110,13 +111,9 @@ def compare(runs: dict[str, Run], info: DatasetInfo, data_dir: Path) -> dict[str
     test = load_test_data(info.name, data_dir, image_size=info.image_size)
     images_BCHW = test.images[:TEST_IMAGES].float() / 255
     labels_B = test.labels[:TEST_IMAGES]
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with cpu_threads(1):
         logits = {name: run(images_BCHW) for name, run in runs.items()}
         seconds = {name: {str(b): s[b] for b in BATCHES} for name, s in _time(runs, images_BCHW)}
-    finally:
-        torch.set_num_threads(threads)
     first = next(iter(logits.values()))
     largest = first.abs().max()
     return {

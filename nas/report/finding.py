@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nas.cli import format_count
+from nas.cli import format_count, format_number
 from nas.report.analysis import COST_LABELS, Record, choice_label
 from nas.report.effects import ALL_STAGES, Difference, Importance, open_stages
 
@@ -65,24 +65,20 @@ def _describe_front(found: Record) -> str:
     count = len(found.finished)
     if len(front) == 1:
         text = (
-            f"Of {_networks(count)} trained to the end one is best in everything: "
+            f"Of {format_number(count, 'network')} trained to the end one is best in everything: "
             f"{percent(best['accuracy'])} at {format_cost(name, best[name])}."
         )
     else:
         text = (
-            f"{len(front)} of {_networks(count)} trained to the end make the front, from "
-            f"{percent(cheapest['accuracy'])} at {format_cost(name, cheapest[name])} to "
+            f"{len(front)} of {format_number(count, 'network')} trained to the end make the front, "
+            f"from {percent(cheapest['accuracy'])} at {format_cost(name, cheapest[name])} to "
             f"{percent(best['accuracy'])} at {bare_cost(name, best[name])}. "
             f"The knee is {knee['arch_id']}: {percent(knee['accuracy'])} at "
             f"{bare_cost(name, knee[name])}{_slopes(cheapest, knee, best, name)}."
         )
     if count < FEW:
-        text += f" With only {_networks(count)} this front is provisional."
+        text += f" With only {format_number(count, 'network')} this front is provisional."
     return text
-
-
-def _networks(count: int) -> str:
-    return "1 network" if count == 1 else f"{count:,} networks"
 
 
 def _slopes(cheapest: Any, knee: Any, best: Any, name: str) -> str:

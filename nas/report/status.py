@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from nas.cli import format_count
+from nas.cli import format_count, format_number
 from nas.report.export import front_file, write_front, write_trials
 from nas.search.config import StudyConfig, recorded_config
 from nas.search.front import FrontMember, front
@@ -180,7 +180,7 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
     if status.reasons:
         reasons = (f"{times} {reason}" for reason, times in status.reasons.items())
         lines.append(("failures", "; ".join(reasons)))
-    lines.append(("front", f"{status.front} network" + "s" * (status.front != 1)))
+    lines.append(("front", format_number(status.front, "network")))
     lines += [
         (
             point["why"],

@@ -87,7 +87,7 @@ def require_same(recorded: StudyConfig, asked: StudyConfig, study_name: str) -> 
         raise ValueError(
             f"study {study_name} was started with another setting; {differences[0]}"
             + (f" (and {len(differences) - 1} more)" if len(differences) > 1 else "")
-            + "; accepted: the recorded one, or another --study"
+            + "; accepted: the recorded one, or another study name"
         )
 
 

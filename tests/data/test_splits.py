@@ -53,6 +53,17 @@ def test_subset_is_stratified_and_seeded() -> None:
     assert thin_out(split, 300, seed=0) is split
 
 
+def test_subset_of_all_but_a_few() -> None:
+    labels = torch.arange(10).repeat_interleave(2)
+    split = Split(torch.arange(20).to(torch.uint8)[:, None, None, None], labels)
+    subset = thin_out(split, 15, seed=0)
+    assert len(subset.images.unique()) == 15
+    assert torch.equal(subset.labels, subset.images.flatten() // 2)
+    assert torch.equal(subset.images, thin_out(split, 15, seed=0).images)
+    with pytest.raises(DatasetError, match="8 of 18"):
+        thin_out(split.take(np.arange(18)), 8, seed=0)
+
+
 def test_shrinking_averages_areas() -> None:
     images = torch.randint(0, 256, (5, 3, 28, 28), dtype=torch.uint8)
     small = resize(Split(images, torch.zeros(5, dtype=torch.int64)), 14).images

@@ -15,6 +15,7 @@ from nas.models import DyClotNet, dyclotnet, fused, kernels
 from nas.models.dct import DCT
 from nas.models.reference import mobilenet_v2
 from nas.space import SearchSpace
+from nas.threads import cpu_threads
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="no C++ compiler")
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
@@ -236,11 +237,9 @@ def test_single_precision_is_as_exact_as_the_plain_modules(mean):
 
 
 def test_results_do_not_depend_on_the_number_of_threads():
-    threads = torch.get_num_threads()
     results = []
-    try:
-        for count in (1, 2, 3):
-            torch.set_num_threads(count)
+    for count in (1, 2, 3):
+        with cpu_threads(count):
             torch.manual_seed(0)
             x = feature_map(16, 16, 16, 16, dtype=torch.float32)
             conv = nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False)
@@ -249,8 +248,6 @@ def test_results_do_not_depend_on_the_number_of_threads():
             y = fused.dct_batch_norm(fused.batch_norm(y, norm, relu=True), dct, wide)
             y.square().sum().backward()
             results.append([y, x.grad, conv.weight.grad, norm.weight.grad, wide.running_var])
-    finally:
-        torch.set_num_threads(threads)
     for several in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(several, results[0], strict=True))
 

@@ -14,6 +14,7 @@ from nas.search.samplers import KnownCostSampler, SpaceExhausted, distribution
 from nas.search.samplers.history import read
 from nas.search.samplers.surrogate import FitError
 from nas.space import Choice, SearchSpace
+from nas.threads import cpu_threads
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -153,13 +154,9 @@ def test_asks_take_one_thread_and_give_the_others_back():
         seen.add(torch.get_num_threads())
         return macs(setting)
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
+    with cpu_threads(2):
         search(KnownCostSampler(CHOICES, cost), 12)
         assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(before)
     assert seen == {1}
 
 

@@ -8,11 +8,12 @@ and t the standardised log costs:
         + a_5 \sum_{i<j<l} w_i w_j w_l z_i z_j z_l + a_6 M'(t, t') \prod_i z'_i
 
 A trend in cost, main effects, interactions of pairs and of triples, and a product over all
-choices that stands for all the rest. The sums over pairs and triples are elementary
-symmetric polynomials of w_i z_i, which follow from sums of powers (Duvenaud et al.,
-"Additive Gaussian Processes", 2011, section 3.1). Every hyper-parameter has a log-normal
-prior. A choice's length is the product of one that all share and of its own deviation: few
-trials tell little of each choice, but much of how smooth the space is.
+choices that stands for all the rest. The three sums, each of which is divided by the number
+of its terms, are elementary symmetric polynomials of w_i z_i and follow from sums of powers
+by Newton's identities (Duvenaud et al., "Additive Gaussian Processes", 2011). Every
+hyper-parameter has a log-normal prior. A choice's length is the product of one that all
+share and of its own deviation: few trials tell little of each choice, but much of how
+smooth the space is.
 """
 
 from __future__ import annotations
@@ -121,11 +122,7 @@ class Kernel:
     def _additive(
         self, values: dict[str, Tensor], first: Tensor, second: Tensor, third: Tensor
     ) -> Tensor:
-        """Effects, pairs and triples, from sums of w_i z_i, of its squares and of its cubes.
-
-        Each is a mean over ordered tuples of choices, so that a_3 to a_5 do not depend on
-        the number of choices.
-        """
+        """Effects, pairs and triples, from sums of w_i z_i, of its squares and of its cubes."""
         n = self._choices
         total = values["effects"] / n * first
         if n > 1:
