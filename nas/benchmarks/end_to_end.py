@@ -2,6 +2,7 @@
 
 Both are processes of their own with the same budget, space, data and short schedule. What
 counts is the time until our front's hypervolume reaches what the user's search ends with.
+A fourth search is ours without early stopping: what stopping saves, and what it loses.
 """
 
 from __future__ import annotations
@@ -35,13 +36,16 @@ from nas.search.storage import open_storage, sqlite_url
 from nas.space import SearchSpace
 
 ROOT = Path(__file__).parents[2]
+SEARCH = ROOT / "runners" / "search.py"
 DATASET = "digits"
 USER, COLD, WARM = "user's search", "ours, cold", "ours, warm"
-VERSIONS = (USER, COLD, WARM)
+UNSTOPPED = "ours, warm, without stopping"
+VERSIONS = (USER, COLD, WARM, UNSTOPPED)
 KEY = ("version", "seed")
 STUDY = "study"
 REFERENCE_ERROR = 0.9  # that of guessing
 MINIMUM = 4.0  # the bar: times faster when warm
+KEPT, TRAINED = 0.99, 0.5  # the bars of stopping: of the hypervolume, of the training seconds
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,8 @@ def measure(
 def run(task: Task, version: str, seed: int) -> dict[str, Any]:
     """Seconds of the whole process, and its finished trials as [seconds, macs, accuracy].
 
+    `training_seconds` is the sum over all of our trials, None for the user's.
+
     Raises:
         RuntimeError: the process failed; the message ends with its last line.
     """
@@ -96,10 +102,13 @@ def run(task: Task, version: str, seed: int) -> dict[str, Any]:
         environment = os.environ | {"RAY_worker_niceness": "0"}
         if version == COLD:
             environment |= {"NAS_CACHE_DIR": str(folder)}
-        command = _user_command if version == USER else _our_command
+        command = _user_command(task, seed, folder)
+        if version != USER:
+            search = ["-m", "nas.tune.unstopped_search"] if version == UNSTOPPED else [str(SEARCH)]
+            command = [sys.executable, *search, *_our_options(task, seed, folder)]
         began, start = time.time(), time.perf_counter()
         done = subprocess.run(
-            command(task, seed, folder),
+            command,
             cwd=ROOT,
             env=environment,
             capture_output=True,
@@ -109,26 +118,29 @@ def run(task: Task, version: str, seed: int) -> dict[str, Any]:
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or [""])[-1]
             raise RuntimeError(f"{version} ended with code {done.returncode}: {last[:300]}")
-        found = _user_trials(folder) if version == USER else _our_trials(folder)
+        found, trained = (_user_trials(folder), None) if version == USER else _our_trials(folder)
     trials = [[ended - began, macs, accuracy] for ended, macs, accuracy in found]
-    return {"seconds": seconds, "trials": trials}
+    return {"seconds": seconds, "training_seconds": trained, "trials": trials}
 
 
-def _our_command(task: Task, seed: int, folder: Path) -> list[str]:
+def _our_options(task: Task, seed: int, folder: Path) -> list[str]:
     options: list[object] = ["--budget", task.budget, "--space", task.space.resolve()]
     options += ["--dataset", DATASET, "--study", STUDY, "--results", folder, "--seed", seed]
     if task.epochs is not None:
         options += ["--epochs", task.epochs]
     if task.train_images is not None:
         options += ["--train-images", task.train_images]
-    return [sys.executable, str(ROOT / "runners/search.py"), *map(str, options), "--quiet"]
+    return [*map(str, options), "--quiet"]
 
 
-def _our_trials(folder: Path) -> list[tuple[float, int, float]]:
+def _our_trials(folder: Path) -> tuple[list[tuple[float, int, float]], float]:
+    """The finished trials, and the seconds that all of them trained."""
     storage = open_storage(sqlite_url(folder / STUDY / "study.db"))
-    trials = finished_trials(optuna.load_study(study_name=STUDY, storage=storage))
+    study = optuna.load_study(study_name=STUDY, storage=storage)
+    trials = finished_trials(study)
+    trained = sum(trial.user_attrs.get("seconds", 0.0) for trial in study.trials)
     storage.engine.dispose()
-    return [
+    finished = [
         (
             trial.datetime_complete.timestamp(),
             trial.user_attrs["macs"],
@@ -137,6 +149,7 @@ def _our_trials(folder: Path) -> list[tuple[float, int, float]]:
         for trial in trials
         if trial.datetime_complete is not None
     ]
+    return finished, trained
 
 
 def _user_command(task: Task, seed: int, folder: Path) -> list[str]:
@@ -159,7 +172,7 @@ def volumes(trials: Sequence[Sequence[float]], largest_macs: float) -> list[tupl
 
 
 def summarise(rows: Iterable[dict[str, Any]], largest_macs: float) -> list[dict[str, Any]]:
-    """For each seed that has all versions: seconds of each, and when ours were as good."""
+    """For each seed that has all versions: when ours were as good, and what stopping does."""
     found = {(row["version"], row["seed"]): row for row in rows}
     summaries = []
     for seed in sorted({seed for _, seed in found}):
@@ -178,6 +191,12 @@ def summarise(rows: Iterable[dict[str, Any]], largest_macs: float) -> list[dict[
                 # A front that never gets there is no faster at all.
                 f"{name}_faster": 0.0 if reached is None else user["seconds"] / reached,
             }
+        warm, unstopped = found[WARM, seed], found[UNSTOPPED, seed]
+        whole = max((volume for _, volume in volumes(unstopped["trials"], largest_macs)))
+        summary |= {
+            "kept": summary["warm_volume"] / whole,
+            "trained": warm["training_seconds"] / unstopped["training_seconds"],
+        }
         summaries.append(summary)
     return summaries
 
@@ -202,14 +221,22 @@ def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
     console = Console(width=None if Console().is_terminal else 100)
     console.print(table(found))
     medians = {
-        name: median(summary[f"{name}_faster"] for summary in found) for name in ("cold", "warm")
+        name: median(summary[name] for summary in found)
+        for name in ("cold_faster", "warm_faster", "kept", "trained")
     }
-    held = medians["warm"] >= MINIMUM
-    console.print(
-        f"{'held' if held else '[red]missed[/red]'}: at least {MINIMUM:g}x faster when warm, in "
-        f"the median ({medians['warm']:.2f}x; cold {medians['cold']:.2f}x)"
-    )
-    file.write({"summary": found, "median_faster": medians})
+    bars = {
+        f"at least {MINIMUM:g}x faster when warm, in the median ({medians['warm_faster']:.2f}x; "
+        f"cold {medians['cold_faster']:.2f}x)": medians["warm_faster"] >= MINIMUM,
+        f"stopping keeps at least {KEPT:g} of the hypervolume ({medians['kept']:.4f})": (
+            medians["kept"] >= KEPT
+        ),
+        f"with at most {TRAINED:g} of the training seconds ({medians['trained']:.3f})": (
+            medians["trained"] <= TRAINED
+        ),
+    }
+    for bar, held in bars.items():
+        console.print(f"{'held' if held else '[red]missed[/red]'}: {bar}")
+    file.write({"summary": found, "medians": medians})
     if json_path is not None:
         console.print(f"written: {json_path}")
 
@@ -225,7 +252,8 @@ def largest(space_file: Path) -> int:
 def table(found: Sequence[dict[str, Any]]) -> Table:
     """A row for each seed."""
     grid = Table(title="Seconds from the start of the process to the user's final hypervolume")
-    for column in ("seed", "user's, whole", "ours, cold", "ours, warm", "faster, cold", "warm"):
+    columns = ("seed", "user's, whole", "ours, cold", "ours, warm", "faster, cold", "warm")
+    for column in (*columns, "hypervolume kept", "seconds trained"):
         grid.add_column(column, justify="right")
     for row in found:
         reached = (row["cold_reached"], row["warm_reached"])
@@ -235,5 +263,7 @@ def table(found: Sequence[dict[str, Any]]) -> Table:
             *("never" if seconds is None else f"{seconds:.0f}" for seconds in reached),
             f"{row['cold_faster']:.2f}x",
             f"{row['warm_faster']:.2f}x",
+            f"{row['kept']:.4f}",
+            f"{row['trained']:.3f}",
         )
     return grid

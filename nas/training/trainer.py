@@ -5,6 +5,7 @@ Shape suffixes: B images of a batch, C channels, H x W pixels, K classes.
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from nas.arch import Arch
 from nas.data.batches import Batches
@@ -27,6 +29,7 @@ from nas.training.recipe import Recipe
 EVALUATION_BATCH = 500  # images at the most
 EVALUATION_PIXELS = 50_000  # of a batch on the CPU: with more its feature maps leave the caches
 FOLDED_PIXELS = 100_000  # of a validation split, from which on folding the network pays
+CALIBRATION_IMAGES = 128  # for the statistics of batch norms; more tell no better
 SUBSET_SEED = 0  # all trials of a study see the same subset, so that they compare
 
 
@@ -82,6 +85,8 @@ class Trainer:
             generator=self._generator,
             cutout=recipe.cutout,
         )
+        some = thin_out(data.train, max(CALIBRATION_IMAGES, data.info.num_classes), SUBSET_SEED)
+        self._calibration = Batches(some, data.info, recipe.batch_size, device)
         batch = EVALUATION_BATCH
         if device.type == "cpu":
             batch = min(batch, max(1, EVALUATION_PIXELS // data.info.image_size**2))
@@ -156,13 +161,31 @@ class Trainer:
         return loss
 
     def evaluate(self) -> float:
-        """Accuracy on the validation split, a fraction in [0, 1]."""
+        """Accuracy on the validation split, a fraction in [0, 1]; training is as if never asked."""
         network = self.evaluated
+        if self._average is None and self.epoch < self.recipe.epochs:
+            network = self._calibrated()
         if self._folds:
             network = fold(network)
             use_fused(network)
         with _autocast(self.device):
             return accuracy(network, self._val)
+
+    @torch.no_grad()
+    def _calibrated(self) -> nn.Module:
+        """A copy of the network whose batch norms have the statistics of its present weights.
+
+        While the learning rate is high the running ones lag behind the weights, and an
+        accuracy with them says little of the network: on the digits, after 2 of 8 epochs,
+        its rank correlation with the final one is 0.38 over 24 architectures, and 0.72 with
+        these statistics. In the end the weights hardly move and the two agree.
+        """
+        network = copy.deepcopy(self.network)
+        # One image alone may have no variance.
+        batches = (images for images, _ in self._calibration if len(images) > 1)
+        with _autocast(self.device):
+            update_bn(batches, network)
+        return network
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that continuing needs, as tensors and plain values."""

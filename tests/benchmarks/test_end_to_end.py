@@ -5,13 +5,19 @@ from pathlib import Path
 import pytest
 
 from nas.benchmarks import end_to_end
-from nas.benchmarks.end_to_end import COLD, USER, WARM, Task
+from nas.benchmarks.end_to_end import COLD, UNSTOPPED, USER, WARM, Task
 
 SPACE = Path(__file__).parents[2] / "search_spaces/tiny.yaml"
 
 
 def row(version: str, seconds: float, *trials: tuple[float, float, float]) -> dict:
-    return {"version": version, "seed": 0, "seconds": seconds, "trials": [list(t) for t in trials]}
+    return {
+        "version": version,
+        "seed": 0,
+        "seconds": seconds,
+        "training_seconds": None if version == USER else 0.9 * seconds,
+        "trials": [list(t) for t in trials],
+    }
 
 
 def test_time_counts_until_the_users_final_hypervolume_is_reached():
@@ -19,18 +25,22 @@ def test_time_counts_until_the_users_final_hypervolume_is_reached():
     # The same points, found in another order and listed out of order.
     ours = row(WARM, 60.0, (20, 1e4, 0.5), (10, 1e5, 0.8), (40, 1e3, 0.6))
     never = row(COLD, 60.0, (10, 1e5, 0.79), (20, 1e4, 0.5))
-    (summary,) = end_to_end.summarise([users, ours, never], 1e6)
+    unstopped = row(UNSTOPPED, 150.0, (30, 1e3, 0.65), (50, 1e4, 0.5), (70, 1e5, 0.8))
+    (summary,) = end_to_end.summarise([users, ours, never, unstopped], 1e6)
     assert summary["volume"] == pytest.approx(1 * 0.4 + 1 * 0.7)
     assert (summary["warm_reached"], summary["warm_faster"]) == (20, 5.0)
     assert (summary["cold_reached"], summary["cold_faster"]) == (None, 0.0)
     assert summary["warm_volume"] > summary["volume"] > summary["cold_volume"]
-    assert end_to_end.summarise([users, ours], 1e6) == []
+    assert summary["kept"] == pytest.approx((1 * 0.5 + 1 * 0.5 + 1 * 0.7) / (2 * 0.55 + 1 * 0.7))
+    assert summary["trained"] == pytest.approx(0.4)
+    assert end_to_end.summarise([users, ours, never], 1e6) == []
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", [USER, COLD, WARM])
+@pytest.mark.parametrize("version", [USER, COLD, WARM, UNSTOPPED])
 def test_every_version_searches(version):
     found = end_to_end.run(Task(SPACE, 3, epochs=1, train_images=100), version, seed=1)
+    assert (found["training_seconds"] is None) == (version == USER)
     assert len(found["trials"]) >= (3 if version == USER else 1)  # ours may stop some early
     for seconds, macs, accuracy in found["trials"]:
         assert 0 < seconds <= found["seconds"] + 1

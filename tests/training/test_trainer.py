@@ -13,11 +13,11 @@ from torch import nn
 
 from nas.arch import Arch
 from nas.data import Batches, SearchData
-from nas.data.splits import resize
+from nas.data.splits import resize, thin_out
 from nas.models import DyClotNet
 from nas.training import Diverged, Recipe, Trainer, accuracy, build
 from nas.training.average import WeightAverage
-from nas.training.trainer import FOLDED_PIXELS, _mix
+from nas.training.trainer import CALIBRATION_IMAGES, FOLDED_PIXELS, SUBSET_SEED, _mix
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(
@@ -154,6 +154,32 @@ def test_evaluation_leaves_the_network_as_it_is(tiny_arch: Arch, digits_data: Se
     assert_same_state(before, run.network)
 
 
+def test_norms_have_the_statistics_of_the_present_weights_until_the_end(
+    tiny_arch: Arch, digits_data: SearchData
+) -> None:
+    recipe = RECIPE.model_copy(update={"epochs": 2, "batch_size": CALIBRATION_IMAGES})
+    run = trainer(tiny_arch, digits_data, recipe)
+    chosen = thin_out(digits_data.train, 200, SUBSET_SEED)
+    images = thin_out(chosen, CALIBRATION_IMAGES, SUBSET_SEED)
+    run.train_epoch()
+    exact = copy.deepcopy(run.network).train()
+    for norm in exact.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.momentum = 1.0  # what one batch shows, and nothing before it
+    exact(next(iter(Batches(images, digits_data.info, len(images), CPU)))[0])
+    assert run.evaluate() == pytest.approx(accuracy(exact, run._val), abs=1.01 / run._val.size)
+    assert run.evaluate() != accuracy(run.network, run._val)
+    run.train_epoch()
+    assert run.evaluate() == accuracy(run.network, run._val)
+
+
+def test_one_image_left_over_tells_no_statistics(tiny_arch: Arch, digits_data: SearchData) -> None:
+    recipe = RECIPE.model_copy(update={"batch_size": CALIBRATION_IMAGES - 1})
+    run = trainer(tiny_arch, digits_data, recipe)
+    run.train_epoch()
+    assert run.evaluate() > 0
+
+
 def test_images_are_shrunk_and_thinned_out_as_the_recipe_says(
     tiny_arch: Arch, digits_data: SearchData
 ) -> None:
@@ -198,9 +224,11 @@ def test_a_large_split_is_judged_by_the_same_network_folded(
         resize(digits_data.train, 16),
         resize(digits_data.val, 16),
     )
-    recipe = RECIPE.model_copy(update={"ema": ema, "val_images": None, "train_images": 1000})
-    run = trainer(tiny_arch, larger, recipe)
+    changes = {"ema": ema, "val_images": None, "train_images": 1000, "epochs": 2}
+    run = trainer(tiny_arch, larger, RECIPE.model_copy(update=changes))
     assert len(larger.val) * 16**2 > FOLDED_PIXELS
+    run.train_epoch()
+    assert run.evaluate() > 0.12  # and the network can still be trained
     run.train_epoch()
     plain = build(tiny_arch, larger.info, 0)
     plain.load_state_dict(run.evaluated.state_dict())
@@ -209,7 +237,6 @@ def test_a_large_split_is_judged_by_the_same_network_folded(
     assert run.evaluate() == pytest.approx(exact, abs=1.01 / len(larger.val))  # rounding
     assert isinstance(run.evaluated, DyClotNet)
     assert run.evaluate() == run.evaluate()
-    run.train_epoch()
 
 
 def test_averaged_weights_follow_the_formula() -> None:

@@ -1,0 +1,28 @@
+"""Our search without early stopping, to measure what stopping is worth.
+
+Run as `python -m nas.tune.unstopped_search`, with the options of `runners/search.py`.
+"""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+from typing import Any
+
+from nas.tune import run
+from nas.tune.scheduler import FrontScheduler
+
+SEARCH = Path(__file__).parents[2] / "runners" / "search.py"
+
+
+class NeverStops(FrontScheduler):
+    """Lets every trial train to its end."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._decides = False
+
+
+if __name__ == "__main__":
+    vars(run)["FrontScheduler"] = NeverStops
+    runpy.run_path(str(SEARCH), run_name="__main__")
