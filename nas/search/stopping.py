@@ -12,11 +12,12 @@ finished trials j is a ridge regression
 
 so without evidence to the contrary every trial lowers its error by the same factor.
 The prediction for a trial is Student-t with the regression's degrees of freedom: wide
-while few trials have finished, or where a trial is unlike those. Its upper end is the
-final accuracy that is hoped for: with it the trial must enter the front, and by more than
-a sliver. Which trials finished
-depends on what the regression knows (accuracy at a rung, cost), so that stopping the
-others does not bias it.
+while few trials have finished, or where a trial is unlike those. Of s^2 the noise of the
+last evaluation is taken off, as far as the validation images tell it: a trial goes on for
+what it may be worth, not for what luck may show. The upper end is the final accuracy that
+is hoped for: with it the trial must enter the front, and by more than a sliver. Which
+trials finished depends on what the regression knows (accuracy at a rung, cost), so that
+stopping the others does not bias it.
 
 Rungs are compared at the same epoch only, so the learning-rate schedule may do anything
 in between.
@@ -41,6 +42,7 @@ MARGIN = 0.05  # of the front's extent: the reference point lies so far beyond i
 MIN_FINISHED = 4  # before that many trials have finished, none is stopped
 COST_RANGE = 2.0  # a trial is compared only if there is another one within this factor
 SLOPE_PENALTY = 3.0  # ridge on standardised features: three trials' worth of "no slope"
+LEAST_OWN = 0.25  # of a prediction's variance, at least so much is not the evaluation's noise
 LEAST_ERROR = 1e-3  # where the number of validation images is not known
 
 Array = NDArray[np.float64]
@@ -183,7 +185,7 @@ def _optimistic(
         ends: [finished], final goodness.
         at: [1 + costs], the features of the trial.
         confidence: probability that the trial stays below.
-        images: of the validation split; the least noise follows from it.
+        images: of the validation split; the evaluations' noise follows from it.
     """
     gains = ends - features[:, 0]
     centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
@@ -196,9 +198,11 @@ def _optimistic(
     residuals = gains - design @ weights
     degrees = max(1.0, len(gains) - float(np.trace(inverse @ gram)))
     predicted = float(at[0] + point @ weights)
-    # However well the finished trials happen to fit, the next one is evaluated with noise.
-    variance = max(float(residuals @ residuals) / degrees, _noise(predicted, images))
-    deviation = math.sqrt(variance * (1 + float(point @ inverse @ point)))
+    noise = _noise(predicted, images)
+    # However well the finished trials happen to fit, they were evaluated with noise.
+    variance = max(float(residuals @ residuals) / degrees, noise)
+    own = max(variance - noise, LEAST_OWN * variance)
+    deviation = math.sqrt(own + variance * float(point @ inverse @ point))
     return predicted + float(stdtrit(degrees, confidence)) * deviation
 
 
