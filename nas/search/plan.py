@@ -92,8 +92,11 @@ def make_plan(request: Request) -> Plan:
     space = SearchSpace.from_yaml(request.space)
     name = study_name(request)
     folder = request.results / name
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"--results: {folder} is a file; accepted: a folder")
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise ValueError(f"--results: {nearest} is a file; accepted: a folder")
+    if not os.access(nearest, os.W_OK):
+        raise ValueError(f"--results: {nearest} cannot be written; accepted: a folder that can")
     storage = request.storage or sqlite_url(folder / "study.db")
     parse_storage(storage)
     study = find_study(storage, name)

@@ -71,6 +71,13 @@ def test_arguments(run_runner: Callable[..., Any], arguments: tuple[str, ...], n
     assert_one_line(run_runner(*arguments), names)
 
 
+def test_a_folder_that_cannot_be(run_runner: Callable[..., Any]) -> None:
+    Path("notes").write_text("")
+    for results in ("notes", "notes/deep/down"):
+        ran = run_runner(*SEARCH, "--results", results, "--dry-run")
+        assert_one_line(ran, "notes is a file")
+
+
 class Quiet(BaseHTTPRequestHandler):
     """A web server without a page, that logs nothing."""
 
