@@ -159,3 +159,22 @@ def test_sampler_figures_are_those_of_the_file() -> None:
         assert f"{found[0]['ms_per_ask']:.0f}" == ms
         measured = [row["median"] for row in found if row["evaluations"] in (50, 100, 200)]
         assert [f"{median:.3f}" for median in measured] == medians
+
+
+def test_end_to_end_figures_are_those_of_the_file() -> None:
+    file = json.loads((ROOT / "results/benchmarks/end-to-end.json").read_text())
+    found, medians = file["summary"], file["medians"]
+
+    def told(name: str, digits: int) -> list[str]:
+        values = [medians[name], *(f(row[name] for row in found) for f in (min, max))]
+        return [f"{value:.{digits}f}" for value in values]
+
+    text = " ".join(README.split())
+    middle, least, most = told("warm_faster", 0)
+    assert f"{middle} times sooner ({least} to {most} times" in text
+    assert f"{told('cold_faster', 0)[0]} times while the kernels" in text
+    middle, least, most = told("kept", 3)
+    assert f"keeps {middle} of the hypervolume ({least} to {most})" in text
+    middle, least, most = told("trained", 2)
+    assert f"with {middle} of the training seconds ({least} to {most})" in text
+    assert (file["setting"]["budget"], len(found)) == (100, 3)

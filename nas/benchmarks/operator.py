@@ -184,6 +184,7 @@ def _run(
 
 def peak_bytes(run: Callable[[], None]) -> int:
     """The most that PyTorch's allocator held at once beyond what it held before."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or the profiler writes to standard error
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
     assert profiler.profiler is not None
