@@ -178,3 +178,20 @@ def test_end_to_end_figures_are_those_of_the_file() -> None:
     middle, least, most = told("trained", 2)
     assert f"with {middle} of the training seconds ({least} to {most})" in text
     assert (file["setting"]["budget"], len(found)) == (100, 3)
+
+
+def test_schedule_figures_are_those_of_the_file() -> None:
+    rows = json.loads((ROOT / "results/benchmarks/schedule.json").read_text())["summary"]
+    text = " ".join(README.split())
+
+    def with_interval(row: dict, name: str) -> str:
+        low, high = row[f"{name}_interval"]
+        return f"{row[name]:.2f} ({low:.2f} to {high:.2f})"
+
+    (fashion,) = (row for row in rows if "short-cpu-subset" in row["schedule"])
+    assert f"On Fashion-MNIST ({fashion['architectures']} architectures)" in text
+    assert f"regressed out, is {with_interval(fashion, 'partial')}" in text
+    assert f"two seeds {with_interval(fashion, 'seeds_partial')}" in text
+    assert f"at {fashion['cost_ratio']:.1f} times less cost" in text
+    (digits,) = (row for row in rows if "(short-cpu)" in row["schedule"])
+    assert f"it is {digits['partial']:.2f} and {digits['seeds_partial']:.2f}:" in text
