@@ -181,8 +181,9 @@ class Trainer:
         these statistics. In the end the weights hardly move and the two agree.
         """
         network = copy.deepcopy(self.network)
-        # One image alone may have no variance.
-        batches = (images for images, _ in self._calibration if len(images) > 1)
+        # Batches count alike, and one that is left over may be of a single image.
+        whole = self._calibration.batch_size
+        batches = (images for images, _ in self._calibration if len(images) == whole)
         with _autocast(self.device):
             update_bn(batches, network)
         return network
