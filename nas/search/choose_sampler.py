@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import optuna
 
 from nas.arch import Arch
-from nas.cost import cost
+from nas.cost import Cost, cost
 from nas.search.config import StudyConfig
 from nas.search.objectives import Objectives
 from nas.search.samplers import KnownCostSampler
@@ -75,16 +76,20 @@ def _known_cost(config: StudyConfig, seed: int) -> KnownCostSampler:
     space, data = config.space, config.dataset
     names = [config.objectives.names[i] for i in config.objectives.known]
 
+    @cache  # the sampler asks all three of the functions below about each candidate
+    def built(*items: tuple[str, Any]) -> tuple[Arch, Cost]:
+        arch = space.decode(dict(items))
+        return arch, cost(arch, data.image_size, data.in_channels, data.num_classes)
+
     def costs(setting: Mapping[str, Any]) -> tuple[float, ...]:
-        counted = cost(space.decode(setting), data.image_size, data.in_channels, data.num_classes)
+        counted = built(*setting.items())[1]
         return tuple(float(getattr(counted, name)) for name in names)
 
     def feasible(setting: Mapping[str, Any]) -> bool:
-        arch = space.decode(setting)
-        return config.limits.admit(cost(arch, data.image_size, data.in_channels, data.num_classes))
+        return config.limits.admit(built(*setting.items())[1])
 
     def identity(setting: Mapping[str, Any]) -> Arch:
-        return space.decode(setting)
+        return built(*setting.items())[0]
 
     return KnownCostSampler(
         space.choices,

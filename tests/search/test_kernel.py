@@ -7,7 +7,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
 from nas.search.samplers.kernel import JITTER, OFFSET, Kernel
 from nas.space import Choice
@@ -30,14 +29,14 @@ def test_the_formula(count: int) -> None:
     choices = CHOICES[:count]
     kernel = Kernel(choices)
     rng = np.random.default_rng(count)
-    codes = torch.from_numpy(rng.integers(0, [len(c.values) for c in choices], (6, count)))
+    codes = rng.integers(0, [len(c.values) for c in choices], (6, count))
     if count > 2:
         codes[:3, 2] = len(CHOICES[2].values)  # without effect
-    costs = torch.from_numpy(rng.normal(size=(6, 1)))
+    costs = rng.normal(size=(6, 1))
     points = kernel.points(codes, costs)
-    theta = kernel.prior_mean + torch.from_numpy(rng.normal(0, 0.3, len(kernel.prior_mean)))
+    theta = kernel.prior_mean + rng.normal(0, 0.3, len(kernel.prior_mean))
     found = kernel(theta, points, points)
-    named = {name: theta[part].exp().tolist() for name, part in kernel._slices.items()}
+    named = {name: np.exp(theta[part]).tolist() for name, part in kernel._slices.items()}
     one = {name: values[0] for name, values in named.items()}
 
     def similarity(index: int, x: int, y: int, length: float) -> float:
@@ -54,7 +53,7 @@ def test_the_formula(count: int) -> None:
 
     for row, column in itertools.product(range(6), repeat=2):
         a, b = codes[row].tolist(), codes[column].tolist()
-        t, u = float(costs[row]), float(costs[column])
+        t, u = costs[row, 0], costs[column, 0]
         terms = [
             named["weight"][i]
             * similarity(i, a[i], b[i], one["common_length"] * named["length"][i])
@@ -70,6 +69,30 @@ def test_the_formula(count: int) -> None:
         for order, name in enumerate(("effects", "pairs", "triples"), start=1):
             expected += one[name] * mean_over_tuples(terms, order)
         expected += one["all"] * matern(abs(t - u) / one["all_cost_length"]) * product
-        assert found[row, column].item() == pytest.approx(expected, rel=1e-9)
+        assert found[row, column] == pytest.approx(expected, rel=1e-9)
     assert kernel.diagonal(theta, points).tolist() == pytest.approx(found.diagonal().tolist())
-    assert kernel.noise(theta).item() == pytest.approx(one["noise"] + JITTER)
+    assert kernel.noise(theta) == pytest.approx(one["noise"] + JITTER)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("costs", [1, 2])
+def test_the_gradient_is_that_of_finite_differences(count: int, costs: int) -> None:
+    kernel = Kernel(CHOICES[:count])
+    rng = np.random.default_rng(count)
+    codes = rng.integers(0, [1 + len(c.values) for c in CHOICES[:count]], (7, count))
+    points = kernel.points(codes, rng.normal(size=(7, costs)))
+    theta = kernel.prior_mean + rng.normal(0, 0.3, len(kernel.prior_mean))
+    weights = rng.normal(size=(7, 7))
+    weights += weights.T
+
+    def weighted(theta: np.ndarray) -> float:
+        return float((weights * kernel(theta, points, points)).sum()) + float(
+            weights.trace() * kernel.noise(theta)
+        )
+
+    covariance, pullback = kernel.with_pullback(theta, points)
+    noise = kernel.noise(theta) * np.eye(7)
+    assert covariance == pytest.approx(kernel(theta, points, points) + noise)
+    steps = 1e-6 * np.eye(len(theta))
+    differences = [(weighted(theta + s) - weighted(theta - s)) / 2e-6 for s in steps]
+    assert pullback(weights) == pytest.approx(np.array(differences), rel=1e-6, abs=1e-7)

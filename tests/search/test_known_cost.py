@@ -6,6 +6,7 @@ import numpy as np
 import optuna
 import pytest
 import torch
+from threadpoolctl import threadpool_info
 
 from nas.benchmarks.synthetic import SyntheticProblem
 from nas.cost import cost
@@ -147,16 +148,22 @@ def test_the_same_seed_and_contents_give_the_same_suggestions():
     assert first[:10] != search(KnownCostSampler(CHOICES, macs, seed=4), 10)
 
 
+def blas_threads():
+    return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+
 def test_asks_take_one_thread_and_give_the_others_back():
     seen = set()
 
     def cost(setting):
         seen.add(torch.get_num_threads())
+        seen.update(blas_threads())
         return macs(setting)
 
     with cpu_threads(2):
         search(KnownCostSampler(CHOICES, cost), 12)
         assert torch.get_num_threads() == 2
+        assert blas_threads() == {2}
     assert seen == {1}
 
 

@@ -52,7 +52,8 @@ class Candidates:
         self._costs, self._limits = costs, limits
         self._feasible, self._identity = feasible, identity
         self._cost_of: dict[Code, tuple[float, ...]] = {}
-        self._identity_of: dict[Code, Hashable] = {}
+        self._identity_of: dict[Code, int] = {}
+        self._numbers: dict[Hashable, int] = {}  # of identities
         self._usable_codes: dict[Code, bool] = {}
         self.whole = encoding.size(WHOLE + 1) <= WHOLE
         rng = np.random.default_rng(seed)
@@ -87,19 +88,18 @@ class Candidates:
         """[N, costs], log10."""
         return np.array([self.cost(code) for code in codes], dtype=np.float64)
 
-    def identity(self, code: Code) -> Hashable:
-        """Equal for codes of one architecture."""
-        if self._identity is None:
-            return code
+    def identity(self, code: Code) -> int:
+        """Equal for codes of one architecture, and different for those of two."""
         if code not in self._identity_of:
-            self._identity_of[code] = self._identity(self.encoding.decode(code))
+            same = code if self._identity is None else self._identity(self.encoding.decode(code))
+            self._identity_of[code] = self._numbers.setdefault(same, len(self._numbers))
         return self._identity_of[code]
 
-    def tried(self, code: Code, identities: AbstractSet[Hashable]) -> bool:
+    def tried(self, code: Code, identities: AbstractSet[int]) -> bool:
         """Whether the architecture of a code is among some identities."""
         return self.identity(code) in identities
 
-    def untried(self, identities: AbstractSet[Hashable]) -> list[int]:
+    def untried(self, identities: AbstractSet[int]) -> list[int]:
         """Rows of `codes` whose architecture is not among some identities."""
         return [i for i, identity in enumerate(self._identities) if identity not in identities]
 
@@ -128,7 +128,7 @@ class Candidates:
 
     def _usable(self, codes: Iterable[Code]) -> list[Code]:
         """Within the limits, the first code of each architecture."""
-        found: dict[Hashable, Code] = {}
+        found: dict[int, Code] = {}
         for code in codes:
             if self.usable(code):
                 found.setdefault(self.identity(code), code)

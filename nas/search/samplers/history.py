@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -28,7 +27,7 @@ class History:
     curves: list[list[tuple[int, float]]] = field(default_factory=list)  # of these, maybe empty
     stopped: list[tuple[Code, list[tuple[int, float]]]] = field(default_factory=list)
     pending: list[Code] = field(default_factory=list)  # running, and queued with all values
-    tried: set[Hashable] = field(default_factory=set)  # identities never to be suggested
+    tried: set[int] = field(default_factory=set)  # identities never to be suggested
 
     @property
     def started(self) -> int:

@@ -14,18 +14,25 @@ by Newton's identities (Duvenaud et al., "Additive Gaussian Processes", 2011). E
 hyper-parameter has a log-normal prior. A choice's length is the product of one that all
 share and of its own deviation: few trials tell little of each choice, but much of how
 smooth the space is.
+
+Hyper-parameters are given as theta, their logarithms in one vector, so that every gradient
+is with respect to a logarithm.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
 from nas.space import Choice
+
+Array = NDArray[np.float64]
+Pullback = Callable[[Array], Array]
+"""d f / d theta of any function f of the covariances, from d f / d covariances, [N, N]."""
 
 # name: (median, standard deviation of the logarithm)
 PRIORS = {
@@ -53,26 +60,71 @@ JITTER = 1e-6
 class Points(NamedTuple):
     """Architectures as the kernel sees them."""
 
-    codes: Tensor  # [N, choices] int64, `len(values)` where a choice has no effect
-    costs: Tensor  # [N, costs], standardised log costs
-    onehot: Tensor  # [N, choices * values], of the codes
+    codes: NDArray[np.int64]  # [N, choices], `len(values)` where a choice has no effect
+    costs: Array  # [N, costs], standardised log costs
+    onehot: Array  # [N, choices * values], of the codes
 
     def part(self, rows: slice) -> Points:
         """Some of the points."""
         return Points(self.codes[rows], self.costs[rows], self.onehot[rows])
 
 
+class Values(NamedTuple):
+    """Hyper-parameters themselves: numbers, and [choices] for those of each choice."""
+
+    noise: float
+    trend: float
+    cost: float
+    effects: float
+    pairs: float
+    triples: float
+    all: float
+    cost_length: float
+    all_cost_length: float
+    common_length: float
+    common_all_length: float
+    weight: Array
+    length: Array
+    all_length: Array
+
+
+class Tables(NamedTuple):
+    """Similarities of each two values of each choice, [choices, values, values]."""
+
+    similar: Array  # w z
+    log_product: Array  # log z'
+    slope: Array  # d log z / d log length
+    product_slope: Array  # d log z' / d log length
+
+
+class Terms(NamedTuple):
+    """What a covariance is made of, each [A, B]."""
+
+    trend: Array
+    cost: Array
+    sums: tuple[Array, Array, Array]  # over choices, of w z, (w z)^2 and (w z)^3
+    effects: Array
+    pairs: Array
+    triples: Array
+    all: Array
+
+    def covariance(self) -> Array:
+        """Their sum."""
+        total: Array = OFFSET + self.trend + self.cost + self.effects
+        return total + self.pairs + self.triples + self.all
+
+
 class Kernel:
     """The kernel above for a space.
 
-    A sum over choices of one table entry each is a product of one-hot matrices with a
-    block-diagonal table, so all choices cost three matrix products together.
+    A sum over choices of one table entry each is the product of two matrices: of A's rows
+    of the tables and of B's one-hot codes. All choices and the four sums are one product.
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
-        self._values = 1 + max(len(choice.values) for choice in choices)
-        self._distance = torch.stack([_distances(choice, self._values) for choice in choices])
-        self._ordinal = torch.tensor([choice.ordinal for choice in choices])[:, None, None]
+        self._size = 1 + max(len(choice.values) for choice in choices)
+        self._distance = np.stack([_distances(choice, self._size) for choice in choices])
+        self._ordinal = np.array([choice.ordinal for choice in choices])[:, None, None]
         count = len(choices)
         self._slices: dict[str, slice] = {}
         medians: list[float] = []
@@ -82,81 +134,157 @@ class Kernel:
             self._slices[name] = slice(len(medians), len(medians) + n)
             medians += [math.log(median)] * n
             spreads += [spread] * n
-        self.prior_mean = torch.tensor(medians, dtype=torch.float64)
-        self.prior_deviation = torch.tensor(spreads, dtype=torch.float64)
-        self._choices = count
+        self.prior_mean = np.array(medians)
+        self.prior_deviation = np.array(spreads)
+        self._choices = np.arange(count)
+        # Numbers of ordered tuples of one, two and three choices; infinite where there is none.
+        self._tuples = tuple(float(math.perm(count, order) or math.inf) for order in (1, 2, 3))
 
-    def points(self, codes: Tensor, costs: Tensor) -> Points:
+    def points(self, codes: NDArray[np.int64], costs: Array) -> Points:
         """Architectures with the given codes [N, choices] and costs [N, costs]."""
-        onehot = torch.nn.functional.one_hot(codes, self._values).to(torch.float64)
-        return Points(codes, costs, onehot.reshape(len(codes), self._choices * self._values))
+        onehot = (codes[:, :, None] == np.arange(self._size)).astype(np.float64)
+        return Points(codes, costs, onehot.reshape(len(codes), len(self._choices) * self._size))
 
-    def noise(self, theta: Tensor) -> Tensor:
-        """Variance of the noise, under hyper-parameters theta (their logarithms)."""
-        return theta[self._slices["noise"]][0].exp() + JITTER
+    def noise(self, theta: Array) -> float:
+        """Variance of the noise."""
+        return self._values(theta).noise + JITTER
 
-    def __call__(self, theta: Tensor, a: Points, b: Points) -> Tensor:
+    def __call__(self, theta: Array, a: Points, b: Points) -> Array:
         """Covariances, [A, B]."""
-        values = self._values_of(theta)
-        distance = _distance_of_costs(a.costs, b.costs)
-        total = OFFSET + values["trend"] * (a.costs @ b.costs.T)
-        total = total + values["cost"] * _log_matern(distance / values["cost_length"]).exp()
-        similar = self._log_similarity(values["common_length"] * values["length"]).exp()
-        similar = similar * values["weight"][:, None, None]
-        first = self._sum(a, similar, b)
-        lengths = values["common_all_length"] * values["all_length"]
-        rest = self._sum(a, self._log_similarity(lengths), b)
-        rest = (rest + _log_matern(distance / values["all_cost_length"])).exp()
-        second = self._sum(a, similar**2, b)
-        third = self._sum(a, similar**3, b)
-        return total + self._additive(values, first, second, third) + values["all"] * rest
+        values = self._values(theta)
+        return self._terms(values, self._tables(values), a, b).covariance()
 
-    def diagonal(self, theta: Tensor, a: Points) -> Tensor:
+    def diagonal(self, theta: Array, a: Points) -> Array:
         """Variances, [A]."""
-        values = self._values_of(theta)
-        first, second, third = (values["weight"].pow(power).sum() for power in (1, 2, 3))
-        constant = OFFSET + values["cost"] + values["all"]
-        constant = constant + self._additive(values, first, second, third)
-        return constant + values["trend"] * (a.costs * a.costs).sum(1)
+        values = self._values(theta)
+        first, second, third = (np.atleast_1d(np.sum(values.weight**k)) for k in (1, 2, 3))
+        effects, pairs, triples = self._additive(values, first, second, third)
+        constant = OFFSET + values.cost + effects + pairs + triples + values.all
+        variances: Array = constant + values.trend * (a.costs * a.costs).sum(1)
+        return variances
+
+    def with_pullback(self, theta: Array, points: Points) -> tuple[Array, Pullback]:
+        """Covariances of points with each other, noise included, and how they depend on theta."""
+        values = self._values(theta)
+        tables = self._tables(values)
+        terms = self._terms(values, tables, points, points)
+        covariance = terms.covariance()
+        covariance.flat[:: len(covariance) + 1] += values.noise + JITTER
+
+        def pullback(slopes: Array) -> Array:
+            return self._gradient(values, tables, terms, points, slopes)
+
+        return covariance, pullback
+
+    def _gradient(
+        self, values: Values, tables: Tables, terms: Terms, points: Points, slopes: Array
+    ) -> Array:
+        """Gradient by theta of a function of the covariances with d f / d covariance = `slopes`."""
+        first, second, _ = terms.sums
+        scales = (values.effects, values.pairs, values.triples)
+        effects, pairs, triples = (s / n for s, n in zip(scales, self._tuples, strict=True))
+        of_all = slopes * terms.all
+        of_sums = np.stack(
+            [
+                slopes * (effects + 2 * pairs * first + 3 * triples * (first * first - second)),
+                slopes * (-pairs - 3 * triples * first),
+                slopes * (2 * triples),
+                of_all,
+            ]
+        )
+        one, two, three, product = self._over_tables(of_sums, points)
+        w = tables.similar
+        of_similar = w * (one + w * (2 * two + 3 * w * three))
+        of_lengths = (of_similar * tables.slope).sum((1, 2))
+        of_all_lengths = (product * tables.product_slope).sum((1, 2))
+        distance = _distance_of_costs(points.costs, points.costs)
+        gradient: dict[str, Any] = {
+            "noise": values.noise * slopes.trace(),
+            "trend": np.vdot(slopes, terms.trend),
+            "cost": np.vdot(slopes, terms.cost),
+            "effects": np.vdot(slopes, terms.effects),
+            "pairs": np.vdot(slopes, terms.pairs),
+            "triples": np.vdot(slopes, terms.triples),
+            "all": of_all.sum(),
+            "cost_length": np.vdot(
+                slopes * terms.cost, _matern_slope(distance / values.cost_length)
+            ),
+            "all_cost_length": np.vdot(of_all, _matern_slope(distance / values.all_cost_length)),
+            "common_length": of_lengths.sum(),
+            "common_all_length": of_all_lengths.sum(),
+            "weight": of_similar.sum((1, 2)),
+            "length": of_lengths,
+            "all_length": of_all_lengths,
+        }
+        return np.concatenate([np.atleast_1d(gradient[name]) for name in PRIORS])
+
+    def _terms(self, values: Values, tables: Tables, a: Points, b: Points) -> Terms:
+        distance = _distance_of_costs(a.costs, b.costs)
+        w = tables.similar
+        stacked = np.stack([w, w**2, w**3, tables.log_product])
+        rows = stacked[:, self._choices, a.codes].reshape(4 * len(a.codes), a.onehot.shape[1])
+        first, second, third, product = (rows @ b.onehot.T).reshape(4, len(a.codes), len(b.codes))
+        return Terms(
+            values.trend * (a.costs @ b.costs.T),
+            values.cost * np.exp(_log_matern(distance / values.cost_length)),
+            (first, second, third),
+            *self._additive(values, first, second, third),
+            values.all * np.exp(product + _log_matern(distance / values.all_cost_length)),
+        )
 
     def _additive(
-        self, values: dict[str, Tensor], first: Tensor, second: Tensor, third: Tensor
-    ) -> Tensor:
+        self, values: Values, first: Array, second: Array, third: Array
+    ) -> tuple[Array, Array, Array]:
         """Effects, pairs and triples, from sums of w_i z_i, of its squares and of its cubes."""
-        n = self._choices
-        total = values["effects"] / n * first
-        if n > 1:
-            total = total + values["pairs"] / (n * (n - 1)) * (first**2 - second)
-        if n > 2:
-            triples = first**3 - 3 * first * second + 2 * third
-            total = total + values["triples"] / (n * (n - 1) * (n - 2)) * triples
-        return total
+        n, pairs, triples = self._tuples
+        square = first * first
+        return (
+            values.effects / n * first,
+            values.pairs / pairs * (square - second),
+            values.triples / triples * (square * first - 3 * first * second + 2 * third),
+        )
 
-    def _values_of(self, theta: Tensor) -> dict[str, Tensor]:
-        return {name: theta[part].exp() for name, part in self._slices.items()}
+    def _tables(self, values: Values) -> Tables:
+        similarity, slope = self._similarity(values.common_length * values.length)
+        product, product_slope = self._similarity(values.common_all_length * values.all_length)
+        similar = values.weight[:, None, None] * np.exp(similarity)
+        return Tables(similar, product, slope, product_slope)
 
-    def _log_similarity(self, lengths: Tensor) -> Tensor:
-        """[choices, values, values]: log similarity of each two values of each choice."""
+    def _similarity(self, lengths: Array) -> tuple[Array, Array]:
+        """Log similarity of each two values of each choice, and its slope in log length."""
         scaled = self._distance / lengths[:, None, None]
-        return torch.where(self._ordinal, _log_matern(scaled), -scaled)
+        return (
+            np.where(self._ordinal, _log_matern(scaled), -scaled),
+            np.where(self._ordinal, _matern_slope(scaled), scaled),
+        )
 
-    def _sum(self, a: Points, tables: Tensor, b: Points) -> Tensor:
-        """[A, B], the sum over choices of the tables' entries for the two codes."""
-        blocks = a.onehot.reshape(len(a.codes), self._choices, self._values)
-        left = torch.einsum("ndk,dkl->ndl", blocks, tables).reshape(a.onehot.shape)
-        return left @ b.onehot.T
+    def _over_tables(self, of_sums: Array, points: Points) -> Array:
+        """D f / d tables from d f / d sums: [4, N, N] to [4, choices, values, values]."""
+        count, n, _ = of_sums.shape
+        right = (of_sums.reshape(count * n, n) @ points.onehot).reshape(count, n, -1, self._size)
+        left = points.onehot.reshape(n, -1, self._size).transpose(1, 2, 0)
+        over: Array = left @ right.transpose(0, 2, 1, 3)
+        return over
+
+    def _values(self, theta: Array) -> Values:
+        numbers = np.exp(theta)
+        named: dict[str, Any] = {
+            name: numbers[part] if name in PER_CHOICE else float(numbers[part.start])
+            for name, part in self._slices.items()
+        }
+        return Values(**named)
 
 
-def _distances(choice: Choice, size: int) -> Tensor:
+def _distances(choice: Choice, size: int) -> Array:
     """[size, size], distances of a choice's values; "without effect" is as far as the farthest."""
     n = len(choice.values)
     if choice.ordinal:
-        ranks = torch.tensor(_ranks(choice), dtype=torch.float64) * RANK_RANGE / max(1, n - 1)
-        inner = (ranks[:, None] - ranks[None, :]).abs()
+        ranks = np.array(_ranks(choice)) * RANK_RANGE / max(1, n - 1)
+        inner = np.abs(ranks[:, None] - ranks[None, :])
         far = RANK_RANGE
     else:
-        inner, far = 1.0 - torch.eye(n, dtype=torch.float64), 1.0
-    table = far * (1.0 - torch.eye(size, dtype=torch.float64))
+        inner, far = 1.0 - np.eye(n), 1.0
+    table: Array = far * (1.0 - np.eye(size))
     table[:n, :n] = inner
     return table
 
@@ -166,14 +294,20 @@ def _ranks(choice: Choice) -> list[int]:
     return [ordered.index(value) for value in choice.values]
 
 
-def _distance_of_costs(a: Tensor, b: Tensor) -> Tensor:
+def _distance_of_costs(a: Array, b: Array) -> Array:
     if a.shape[1] == 1:
-        return (a - b.T).abs()
-    # Not cdist: its gradient at distance 0 is not a number.
-    return torch.sqrt(((a[:, None] - b[None]) ** 2).sum(-1) + 1e-12)
+        return np.abs(a - b.T)
+    distances: Array = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1))
+    return distances
 
 
-def _log_matern(distance: Tensor) -> Tensor:
+def _log_matern(distance: Array) -> Array:
     """Logarithm of the Matérn-5/2 correlation."""
     q = math.sqrt(5.0) * distance
-    return torch.log1p(q + q * q / 3) - q
+    return np.log1p(q + q * q / 3) - q
+
+
+def _matern_slope(distance: Array) -> Array:
+    """Derivative of that by the logarithm of the length, the distance being in lengths."""
+    q = math.sqrt(5.0) * distance
+    return q * q * (1 + q) / (3 + 3 * q + q * q)

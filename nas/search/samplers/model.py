@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nas.search.pareto import non_dominated
@@ -54,7 +53,7 @@ class ErrorModel:
         costs = self._candidates.costs(codes).reshape(len(codes), len(self._centre))
         scaled = (costs - self._centre) / self._spread
         array = self._candidates.encoding.array(codes)
-        return self._kernel.points(torch.from_numpy(array), torch.from_numpy(scaled))
+        return self._kernel.points(array, scaled)
 
     def condition(self, history: History) -> list[Posterior]:
         """The posteriors given finished, stopped and pending trials.
@@ -76,12 +75,12 @@ class ErrorModel:
             # A stopped trial's error is uncertain by a factor; so far from the floor, its
             # target is so by about as much.
             extra = stopped * (errors / np.maximum(errors - scale.floor, 1e-6)) ** 2
-            noise = torch.from_numpy(extra / scale.deviation**2)
-            posterior.observe(points, torch.from_numpy(targets), noise)
+            noise = extra / scale.deviation**2
+            posterior.observe(points, targets, noise)
             if history.pending:
                 mean, _ = posterior.predict_at(pending)
-                padded = torch.cat([noise, torch.zeros(len(mean), dtype=torch.float64)])
-                posterior.observe(both, torch.from_numpy(np.append(targets, mean)), padded)
+                padded = np.append(noise, np.zeros(len(mean)))
+                posterior.observe(both, np.append(targets, mean), padded)
         return self.posteriors
 
     def _shown(self, history: History) -> tuple[list[Code], Array, Array]:

@@ -12,9 +12,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 Array = NDArray[np.float64]
 
@@ -38,6 +36,15 @@ class Scale(NamedTuple):
         return scaled
 
 
+class Warped(NamedTuple):
+    """The transform of some errors at one gap, and its derivatives by the gap's logarithm."""
+
+    targets: Array  # [N]
+    jacobian: float  # log of the transform's Jacobian
+    targets_slope: Array  # [N]
+    jacobian_slope: float
+
+
 class Warp:
     """The transform of some errors, as a function of the gap.
 
@@ -48,21 +55,25 @@ class Warp:
     def __init__(self, errors: Array) -> None:
         self._least = float(errors.min())
         self._range = max(float(np.median(errors)) - self._least, LEAST_RANGE)
-        self._errors = torch.from_numpy(errors)
+        self._errors = errors
 
-    def __call__(self, log_gap: Tensor) -> tuple[Tensor, Tensor]:
-        """Targets [N] and the log of the transform's Jacobian, both differentiable."""
-        logs = (self._errors - self._least + log_gap.exp() * self._range).log()
-        deviation = self._deviation(logs)
-        jacobian = -logs.sum() - len(logs) * deviation.log()
-        return (logs - logs.mean()) / deviation, jacobian
+    def __call__(self, log_gap: float) -> Warped:
+        """Targets and Jacobian for a gap."""
+        scale = self.scale(log_gap)
+        above = self._errors - scale.floor
+        targets = (np.log(above) - scale.mean) / scale.deviation
+        jacobian = -float(np.log(above).sum()) - len(above) * math.log(scale.deviation)
+        slope = (self._least - scale.floor) / above  # of log(error - floor)
+        relative = float(targets @ (slope - slope.mean())) / len(above) / scale.deviation
+        return Warped(
+            targets,
+            jacobian,
+            (slope - slope.mean()) / scale.deviation - targets * relative,
+            -float(slope.sum()) - len(above) * relative,
+        )
 
     def scale(self, log_gap: float) -> Scale:
         """The transform in numbers."""
         floor = self._least - math.exp(log_gap) * self._range
-        logs = (self._errors - floor).log()
-        return Scale(floor, float(logs.mean()), float(self._deviation(logs)))
-
-    @staticmethod
-    def _deviation(logs: Tensor) -> Tensor:
-        return (logs.var(correction=0) + LEAST_DEVIATION**2).sqrt()
+        logs = np.log(self._errors - floor)
+        return Scale(floor, float(logs.mean()), math.hypot(float(logs.std()), LEAST_DEVIATION))

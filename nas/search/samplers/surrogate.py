@@ -6,10 +6,9 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+from scipy.linalg import lapack, solve_triangular
 from scipy.optimize import minimize
-from torch import Tensor
 
 from nas.search.samplers.kernel import Kernel, Points
 from nas.search.samplers.scale import GAP, Scale, Warp
@@ -21,12 +20,13 @@ BOUND = 4.0  # prior standard deviations
 LEAPS = 4  # of a Hamiltonian trajectory
 CHUNK = 512  # rows of the pool at a time, so that what is computed stays in the cache
 THIN = 2  # trajectories between two draws that are kept
+LEAST_VARIANCE = 1e-10  # of a prediction
 
 
 class Fitted(NamedTuple):
     """One set of hyper-parameters."""
 
-    theta: Tensor  # of the kernel, logarithms
+    theta: Array  # of the kernel, logarithms
     scale: Scale  # of the errors
 
 
@@ -37,9 +37,11 @@ class FitError(RuntimeError):
 class Likelihood:
     """Log posterior density of hyper-parameters, up to a constant, and its gradient.
 
-    Hyper-parameters are whitened here: u = (theta - prior mean) / prior deviation.
+    With covariance C of the targets y and a = C^-1 y, the log likelihood is
+    -(y.a + log det C) / 2, its gradient by C is (a a' - C^-1) / 2 and by y it is -a.
 
-    The last one is the logarithm of the gap between the least error and the floor.
+    Hyper-parameters are whitened here: u = (theta - prior mean) / prior deviation. The last
+    one is the logarithm of the gap between the least error and the floor.
 
     Args:
         kernel: of the process.
@@ -49,10 +51,8 @@ class Likelihood:
 
     def __init__(self, kernel: Kernel, points: Points, warp: Warp) -> None:
         self._kernel, self._points, self._warp = kernel, points, warp
-        self._eye = torch.eye(len(points.codes), dtype=torch.float64)
-        gap = torch.tensor([math.log(GAP[0]), GAP[1]], dtype=torch.float64)
-        self._mean = torch.cat([kernel.prior_mean, gap[:1]])
-        self._deviation = torch.cat([kernel.prior_deviation, gap[1:]])
+        self._mean = np.append(kernel.prior_mean, math.log(GAP[0]))
+        self._deviation = np.append(kernel.prior_deviation, GAP[1])
 
     def __len__(self) -> int:
         """Number of hyper-parameters."""
@@ -60,24 +60,24 @@ class Likelihood:
 
     def __call__(self, u: Array) -> tuple[float, Array]:
         """Minus infinity and no gradient where the covariance is singular."""
-        every = (self._mean + self._deviation * torch.from_numpy(u)).requires_grad_(True)
-        theta = every[:-1]
-        covariance = self._kernel(theta, self._points, self._points)
-        factor, failed = torch.linalg.cholesky_ex(
-            covariance + self._kernel.noise(theta) * self._eye
-        )
-        if failed.item():
+        every = self._mean + self._deviation * u
+        covariance, pullback = self._kernel.with_pullback(every[:-1], self._points)
+        factor, failed = lapack.dpotrf(covariance, lower=1)
+        if failed:
             return -np.inf, np.zeros_like(u)
-        targets, jacobian = self._warp(every[-1])
-        solved = torch.cholesky_solve(targets[:, None], factor)[:, 0]
-        likelihood = -0.5 * targets @ solved - factor.diagonal().log().sum() + jacobian
-        (gradient,) = torch.autograd.grad(likelihood, every)
-        whitened = (gradient * self._deviation).numpy() - u
-        return float(likelihood.detach()) - 0.5 * float(u @ u), whitened
+        warped = self._warp(float(every[-1]))
+        solved, _ = lapack.dpotrs(factor, warped.targets, lower=1)
+        inverse, _ = lapack.dpotri(factor, lower=1)  # its lower triangle
+        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        value = -0.5 * float(warped.targets @ solved) + warped.jacobian
+        value -= float(np.log(factor.diagonal()).sum())
+        of_gap = warped.jacobian_slope - float(solved @ warped.targets_slope)
+        gradient = np.append(pullback(0.5 * (np.outer(solved, solved) - inverse)), of_gap)
+        return value - 0.5 * float(u @ u), gradient * self._deviation - u
 
     def fitted(self, u: Array) -> Fitted:
         """The hyper-parameters of a whitened vector."""
-        every = self._mean + self._deviation * torch.from_numpy(u)
+        every = self._mean + self._deviation * u
         return Fitted(every[:-1], self._warp.scale(float(every[-1])))
 
 
@@ -109,32 +109,39 @@ def fit(
     )
     if not np.isfinite(found.fun) or found.fun >= 1e10 or not np.isfinite(found.x).all():
         raise FitError("no hyper-parameters with a finite likelihood")
-    kept, u = [density.fitted(found.x)], found.x
+    kept, state = [density.fitted(found.x)], State(found.x, *density(found.x))
     # Likelihoods sharpen with the trials; a fixed step would be refused.
     step = 0.35 / np.sqrt(1.0 + len(errors) / 40.0)
     for _ in range(draws):
         for _ in range(THIN):
-            u = _trajectory(density, u, step, rng)
-        kept.append(density.fitted(u))
+            state = _trajectory(density, state, step, rng)
+        kept.append(density.fitted(state.u))
     return kept
 
 
-def _trajectory(density: Likelihood, u: Array, step: float, rng: np.random.Generator) -> Array:
-    """One Hamiltonian step: a new vector, or the old one where it is refused."""
-    value, gradient = density(u)
-    momentum = rng.standard_normal(len(u))
-    energy = value - 0.5 * float(momentum @ momentum)
-    at = u
+class State(NamedTuple):
+    """A place of the Markov chain: whitened hyper-parameters, their density, its gradient."""
+
+    u: Array
+    value: float
+    gradient: Array
+
+
+def _trajectory(density: Likelihood, start: State, step: float, rng: np.random.Generator) -> State:
+    """One Hamiltonian step: a new state, or the old one where it is refused."""
+    momentum = rng.standard_normal(len(start.u))
+    energy = start.value - 0.5 * float(momentum @ momentum)
+    at = start
     step *= rng.uniform(0.8, 1.2)
     for _ in range(LEAPS):
-        momentum = momentum + 0.5 * step * gradient
-        at = at + step * momentum
-        value, gradient = density(at)
-        if not np.isfinite(value) or np.abs(at).max() > BOUND:
-            return u
-        momentum = momentum + 0.5 * step * gradient
-    change = value - 0.5 * float(momentum @ momentum) - energy
-    return at if np.log(rng.random()) < change else u
+        momentum = momentum + 0.5 * step * at.gradient
+        u = at.u + step * momentum
+        at = State(u, *density(u))
+        if not np.isfinite(at.value) or np.abs(u).max() > BOUND:
+            return start
+        momentum = momentum + 0.5 * step * at.gradient
+    change = at.value - 0.5 * float(momentum @ momentum) - energy
+    return at if np.log(rng.random()) < change else start
 
 
 class Posterior:
@@ -152,12 +159,17 @@ class Posterior:
         self._prior = kernel.diagonal(self._theta, pool)
         self._rows: list[tuple[tuple[int, ...], float, float]] = []
         self._points = pool.part(slice(0))
-        self._factor = torch.zeros((0, 0), dtype=torch.float64)
-        self._solved = torch.zeros(0, dtype=torch.float64)  # L^-1 targets
-        self._cross = torch.zeros((0, len(pool.codes)), dtype=torch.float64)  # V
+        self._factor = np.zeros((0, 0))
+        self._solved = np.zeros(0)  # L^-1 targets
+        self._cross = np.zeros((0, len(pool.codes)))  # V
 
-    def observe(self, points: Points, targets: Tensor, extra: Tensor) -> None:
+    def observe(self, points: Points, targets: Array, extra: Array) -> None:
         """Condition on exactly these observations.
+
+        Args:
+            points: N architectures.
+            targets: [N], standardised.
+            extra: [N], variances of the targets besides the noise.
 
         Raises:
             FitError: their covariance is singular.
@@ -168,37 +180,26 @@ class Posterior:
         while kept < min(len(rows), len(self._rows)) and rows[kept] == self._rows[kept]:
             kept += 1
         self._rows = rows
-        factor, cross = self._factor[:kept, :kept], self._cross[:kept]
-        solved, old, new = (
-            self._solved[:kept],
-            points.part(slice(kept)),
-            points.part(slice(kept, None)),
-        )
+        factor, cross, solved = self._factor[:kept, :kept], self._cross[:kept], self._solved[:kept]
+        old, new = points.part(slice(kept)), points.part(slice(kept, None))
         self._points, self._factor, self._cross, self._solved = old, factor, cross, solved
         if kept == len(rows):
             return
-        with torch.no_grad():
-            corner = self._kernel(self._theta, new, new) + torch.diag(extra[kept:] + self._noise)
-            side = torch.linalg.solve_triangular(
-                factor, self._kernel(self._theta, old, new), upper=False
-            )
-            block, failed = torch.linalg.cholesky_ex(corner - side.T @ side)
-            if failed.item():
-                raise FitError("the covariance of the observations is singular")
-            right = self._over_pool(new) - side.T @ cross
-            grown = torch.zeros((len(rows), len(rows)), dtype=torch.float64)
-            grown[:kept, :kept], grown[kept:, :kept], grown[kept:, kept:] = factor, side.T, block
-            self._points, self._factor = points, grown
-            self._cross = torch.cat(
-                [cross, torch.linalg.solve_triangular(block, right, upper=False)]
-            )
-            rest = (targets[kept:] - side.T @ solved)[:, None]
-            tail = torch.linalg.solve_triangular(block, rest, upper=False)[:, 0]
-            self._solved = torch.cat([solved, tail])
+        corner = self._kernel(self._theta, new, new) + np.diag(extra[kept:] + self._noise)
+        side = _forward(factor, self._kernel(self._theta, old, new))
+        block, failed = lapack.dpotrf(corner - side.T @ side, lower=1)
+        if failed:
+            raise FitError("the covariance of the observations is singular")
+        grown = np.zeros((len(rows), len(rows)))
+        grown[:kept, :kept], grown[kept:, :kept], grown[kept:, kept:] = factor, side.T, block
+        self._points, self._factor = points, grown
+        below = _forward(block, self._over_pool(new) - side.T @ cross)
+        self._cross = np.concatenate([cross, below])
+        self._solved = np.append(solved, _forward(block, targets[kept:] - side.T @ solved))
 
-    def _over_pool(self, points: Points) -> Tensor:
+    def _over_pool(self, points: Points) -> Array:
         """Covariances of points with the pool, [N, pool]."""
-        covariances = torch.empty(len(points.codes), len(self._prior), dtype=torch.float64)
+        covariances = np.empty((len(points.codes), len(self._prior)))
         for start in range(0, len(self._prior), CHUNK):
             rows = slice(start, start + CHUNK)
             covariances[:, rows] = self._kernel(self._theta, points, self._pool.part(rows))
@@ -206,15 +207,19 @@ class Posterior:
 
     def predict(self) -> tuple[Array, Array]:
         """Mean and variance over the pool, without noise."""
-        mean = self._solved @ self._cross
-        variance = (self._prior - (self._cross * self._cross).sum(0)).clamp_min(1e-10)
-        return mean.numpy(), variance.numpy()
+        variance = self._prior - np.einsum("np,np->p", self._cross, self._cross)
+        return self._solved @ self._cross, np.maximum(variance, LEAST_VARIANCE)
 
     def predict_at(self, points: Points) -> tuple[Array, Array]:
         """Mean and variance at points outside the pool."""
-        with torch.no_grad():
-            cross = torch.linalg.solve_triangular(
-                self._factor, self._kernel(self._theta, self._points, points), upper=False
-            )
-            variance = self._kernel.diagonal(self._theta, points) - (cross * cross).sum(0)
-        return (self._solved @ cross).numpy(), variance.clamp_min(1e-10).numpy()
+        cross = _forward(self._factor, self._kernel(self._theta, self._points, points))
+        variance = self._kernel.diagonal(self._theta, points) - (cross * cross).sum(0)
+        return self._solved @ cross, np.maximum(variance, LEAST_VARIANCE)
+
+
+def _forward(factor: Array, right: Array) -> Array:
+    """L^-1 right, for a lower triangular L."""
+    if not len(factor):
+        return right
+    solution: Array = solve_triangular(factor, right, lower=True, check_finite=False)
+    return solution
