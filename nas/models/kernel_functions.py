@@ -148,15 +148,14 @@ class DCTBatchNorm(torch.autograd.Function):
         B, C, H, W = x_BCHW.shape
         N = len(weight_N)
         dy_BNHW = dy_BNHW.contiguous(memory_format=torch.channels_last)
-        dx_BCHW, dg_BN = torch.empty_like(x_BCHW), torch.empty_like(g_BN)
+        dx_BCHW, dz2_BN = torch.empty_like(x_BCHW), torch.empty_like(g_BN)
         dweight_N, dbias_N = torch.empty_like(weight_N), torch.empty_like(weight_N)
         constant_BC, slope_C = torch.empty_like(mean_BC), mean_BC.new_empty(C)
         kernels.call(
             "clone_backward", x_BCHW.dtype, dy_BNHW, x_BCHW, B, H * W, C, N // C, mean_BC, g_BN,
-            weight_N, mean_N, invstd_N, dx_BCHW, dg_BN, dweight_N, dbias_N, constant_BC, slope_C,
+            weight_N, mean_N, invstd_N, dx_BCHW, dz2_BN, dweight_N, dbias_N, constant_BC, slope_C,
         )  # fmt: skip
         # The recalibrator, backwards by hand: its gradient joins dx in the same last pass.
-        dz2_BN = dg_BN.mul_(g_BN * (1 - g_BN))
         dz1_BR = (dz2_BN @ w2_NR).mul_(h_BR > 0)
         constant_BC.addmm_(dz1_BR, w1_RC, alpha=-1 / (H * W))
         kernels.call(

@@ -31,10 +31,31 @@ void clone_rows(const T *__restrict x, const T *__restrict residual, i64 S, i64 
   }
 }
 
+// The same past the cache; C is a multiple of a line.
+template <class T, bool kResidual>
+void clone_rows_past_cache(const T *x, const T *residual, i64 S, i64 C, i64 p, const T *scale,
+                           const T *shift, T *y) {
+  using P = typename Pack<T, kLine>::type;
+  for (i64 s = 0; s < S; ++s, x += C, y += p * C) {
+    for (i64 c = 0; c < C; c += kLine / sizeof(T)) {
+      const P pixel = load<P>(x + c);
+      for (i64 at = c; at < p * C; at += C) {
+        P z = pixel * load<P>(scale + at) + load<P>(shift + at);
+        if (kResidual) z += load<P>(residual + at);
+        store_past_cache(y + at, z);
+      }
+    }
+    if (kResidual) residual += p * C;
+  }
+  end_past_cache();
+}
+
 template <class T>
 void clone_scale(const T *x, const T *residual, i64 B, i64 S, i64 C, i64 p, const T *scale,
                  const T *shift, T *y) {
   const i64 N = p * C;
+  prefer_huge_pages(y, B * S * N);
+  const bool lines = C * sizeof(T) % kLine == 0 && std::uintptr_t(y) % kLine == 0;
   auto rows = residual ? (C % 16 == 0  ? clone_rows<T, 16, true>
                           : C % 8 == 0 ? clone_rows<T, 8, true>
                           : C % 4 == 0 ? clone_rows<T, 4, true>
@@ -43,6 +64,8 @@ void clone_scale(const T *x, const T *residual, i64 B, i64 S, i64 C, i64 p, cons
                           : C % 8 == 0 ? clone_rows<T, 8, false>
                           : C % 4 == 0 ? clone_rows<T, 4, false>
                                        : clone_rows<T, 1, false>);
+  if (lines && B * S * N * i64(sizeof(T)) >= kPastCache)
+    rows = residual ? clone_rows_past_cache<T, true> : clone_rows_past_cache<T, false>;
 #pragma omp parallel for schedule(static) if (B * S * N > kParallel)
   for (i64 b = 0; b < B; ++b)
     rows(x + b * S * C, residual ? residual + b * S * N : nullptr, S, C, p, scale, shift + b * N,
@@ -102,13 +125,15 @@ void clone_gradient_rows(const T *__restrict dy, const T *__restrict x, i64 S, i
     }
 }
 
-// Writes dg [B, N], dweight and dbias [N], and of dx all but what depends on dg; for that,
-// and to be subtracted in clone_finish: constant [B, C] and slope [C].
+// Writes dz [B, N], the gradient of g = sigmoid(z), dweight and dbias [N], and of dx all but
+// what depends on dz; for that, and to be subtracted in clone_finish: constant [B, C] and
+// slope [C].
 template <class T>
 void clone_backward(const T *dy, const T *x, i64 B, i64 S, i64 C, i64 p, const T *x_mean,
-                    const T *g, const T *weight, const T *mean, const T *invstd, T *dx, T *dg,
+                    const T *g, const T *weight, const T *mean, const T *invstd, T *dx, T *dz,
                     T *dweight, T *dbias, T *constant, T *slope) {
   const i64 N = p * C, n = B * S;
+  prefer_huge_pages(dx, n * C);
   std::vector<T> scale(N);
   std::vector<double> sum(B * N, 0), product(B * N, 0), q(N), level(N), a(N, 0), d(N, 0);
   for (i64 at = 0; at < N; ++at) scale[at] = weight[at] * invstd[at];
@@ -119,7 +144,7 @@ void clone_backward(const T *dy, const T *x, i64 B, i64 S, i64 C, i64 p, const T
 #pragma omp parallel for schedule(static) if (n * N > kParallel)
   for (i64 b = 0; b < B; ++b) {
     std::vector<T> part(2 * N);
-    for (i64 s = 0; s < S; s += kRows) {  // short sums: dg is a difference of large ones
+    for (i64 s = 0; s < S; s += kRows) {  // short sums: dz is a difference of large ones
       std::fill(part.begin(), part.end(), T(0));
       const i64 row = b * S + s;
       rows(dy + row * N, x + row * C, std::min(kRows, S - s), C, p, x_mean + b * C, scale.data(),
@@ -153,7 +178,7 @@ void clone_backward(const T *dy, const T *x, i64 B, i64 S, i64 C, i64 p, const T
         const double e = double(x_mean[b * C + c]) + g[i] - mean[at];
         const double pulled = level[at] + q[at] * e;  // each row's gradient, by the statistics
         constant[b * C + c] += T(pulled);
-        dg[i] = T(scale[at] * sum[i] - S * pulled);
+        dz[i] = T((scale[at] * sum[i] - S * pulled) * g[i] * (1 - double(g[i])));
       }
 }
 

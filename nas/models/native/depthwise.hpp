@@ -87,6 +87,7 @@ void depthwise_forward(const T *x, i64 B, i64 H, i64 W, i64 C, const T *weight,
                        const BatchNorm<T> &norm, T *convolved, T *y, T *mean, T *invstd) {
   const std::vector<T> taps = taps_first(weight, C), zeros(W * C, T(0));
   const Chunks images{B * H * W, H * W};
+  prefer_huge_pages(convolved, B * H * W * C);
   std::vector<T> mu(B * C), m2(B * C);
 #pragma omp parallel for schedule(static) if (images.total * C > kParallel)
   for (i64 b = 0; b < B; ++b) {
@@ -130,6 +131,7 @@ void depthwise_backward(const T *dy, const T *x, const T *convolved, i64 B, i64 
                         const T *invstd, T *dx, T *dconv, T *dweight, T *dbias) {
   const std::vector<T> taps = taps_first(conv, C), zeros(W * C, T(0));
   const Chunks images{B * H * W, H * W}, groups{B, kImages};
+  prefer_huge_pages(dx, B * H * W * C);
   const Scales<T> by(mean, invstd, weight, bias, C, 1);
   const NormGradient<T> of(dy, convolved, true, images, C, 1, by, invstd, dweight, dbias);
   std::vector<T> dtaps(groups.count() * 9 * C, T(0));

@@ -49,9 +49,9 @@
   }                                                                                              \
   extern "C" void clone_backward_##NAME(                                                         \
       const T *dy, const T *x, i64 B, i64 S, i64 C, i64 p, const T *x_mean, const T *g,          \
-      const T *weight, const T *mean, const T *invstd, T *dx, T *dg, T *dweight, T *dbias,       \
+      const T *weight, const T *mean, const T *invstd, T *dx, T *dz, T *dweight, T *dbias,       \
       T *constant, T *slope) {                                                                   \
-    clone_backward(dy, x, B, S, C, p, x_mean, g, weight, mean, invstd, dx, dg, dweight, dbias,   \
+    clone_backward(dy, x, B, S, C, p, x_mean, g, weight, mean, invstd, dx, dz, dweight, dbias,   \
                    constant, slope);                                                             \
   }                                                                                              \
   extern "C" void clone_finish_##NAME(const T *x, i64 B, i64 S, i64 C, const T *x_mean,          \

@@ -72,6 +72,7 @@ template <class T>
 void scale_chunks(const T *x, const T *residual, bool relu, Chunks chunks, const Scales<T> &by,
                   T *y) {
   const i64 W = by.scale.size();
+  prefer_huge_pages(y, chunks.total * W);
   auto rows = residual ? scale_rows<T, false, true>
               : relu   ? scale_rows<T, true, false>
                        : scale_rows<T, false, false>;
@@ -159,6 +160,7 @@ struct NormGradient {
 template <class T>
 void norm_backward(const T *dy, const T *x, i64 n, i64 C, const T *weight, const T *bias, bool relu,
                    const T *mean, const T *invstd, T *dx, T *dweight, T *dbias) {
+  prefer_huge_pages(dx, n * C);
   const i64 G = joined_rows(n, C), W = C * G;
   const Chunks chunks = joined_chunks(n, C, G);
   const Scales<T> by(mean, invstd, weight, bias, C, G);

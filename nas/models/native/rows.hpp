@@ -12,9 +12,28 @@
 #include <cstring>
 #include <vector>
 
+#ifdef __AVX__
+#include <immintrin.h>
+#endif
+#ifdef __linux__
+#include <sys/mman.h>
+#endif
+
 using i64 = std::int64_t;
 
 constexpr i64 kParallel = 1 << 16;  // elements below which threads cost more than they give
+
+// Memory that is written for the first time comes in pages of 4 KiB, and to get them takes
+// longer than what is computed here; large blocks may have pages of 2 MiB.
+template <class T>
+void prefer_huge_pages(T *y, i64 n) {
+#ifdef MADV_HUGEPAGE
+  constexpr std::uintptr_t page = 1 << 21;
+  const std::uintptr_t begin = (std::uintptr_t(y) + page - 1) / page * page;
+  const std::uintptr_t end = std::uintptr_t(y + n) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
 
 template <class T>
 struct BatchNorm {  // what torch.nn.BatchNorm2d holds
@@ -85,6 +104,33 @@ P load(const T *from) {
 template <class P, class T>
 void store(T *to, P value) {
   std::memcpy(to, &value, sizeof(P));
+}
+
+// Memory that is written past the cache is not read first. It pays for blocks that would not
+// stay in the cache until they are read.
+constexpr i64 kPastCache = 8 << 20;  // bytes
+constexpr i64 kLine = 64;            // bytes of a cache line, and of what is written at once
+
+// `to` is aligned to a line.
+template <class T>
+void store_past_cache(T *to, typename Pack<T, kLine>::type value) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i *>(to), reinterpret_cast<__m512i>(value));
+#elif defined(__AVX__)
+  __m256i halves[2];
+  std::memcpy(halves, &value, kLine);
+  _mm256_stream_si256(reinterpret_cast<__m256i *>(to), halves[0]);
+  _mm256_stream_si256(reinterpret_cast<__m256i *>(to) + 1, halves[1]);
+#else
+  store(to, value);
+#endif
+}
+
+// What was written past the cache is there for other threads too.
+inline void end_past_cache() {
+#ifdef __AVX__
+  _mm_sfence();
+#endif
 }
 
 // f(Pack, first channel) for packs that cover C channels, the widest first.
