@@ -15,7 +15,9 @@ The prediction for a trial is Student-t with the regression's degrees of freedom
 while few trials have finished, or where a trial is unlike those. Of s^2 the noise of the
 last evaluation is taken off, as far as the validation images tell it: a trial goes on for
 what it may be worth, not for what luck may show. The upper end is the final accuracy that
-is hoped for: with it the trial must enter the front, and by more than a sliver. Which
+is hoped for: with it the trial must enter the front, and be worth its training. What it
+must add to the front's hypervolume is in proportion to its cost: a sliver for the cheapest
+architecture that finished, ten times as much where training takes ten times as long. Which
 trials finished depends on what the regression knows (accuracy at a rung, cost), so that
 stopping the others does not bias it.
 
@@ -37,7 +39,7 @@ from nas.search.pareto import hypervolume, non_dominated
 
 CONFIDENCE = 0.95
 RUNG_FACTOR = 2  # thirds cost NAAP-440 a tenth more epochs for the same front
-SLIVER = 5e-4  # of the front's hypervolume: a trial that would add less is not worth its training
+SLIVER = 3.5e-4  # of the front's hypervolume: what the cheapest architecture must add to it
 MARGIN = 0.05  # of the front's extent: the reference point lies so far beyond its ends
 MIN_FINISHED = 4  # before that many trials have finished, none is stopped
 COST_RANGE = 2.0  # a trial is compared only if there is another one within this factor
@@ -135,12 +137,14 @@ def decide(
 
 
 def _adds(point: Array, points: Array) -> bool:
-    """Whether a point adds more than a sliver to the hypervolume of `points`.
+    """Whether a point adds enough to the hypervolume of `points` for what it costs.
 
     Args:
         point: [costs + 1], log costs and error.
         points: [finished, costs + 1], the same of those that finished.
     """
+    # Of several costs the geometric mean stands for the time that training takes.
+    dearer = math.exp(float((point[:-1] - points[:, :-1].min(axis=0)).mean()))
     front = points[non_dominated(points)]
     everything = np.vstack([front, point])
     best, worst = everything.min(axis=0), everything.max(axis=0)
@@ -149,7 +153,7 @@ def _adds(point: Array, points: Array) -> bool:
     extent[:-1] = np.maximum(extent[:-1], math.log(COST_RANGE))
     reference = worst + MARGIN * extent
     before = hypervolume(front, reference)
-    return hypervolume(everything, reference) - before > SLIVER * before
+    return hypervolume(everything, reference) - before > SLIVER * dearer * before
 
 
 def goodness(accuracy: float, images: int | None) -> float:

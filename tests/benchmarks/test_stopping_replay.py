@@ -76,11 +76,11 @@ def test_baselines_keep_the_share_that_they_are_asked_for() -> None:
 
 def test_ours_beats_both_on_generated_curves_at_equal_epochs() -> None:
     tables = [generate_curves(seed, networks=120) for seed in (200, 201, 202)]
-    strengths = {"front": (0.9,), "halving": (0.3, 0.6, 0.9), "sorting": (0.3, 0.6, 0.9)}
+    strengths = {"front": (CONFIDENCE,), "halving": (0.3, 0.6, 0.9), "sorting": (0.3, 0.6, 0.9)}
     rows = compare(tables, orders=1, in_flight=(2,), strengths=strengths)
     ours = rows[0]
-    assert ours.hypervolume >= 0.98
-    assert ours.epochs < 0.7
+    assert ours.hypervolume >= 0.97
+    assert ours.epochs < 0.5
     assert ours.halving is not None
     assert ours.sorting is not None
     assert ours.hypervolume >= max(ours.halving, ours.sorting)

@@ -103,6 +103,21 @@ def test_only_those_at_the_same_or_lower_cost_are_to_beat() -> None:
     assert decision.to_beat < max(shown.curve[EPOCHS] for shown in late)
 
 
+def test_what_a_trial_must_add_is_in_proportion_to_its_cost() -> None:
+    """Errors are halved from the rung on; the trial's would end at 0.098, 0.1 being the best."""
+
+    def halving(cost: float, error: float) -> Shown:
+        return Shown((cost,), {RUNG: 1 - 2 * error, EPOCHS: 1 - error})
+
+    def goes_on(cheapest: float) -> bool:
+        others = [halving(cost, 0.1) for cost in np.geomspace(2 * cheapest, 1000, 12)]
+        early = Shown((100.0,), {RUNG: 1 - 2 * 0.098})
+        return decide(early, [halving(cheapest, 0.4), *others], EPOCHS).goes_on
+
+    assert goes_on(cheapest=40)
+    assert not goes_on(cheapest=1)
+
+
 def test_other_epochs_and_the_order_of_the_others_do_not_matter() -> None:
     """A dip or a restart between rungs says nothing; running trials are no finals."""
     others = finished(spread=0.1)
