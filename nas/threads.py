@@ -16,7 +16,8 @@ _libraries = cache(ThreadpoolController)  # to look for them takes longer than t
 def cpu_threads(number: int) -> Iterator[None]:
     """PyTorch, NumPy and SciPy on so many threads inside, as before afterwards; a decorator too.
 
-    They are those of this process; a library that is loaded after the first call keeps its own.
+    They are those of the whole process: not for two Python threads at once. A library that is
+    loaded after the first call keeps its own.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(number)

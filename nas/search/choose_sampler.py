@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import optuna
@@ -76,7 +76,9 @@ def _known_cost(config: StudyConfig, seed: int) -> KnownCostSampler:
     space, data = config.space, config.dataset
     names = [config.objectives.names[i] for i in config.objectives.known]
 
-    @cache  # the sampler asks all three of the functions below about each candidate
+    @lru_cache(
+        maxsize=65536
+    )  # the sampler asks all three of the functions below about each candidate
     def built(*items: tuple[str, Any]) -> tuple[Arch, Cost]:
         arch = space.decode(dict(items))
         return arch, cost(arch, data.image_size, data.in_channels, data.num_classes)

@@ -17,8 +17,8 @@ last evaluation is taken off, as far as the validation images tell it: a trial g
 what it may be worth, not for what luck may show. The upper end is the final accuracy that
 is hoped for: with it the trial must enter the front, and be worth its training. What it
 must add to the front's hypervolume is in proportion to its cost: a sliver for the cheapest
-architecture that finished, ten times as much where training takes ten times as long. Which
-trials finished depends on what the regression knows (accuracy at a rung, cost), so that
+architecture that finished, ten times as much where training takes ten times as long, up to
+a limit that leaves the dear end of a wide range open. Which trials finished depends on what the regression knows (accuracy at a rung, cost), so that
 stopping the others does not bias it.
 
 Rungs are compared at the same epoch only, so the learning-rate schedule may do anything
@@ -37,9 +37,10 @@ from scipy.special import stdtrit
 
 from nas.search.pareto import hypervolume, non_dominated
 
-CONFIDENCE = 0.95
+CONFIDENCE = 0.9
 RUNG_FACTOR = 2  # thirds cost NAAP-440 a tenth more epochs for the same front
-SLIVER = 3.5e-4  # of the front's hypervolume: what the cheapest architecture must add to it
+SLIVER = 1e-4  # of the front's hypervolume: what the cheapest architecture must add to it
+DEAREST = 30.0  # times the cheapest: what costs more must add no more than this many slivers
 MARGIN = 0.05  # of the front's extent: the reference point lies so far beyond its ends
 MIN_FINISHED = 4  # before that many trials have finished, none is stopped
 COST_RANGE = 2.0  # a trial is compared only if there is another one within this factor
@@ -153,7 +154,7 @@ def _adds(point: Array, points: Array) -> bool:
     extent[:-1] = np.maximum(extent[:-1], math.log(COST_RANGE))
     reference = worst + MARGIN * extent
     before = hypervolume(front, reference)
-    return hypervolume(everything, reference) - before > SLIVER * dearer * before
+    return hypervolume(everything, reference) - before > SLIVER * min(dearer, DEAREST) * before
 
 
 def goodness(accuracy: float, images: int | None) -> float:

@@ -70,8 +70,8 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         if decision.goes_on:
             return str(TrialScheduler.CONTINUE)
         logger.info(
-            "%s stopped at epoch %d with %.2f %%: hardly over %.2f %% at the end, "
-            "and %.2f %% at no higher cost is there",
+            "%s stopped at epoch %d with %.2f %%: hardly over %.2f %% at the end, too little for "
+            "its cost beside the %.2f %% that are there at no higher one",
             arch_id,
             result["epochs"],
             100 * result["accuracy"],

@@ -118,6 +118,18 @@ def test_what_a_trial_must_add_is_in_proportion_to_its_cost() -> None:
     assert not goes_on(cheapest=1)
 
 
+@pytest.mark.parametrize("span", [10.0, 1000.0, 10_000.0])
+def test_the_dear_end_of_a_wide_range_stays_open(span: float) -> None:
+    """A trial that would end with half of the best error goes on, whatever it costs."""
+    errors = 0.3 * np.geomspace(1, span, 40) ** -0.25
+    others = [
+        Shown((cost,), {RUNG: 1 - 2 * error, EPOCHS: 1 - error})
+        for cost, error in zip(np.geomspace(1, span, 40), errors, strict=True)
+    ]
+    half = Shown((0.95 * span,), {RUNG: 1 - errors[-1]})
+    assert decide(half, others, EPOCHS).goes_on
+
+
 def test_other_epochs_and_the_order_of_the_others_do_not_matter() -> None:
     """A dip or a restart between rungs says nothing; running trials are no finals."""
     others = finished(spread=0.1)

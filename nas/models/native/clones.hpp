@@ -125,8 +125,8 @@ void clone_gradient_rows(const T *__restrict dy, const T *__restrict x, i64 S, i
     }
 }
 
-// Writes dz [B, N], the gradient of g = sigmoid(z), dweight and dbias [N], and of dx all but
-// what depends on dz; for that, and to be subtracted in clone_finish: constant [B, C] and
+// Writes dz [B, N], the gradient by z, where g = sigmoid(z), dweight and dbias [N], and of dx
+// all but what depends on dz; for that, and to be subtracted in clone_finish: constant [B, C] and
 // slope [C].
 template <class T>
 void clone_backward(const T *dy, const T *x, i64 B, i64 S, i64 C, i64 p, const T *x_mean,

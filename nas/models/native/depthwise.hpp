@@ -109,6 +109,7 @@ void depthwise_forward(const T *x, i64 B, i64 H, i64 W, i64 C, const T *weight,
 // For inference: relu(convolution + bias), the norm folded into both; writes y [B, H, W, C].
 template <class T>
 void depthwise_relu(const T *x, i64 B, i64 H, i64 W, i64 C, const T *weight, const T *bias, T *y) {
+  prefer_huge_pages(y, B * H * W * C);
   const std::vector<T> taps = taps_first(weight, C), zeros(W * C, T(0));
 #pragma omp parallel for schedule(static) if (B * H * W * C > kParallel)
   for (i64 b = 0; b < B; ++b)
