@@ -76,9 +76,7 @@ def _known_cost(config: StudyConfig, seed: int) -> KnownCostSampler:
     space, data = config.space, config.dataset
     names = [config.objectives.names[i] for i in config.objectives.known]
 
-    @lru_cache(
-        maxsize=65536
-    )  # the sampler asks all three of the functions below about each candidate
+    @lru_cache(maxsize=65536)  # all three functions below are asked about each candidate
     def built(*items: tuple[str, Any]) -> tuple[Arch, Cost]:
         arch = space.decode(dict(items))
         return arch, cost(arch, data.image_size, data.in_channels, data.num_classes)
