@@ -7,6 +7,7 @@ hill climbing from there.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -54,6 +55,7 @@ class Candidates:
         self._cost_of: dict[Code, tuple[float, ...]] = {}
         self._identity_of: dict[Code, int] = {}
         self._numbers: dict[Hashable, int] = {}  # of identities
+        self._unused = itertools.count()
         self._usable_codes: dict[Code, bool] = {}
         self.whole = encoding.size(WHOLE + 1) <= WHOLE
         rng = np.random.default_rng(seed)
@@ -92,7 +94,7 @@ class Candidates:
         """Equal for codes of one architecture, and different for those of two."""
         if code not in self._identity_of:
             same = code if self._identity is None else self._identity(self.encoding.decode(code))
-            self._identity_of[code] = self._numbers.setdefault(same, len(self._numbers))
+            self._identity_of[code] = self._numbers.setdefault(same, next(self._unused))
         return self._identity_of[code]
 
     def tried(self, code: Code, identities: AbstractSet[int]) -> bool:

@@ -89,7 +89,7 @@ class Values(NamedTuple):
 
 
 class Tables(NamedTuple):
-    """Similarities of each two values of each choice, [choices, values, values]."""
+    """Of each two values of each choice, [choices, values, values]: similarities, and slopes."""
 
     similar: Array  # w z
     log_product: Array  # log z'
@@ -179,7 +179,7 @@ class Kernel:
     def _gradient(
         self, values: Values, tables: Tables, terms: Terms, points: Points, slopes: Array
     ) -> Array:
-        """Gradient by theta of a function of the covariances with d f / d covariance = `slopes`."""
+        """Gradient by theta, [theta], from that by the covariances: `slopes`, [N, N]."""
         first, second, _ = terms.sums
         scales = (values.effects, values.pairs, values.triples)
         effects, pairs, triples = (s / n for s, n in zip(scales, self._tuples, strict=True))
@@ -259,7 +259,7 @@ class Kernel:
         )
 
     def _over_tables(self, of_sums: Array, points: Points) -> Array:
-        """D f / d tables from d f / d sums: [4, N, N] to [4, choices, values, values]."""
+        """Gradient by tables, [4, choices, values, values], from that by sums, [4, N, N]."""
         count, n, _ = of_sums.shape
         right = (of_sums.reshape(count * n, n) @ points.onehot).reshape(count, n, -1, self._size)
         left = points.onehot.reshape(n, -1, self._size).transpose(1, 2, 0)

@@ -58,7 +58,7 @@ class Warp:
         self._errors = errors
 
     def __call__(self, log_gap: float) -> Warped:
-        """Targets and Jacobian for a gap."""
+        """The transform at a gap, given by its logarithm, and its derivatives by that."""
         scale = self.scale(log_gap)
         above = self._errors - scale.floor
         targets = (np.log(above) - scale.mean) / scale.deviation

@@ -59,11 +59,14 @@ class Likelihood:
         return len(self._mean)
 
     def __call__(self, u: Array) -> tuple[float, Array]:
-        """Minus infinity and no gradient where the covariance is singular."""
+        """Of whitened hyper-parameters: the density, and its gradient by them.
+
+        Where the covariance is singular these are minus infinity and zeros.
+        """
         every = self._mean + self._deviation * u
         covariance, pullback = self._kernel.with_pullback(every[:-1], self._points)
         factor, failed = lapack.dpotrf(covariance, lower=1)
-        if failed:
+        if failed or not np.isfinite(factor[-1, -1]):  # some LAPACKs let what is no number pass
             return -np.inf, np.zeros_like(u)
         warped = self._warp(float(every[-1]))
         solved, _ = lapack.dpotrs(factor, warped.targets, lower=1)
@@ -136,8 +139,10 @@ def _trajectory(density: Likelihood, start: State, step: float, rng: np.random.G
     for _ in range(LEAPS):
         momentum = momentum + 0.5 * step * at.gradient
         u = at.u + step * momentum
+        if np.abs(u).max() > BOUND:
+            return start
         at = State(u, *density(u))
-        if not np.isfinite(at.value) or np.abs(u).max() > BOUND:
+        if not np.isfinite(at.value):
             return start
         momentum = momentum + 0.5 * step * at.gradient
     change = at.value - 0.5 * float(momentum @ momentum) - energy
@@ -188,7 +193,7 @@ class Posterior:
         corner = self._kernel(self._theta, new, new) + np.diag(extra[kept:] + self._noise)
         side = _forward(factor, self._kernel(self._theta, old, new))
         block, failed = lapack.dpotrf(corner - side.T @ side, lower=1)
-        if failed:
+        if failed or not np.isfinite(block[-1, -1]):
             raise FitError("the covariance of the observations is singular")
         grown = np.zeros((len(rows), len(rows)))
         grown[:kept, :kept], grown[kept:, :kept], grown[kept:, kept:] = factor, side.T, block
