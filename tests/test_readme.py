@@ -195,3 +195,18 @@ def test_schedule_figures_are_those_of_the_file() -> None:
     assert f"at {fashion['cost_ratio']:.1f} times less cost" in text
     (digits,) = (row for row in rows if "(short-cpu)" in row["schedule"])
     assert f"it is {digits['partial']:.2f} and {digits['seeds_partial']:.2f}:" in text
+
+
+def test_operator_and_overhead_figures_are_those_of_the_files() -> None:
+    text = " ".join(README.split())
+    file = json.loads((ROOT / "results/benchmarks/operator.json").read_text())
+    rows = [row for row in file["rows"] if row["what"] == "operator"]
+    speedup = file["speedup"]
+    assert f"is {speedup['operator']:.1f} times faster than the fastest plain form" in text
+    assert f"(at least {min(row['speedup'] for row in rows):.1f} times)" in text
+    assert f"at most {max(row['memory'] for row in rows):.2f} of the memory" in text
+    assert f"whole blocks are {speedup['block']:.1f} times faster" in text
+    file = json.loads((ROOT / "results/benchmarks/overhead.json").read_text())
+    over, busy = file["seconds_over_the_floor"]["known-cost"], file["busy_share"]
+    assert f"adds {over:.2f} s to each" in text
+    assert f"{busy['known-cost']:.2f} of the slots are busy, {busy['bare Tuner']:.2f} with" in text
