@@ -37,7 +37,7 @@ from scipy.special import stdtrit
 
 from nas.search.pareto import hypervolume, non_dominated
 
-CONFIDENCE = 0.9
+CONFIDENCE = 0.93
 RUNG_FACTOR = 2  # thirds cost NAAP-440 a tenth more epochs for the same front
 SLIVER = 1e-4  # of the front's hypervolume: what the cheapest architecture must add to it
 DEAREST = 30.0  # times the cheapest: what costs more must add no more than this many slivers
