@@ -48,8 +48,12 @@ def test_the_formula(count: int) -> None:
         return matern(distance / length)
 
     def mean_over_tuples(terms: list[float], order: int) -> float:
-        tuples = list(itertools.permutations(terms, order))
-        return sum(math.prod(each) for each in tuples) / len(tuples) if tuples else 0.0
+        tuples = list(itertools.permutations(range(count), order))
+        total = 0.0
+        for each in tuples:
+            closeness = math.exp(-(abs(each[0] - each[1]) - 1) / one["decay"]) if order == 2 else 1
+            total += closeness * math.prod(terms[i] for i in each)
+        return total / len(tuples) if tuples else 0.0
 
     for row, column in itertools.product(range(6), repeat=2):
         a, b = codes[row].tolist(), codes[column].tolist()

@@ -4,16 +4,18 @@ With z_i the similarity of choice i (a Matérn-5/2 of the distance of ranks for 
 exp(-1/l_i) between different words, a value of its own where the choice has no effect)
 and t the standardised log costs:
 
-    k = a_0 + a_1 t.t' + a_2 M(t, t') + a_3 \sum_i w_i z_i + a_4 \sum_{i<j} w_i w_j z_i z_j
+    k = a_0 + a_1 t.t' + a_2 M(t, t') + a_3 \sum_i w_i z_i + a_4 \sum_{i<j} d_ij w_i w_j z_i z_j
         + a_5 \sum_{i<j<l} w_i w_j w_l z_i z_j z_l + a_6 M'(t, t') \prod_i z'_i
 
 A trend in cost, main effects, interactions of pairs and of triples, and a product over all
-choices that stands for all the rest. The three sums, each of which is divided by the number
-of its terms, are elementary symmetric polynomials of w_i z_i and follow from sums of powers
-by Newton's identities (Duvenaud et al., "Additive Gaussian Processes", 2011). Every
-hyper-parameter has a log-normal prior. A choice's length is the product of one that all
-share and of its own deviation: few trials tell little of each choice, but much of how
-smooth the space is.
+choices that stands for all the rest. The three sums are divided by the numbers of their
+terms. Choices that a network applies one after the other may interact more than distant
+ones: d_ij = exp(-(|i - j| - 1) / l) with a length l that is learned, as spaces list their
+choices in the order of the network. Effects and triples are elementary symmetric polynomials
+of w_i z_i and follow from sums of powers by Newton's identities (Duvenaud et al., "Additive
+Gaussian Processes", 2011). Every hyper-parameter has a log-normal prior. A choice's length is
+the product of one that all share and of its own deviation: few trials tell little of each
+choice, but much of how smooth the space is.
 
 Hyper-parameters are given as theta, their logarithms in one vector, so that every gradient
 is with respect to a logarithm.
@@ -43,6 +45,7 @@ PRIORS = {
     "pairs": (0.3, 1.0),
     "triples": (0.1, 1.0),
     "all": (0.2, 1.0),
+    "decay": (2.0, 1.0),  # length of d, in choices
     "cost_length": (1.0, 0.7),  # lengths, in standard deviations of log cost
     "all_cost_length": (1.5, 0.7),
     "common_length": (0.8, 1.0),  # of all choices, in the main effects and pairs
@@ -79,6 +82,7 @@ class Values(NamedTuple):
     pairs: float
     triples: float
     all: float
+    decay: float
     cost_length: float
     all_cost_length: float
     common_length: float
@@ -102,7 +106,9 @@ class Terms(NamedTuple):
 
     trend: Array
     cost: Array
-    sums: tuple[Array, Array, Array]  # over choices, of w z, (w z)^2 and (w z)^3
+    sums: tuple[Array, Array]  # over choices, of w z and (w z)^2
+    each: Array  # w_i z_i, [choices, A, B]
+    others: Array  # sum_j d_ij w_j z_j, [choices, A, B]
     effects: Array
     pairs: Array
     triples: Array
@@ -137,6 +143,7 @@ class Kernel:
         self.prior_mean = np.array(medians)
         self.prior_deviation = np.array(spreads)
         self._choices = np.arange(count)
+        self._between = np.abs(self._choices[:, None] - self._choices) - 1  # two choices
         # Numbers of ordered tuples of one, two and three choices; infinite where there is none.
         self._tuples = tuple(float(math.perm(count, order) or math.inf) for order in (1, 2, 3))
 
@@ -158,7 +165,8 @@ class Kernel:
         """Variances, [A]."""
         values = self._values(theta)
         first, second, third = (np.atleast_1d(np.sum(values.weight**k)) for k in (1, 2, 3))
-        effects, pairs, triples = self._additive(values, first, second, third)
+        both = values.weight @ self._closeness(values) @ values.weight
+        effects, pairs, triples = self._additive(values, first, second, third, both)
         constant = OFFSET + values.cost + effects + pairs + triples + values.all
         variances: Array = constant + values.trend * (a.costs * a.costs).sum(1)
         return variances
@@ -180,21 +188,25 @@ class Kernel:
         self, values: Values, tables: Tables, terms: Terms, points: Points, slopes: Array
     ) -> Array:
         """Gradient by theta, [theta], from that by the covariances: `slopes`, [N, N]."""
-        first, second, _ = terms.sums
+        first, second = terms.sums
         scales = (values.effects, values.pairs, values.triples)
         effects, pairs, triples = (s / n for s, n in zip(scales, self._tuples, strict=True))
         of_all = slopes * terms.all
         of_sums = np.stack(
             [
-                slopes * (effects + 2 * pairs * first + 3 * triples * (first * first - second)),
-                slopes * (-pairs - 3 * triples * first),
+                slopes * (effects + 3 * triples * (first * first - second)),
+                slopes * (-3 * triples * first),
                 slopes * (2 * triples),
                 of_all,
             ]
         )
         one, two, three, product = self._over_tables(of_sums, points)
         w = tables.similar
+        one = one + self._over_each(2 * pairs * slopes * terms.others, points)
         of_similar = w * (one + w * (2 * two + 3 * w * three))
+        vectors = terms.each.reshape(len(w), slopes.size)
+        of_closeness = pairs * (vectors * slopes.ravel()) @ vectors.T
+        closeness_slope = self._closeness(values) * self._between / values.decay
         of_lengths = (of_similar * tables.slope).sum((1, 2))
         of_all_lengths = (product * tables.product_slope).sum((1, 2))
         distance = _distance_of_costs(points.costs, points.costs)
@@ -206,6 +218,7 @@ class Kernel:
             "pairs": np.vdot(slopes, terms.pairs),
             "triples": np.vdot(slopes, terms.triples),
             "all": of_all.sum(),
+            "decay": np.vdot(of_closeness, closeness_slope),
             "cost_length": np.vdot(
                 slopes * terms.cost, _matern_slope(distance / values.cost_length)
             ),
@@ -224,25 +237,41 @@ class Kernel:
         stacked = np.stack([w, w**2, w**3, tables.log_product])
         rows = stacked[:, self._choices, a.codes].reshape(4 * len(a.codes), a.onehot.shape[1])
         first, second, third, product = (rows @ b.onehot.T).reshape(4, len(a.codes), len(b.codes))
+        each = w[self._choices[:, None, None], a.codes.T[:, :, None], b.codes.T[:, None, :]]
+        others = np.tensordot(self._closeness(values), each, 1)
+        both = np.einsum("iab,iab->ab", each, others)
         return Terms(
             values.trend * (a.costs @ b.costs.T),
             values.cost * np.exp(_log_matern(distance / values.cost_length)),
-            (first, second, third),
-            *self._additive(values, first, second, third),
+            (first, second),
+            each,
+            others,
+            *self._additive(values, first, second, third, both),
             values.all * np.exp(product + _log_matern(distance / values.all_cost_length)),
         )
 
     def _additive(
-        self, values: Values, first: Array, second: Array, third: Array
+        self, values: Values, first: Array, second: Array, third: Array, both: Array
     ) -> tuple[Array, Array, Array]:
-        """Effects, pairs and triples, from sums of w_i z_i, of its squares and of its cubes."""
+        """Effects, pairs and triples.
+
+        Args:
+            values: the hyper-parameters.
+            first: sum of w_i z_i.
+            second: sum of its squares.
+            third: sum of its cubes.
+            both: sum of d_ij w_i w_j z_i z_j over ordered pairs.
+        """
         n, pairs, triples = self._tuples
-        square = first * first
         return (
             values.effects / n * first,
-            values.pairs / pairs * (square - second),
-            values.triples / triples * (square * first - 3 * first * second + 2 * third),
+            values.pairs / pairs * both,
+            values.triples / triples * (first**3 - 3 * first * second + 2 * third),
         )
+
+    def _closeness(self, values: Values) -> Array:
+        """d, [choices, choices]; no choice is a pair with itself."""
+        return np.where(self._between < 0, 0.0, np.exp(-self._between / values.decay))
 
     def _tables(self, values: Values) -> Tables:
         similarity, slope = self._similarity(values.common_length * values.length)
@@ -264,6 +293,12 @@ class Kernel:
         right = (of_sums.reshape(count * n, n) @ points.onehot).reshape(count, n, -1, self._size)
         left = points.onehot.reshape(n, -1, self._size).transpose(1, 2, 0)
         over: Array = left @ right.transpose(0, 2, 1, 3)
+        return over
+
+    def _over_each(self, of_each: Array, points: Points) -> Array:
+        """Gradient by tables, [choices, values, values], from that by w z, [choices, N, N]."""
+        onehot = points.onehot.reshape(len(points.codes), -1, self._size).transpose(1, 0, 2)
+        over: Array = onehot.transpose(0, 2, 1) @ (of_each @ onehot)
         return over
 
     def _values(self, theta: Array) -> Values:

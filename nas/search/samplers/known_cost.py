@@ -31,7 +31,7 @@ Array = NDArray[np.float64]
 
 _log = logging.getLogger(__name__)
 
-START = 10  # trials before the model takes over
+START = 6  # trials before the model takes over
 ROUNDS = 3  # of hill climbing on the improvement, at most
 SCREENED = 100  # candidates of a round that all views look at, chosen by the first view
 REFERENCE_PERCENTILE = 90  # of the predicted errors: worse ones bound no hypervolume
