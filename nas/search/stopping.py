@@ -39,13 +39,14 @@ from nas.search.pareto import hypervolume, non_dominated
 
 CONFIDENCE = 0.93
 RUNG_FACTOR = 2  # thirds cost NAAP-440 a tenth more epochs for the same front
-SLIVER = 1e-4  # of the front's hypervolume: what the cheapest architecture must add to it
-DEAREST = 30.0  # times the cheapest: what costs more must add no more than this many slivers
-MARGIN = 0.05  # of the front's extent: the reference point lies so far beyond its ends
+SLIVER = 1.2e-4  # of the front's hypervolume: what the cheapest architecture must add to it
+DEAREST = 75.0  # times the cheapest: what costs more must add no more than this many slivers
+COST_MARGIN = 0.15  # of the front's extent: the reference point lies so far beyond its dear end
+ERROR_MARGIN = 0.05  # and so far beyond its worst error
 MIN_FINISHED = 4  # before that many trials have finished, none is stopped
 COST_RANGE = 2.0  # a trial is compared only if there is another one within this factor
 SLOPE_PENALTY = 3.0  # ridge on standardised features: three trials' worth of "no slope"
-LEAST_OWN = 0.25  # of a prediction's variance, at least so much is not the evaluation's noise
+LEAST_OWN = 0.2  # of a prediction's variance, at least so much is not the evaluation's noise
 LEAST_ERROR = 1e-3  # where the number of validation images is not known
 
 Array = NDArray[np.float64]
@@ -152,7 +153,8 @@ def _adds(point: Array, points: Array) -> bool:
     worst[:-1] = np.maximum(worst[:-1], points[:, :-1].max(axis=0))
     extent = worst - best
     extent[:-1] = np.maximum(extent[:-1], math.log(COST_RANGE))
-    reference = worst + MARGIN * extent
+    margins = np.append(np.full(len(extent) - 1, COST_MARGIN), ERROR_MARGIN)
+    reference = worst + margins * extent
     before = hypervolume(front, reference)
     return hypervolume(everything, reference) - before > SLIVER * min(dearer, DEAREST) * before
 

@@ -58,6 +58,7 @@ PER_CHOICE = ("weight", "length", "all_length")
 RANK_RANGE = 2.0  # distance between the least and the largest number of a choice
 OFFSET = 0.1  # variance of the mean
 JITTER = 1e-6
+CHUNK = 8192  # covariances at a time, so that what they are made of stays in the cache
 
 
 class Points(NamedTuple):
@@ -159,7 +160,13 @@ class Kernel:
     def __call__(self, theta: Array, a: Points, b: Points) -> Array:
         """Covariances, [A, B]."""
         values = self._values(theta)
-        return self._terms(values, self._tables(values), a, b).covariance()
+        tables = self._tables(values)
+        covariances = np.empty((len(a.codes), len(b.codes)))
+        width = max(1, CHUNK // max(1, len(a.codes)))
+        for start in range(0, len(b.codes), width):
+            rows = slice(start, start + width)
+            covariances[:, rows] = self._terms(values, tables, a, b.part(rows)).covariance()
+        return covariances
 
     def diagonal(self, theta: Array, a: Points) -> Array:
         """Variances, [A]."""
@@ -233,13 +240,13 @@ class Kernel:
 
     def _terms(self, values: Values, tables: Tables, a: Points, b: Points) -> Terms:
         distance = _distance_of_costs(a.costs, b.costs)
-        w = tables.similar
-        stacked = np.stack([w, w**2, w**3, tables.log_product])
-        rows = stacked[:, self._choices, a.codes].reshape(4 * len(a.codes), a.onehot.shape[1])
-        first, second, third, product = (rows @ b.onehot.T).reshape(4, len(a.codes), len(b.codes))
-        each = w[self._choices[:, None, None], a.codes.T[:, :, None], b.codes.T[:, None, :]]
+        product = self._rows(tables.log_product, a).reshape(a.onehot.shape) @ b.onehot.T
+        rows = self._rows(tables.similar, a).transpose(1, 0, 2)
+        each = rows @ self._by_choice(b).transpose(0, 2, 1)
         others = np.tensordot(self._closeness(values), each, 1)
-        both = np.einsum("iab,iab->ab", each, others)
+        squares = each * each
+        first, second = each.sum(0), squares.sum(0)
+        third, both = (np.einsum("iab,iab->ab", each, x) for x in (squares, others))
         return Terms(
             values.trend * (a.costs @ b.costs.T),
             values.cost * np.exp(_log_matern(distance / values.cost_length)),
@@ -249,6 +256,15 @@ class Kernel:
             *self._additive(values, first, second, third, both),
             values.all * np.exp(product + _log_matern(distance / values.all_cost_length)),
         )
+
+    def _rows(self, table: Array, points: Points) -> Array:
+        """A table's row of each choice's value, [N, choices, values]."""
+        rows: Array = table[self._choices, points.codes]
+        return rows
+
+    def _by_choice(self, points: Points) -> Array:
+        """One-hot codes of each choice, [choices, N, values]."""
+        return points.onehot.reshape(*points.codes.shape, self._size).transpose(1, 0, 2)
 
     def _additive(
         self, values: Values, first: Array, second: Array, third: Array, both: Array
@@ -266,7 +282,7 @@ class Kernel:
         return (
             values.effects / n * first,
             values.pairs / pairs * both,
-            values.triples / triples * (first**3 - 3 * first * second + 2 * third),
+            values.triples / triples * (first * (first * first - 3 * second) + 2 * third),
         )
 
     def _closeness(self, values: Values) -> Array:
@@ -297,7 +313,7 @@ class Kernel:
 
     def _over_each(self, of_each: Array, points: Points) -> Array:
         """Gradient by tables, [choices, values, values], from that by w z, [choices, N, N]."""
-        onehot = points.onehot.reshape(len(points.codes), -1, self._size).transpose(1, 0, 2)
+        onehot = self._by_choice(points)
         over: Array = onehot.transpose(0, 2, 1) @ (of_each @ onehot)
         return over
 

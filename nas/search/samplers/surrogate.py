@@ -18,7 +18,6 @@ Array = NDArray[np.float64]
 ITERATIONS = 60  # of L-BFGS; most fits need half of it
 BOUND = 4.0  # prior standard deviations
 LEAPS = 4  # of a Hamiltonian trajectory
-CHUNK = 512  # rows of the pool at a time, so that what is computed stays in the cache
 THIN = 2  # trajectories between two draws that are kept
 LEAST_VARIANCE = 1e-10  # of a prediction
 
@@ -166,7 +165,7 @@ class Posterior:
         self._points = pool.part(slice(0))
         self._factor = np.zeros((0, 0))
         self._solved = np.zeros(0)  # L^-1 targets
-        self._cross = np.zeros((0, len(pool.codes)))  # V
+        self._buffer = np.zeros((0, len(pool.codes)))  # V in its first rows, room in the others
 
     def observe(self, points: Points, targets: Array, extra: Array) -> None:
         """Condition on exactly these observations.
@@ -185,9 +184,9 @@ class Posterior:
         while kept < min(len(rows), len(self._rows)) and rows[kept] == self._rows[kept]:
             kept += 1
         self._rows = rows
-        factor, cross, solved = self._factor[:kept, :kept], self._cross[:kept], self._solved[:kept]
+        factor, cross, solved = self._factor[:kept, :kept], self._buffer[:kept], self._solved[:kept]
         old, new = points.part(slice(kept)), points.part(slice(kept, None))
-        self._points, self._factor, self._cross, self._solved = old, factor, cross, solved
+        self._points, self._factor, self._solved = old, factor, solved
         if kept == len(rows):
             return
         corner = self._kernel(self._theta, new, new) + np.diag(extra[kept:] + self._noise)
@@ -198,28 +197,35 @@ class Posterior:
         grown = np.zeros((len(rows), len(rows)))
         grown[:kept, :kept], grown[kept:, :kept], grown[kept:, kept:] = factor, side.T, block
         self._points, self._factor = points, grown
-        below = _forward(block, self._over_pool(new) - side.T @ cross)
-        self._cross = np.concatenate([cross, below])
+        below = _forward(block, self._kernel(self._theta, new, self._pool) - side.T @ cross)
+        self._buffer = _with_rows(self._buffer, kept, below)
         self._solved = np.append(solved, _forward(block, targets[kept:] - side.T @ solved))
-
-    def _over_pool(self, points: Points) -> Array:
-        """Covariances of points with the pool, [N, pool]."""
-        covariances = np.empty((len(points.codes), len(self._prior)))
-        for start in range(0, len(self._prior), CHUNK):
-            rows = slice(start, start + CHUNK)
-            covariances[:, rows] = self._kernel(self._theta, points, self._pool.part(rows))
-        return covariances
 
     def predict(self) -> tuple[Array, Array]:
         """Mean and variance over the pool, without noise."""
-        variance = self._prior - np.einsum("np,np->p", self._cross, self._cross)
-        return self._solved @ self._cross, np.maximum(variance, LEAST_VARIANCE)
+        cross = self._buffer[: len(self._solved)]
+        variance = self._prior - np.einsum("np,np->p", cross, cross)
+        return self._solved @ cross, np.maximum(variance, LEAST_VARIANCE)
 
     def predict_at(self, points: Points) -> tuple[Array, Array]:
         """Mean and variance at points outside the pool."""
         cross = _forward(self._factor, self._kernel(self._theta, self._points, points))
         variance = self._kernel.diagonal(self._theta, points) - (cross * cross).sum(0)
         return self._solved @ cross, np.maximum(variance, LEAST_VARIANCE)
+
+
+def _with_rows(buffer: Array, kept: int, rows: Array) -> Array:
+    """The first rows of a buffer with others after them, in a larger one where they do not fit.
+
+    New memory for all of them at every observation would cost more than what is computed.
+    """
+    count = kept + len(rows)
+    if count > len(buffer):
+        larger = np.empty((2 * count, buffer.shape[1]))
+        larger[:kept] = buffer[:kept]
+        buffer = larger
+    buffer[kept:count] = rows
+    return buffer
 
 
 def _forward(factor: Array, right: Array) -> Array:
