@@ -18,8 +18,10 @@ what it may be worth, not for what luck may show. The upper end is the final acc
 is hoped for: with it the trial must enter the front, and be worth its training. What it
 must add to the front's hypervolume is in proportion to its cost: a sliver for the cheapest
 architecture that finished, ten times as much where training takes ten times as long, up to
-a limit that leaves the dear end of a wide range open. Which trials finished depends on what
-the regression knows (accuracy at a rung, cost), so that stopping the others does not bias it.
+a limit that leaves the dear end of a wide range open. The hypervolume reaches beyond the
+dearest that finished: what is best there serves every larger budget too. Which trials
+finished depends on what the regression knows (accuracy at a rung, cost), so that stopping
+the others does not bias it.
 
 Rungs are compared at the same epoch only, so the learning-rate schedule may do anything
 in between.

@@ -124,8 +124,8 @@ class Terms(NamedTuple):
 class Kernel:
     """The kernel above for a space.
 
-    A sum over choices of one table entry each is the product of two matrices: of A's rows
-    of the tables and of B's one-hot codes. All choices and the four sums are one product.
+    A choice's table entries for all pairs of architectures are the product of two matrices: A's
+    rows of its table and B's one-hot codes. A sum of entries over choices is one such product.
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
