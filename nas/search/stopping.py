@@ -5,23 +5,17 @@ its final accuracy. That is predicted from its accuracy at the rung by what the 
 that finished gained between this rung and the end, and compared with the best final
 accuracy at the same or lower cost: it must beat that one to enter the front.
 
-In terms of g = -log(error), with rung r, last epoch E and costs c, the gain of the
-finished trials j is a ridge regression
-
-    g_jE - g_jr = b0 + b1 g_jr + b2 log c_j + e_j,    e_j ~ N(0, s^2),
-
-so without evidence to the contrary every trial lowers its error by the same factor.
-The prediction for a trial is Student-t with the regression's degrees of freedom: wide
-while few trials have finished, or where a trial is unlike those. Of s^2 the noise of the
-last evaluation is taken off, as far as the validation images tell it: a trial goes on for
-what it may be worth, not for what luck may show. The upper end is the final accuracy that
-is hoped for: with it the trial must enter the front, and be worth its training. What it
+The forecast is a regression of g = -log(error) on g at the rung and on cost
+(`nas/search/forecast.py`), with the residual variance s^2. The prediction for a trial is
+Student-t with the regression's degrees of freedom: wide while few trials have finished, or
+where a trial is unlike those. Of s^2 the noise of the last evaluation is taken off, as far
+as the validation images tell it: a trial goes on for what it may be worth, not for what
+luck may show. The upper end is the final accuracy that is hoped for: with it the trial
+must enter the front, and be worth its training. What it
 must add to the front's hypervolume is in proportion to its cost: a sliver for the cheapest
 architecture that finished, ten times as much where training takes ten times as long, up to
 a limit that leaves the dear end of a wide range open. The hypervolume reaches beyond the
-dearest that finished: what is best there serves every larger budget too. Which trials
-finished depends on what the regression knows (accuracy at a rung, cost), so that stopping
-the others does not bias it.
+dearest that finished: what is best there serves every larger budget too.
 
 Rungs are compared at the same epoch only, so the learning-rate schedule may do anything
 in between.
@@ -37,6 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from nas.search.forecast import forecast
 from nas.search.pareto import hypervolume, non_dominated
 
 CONFIDENCE = 0.93
@@ -47,7 +42,6 @@ COST_MARGIN = 0.15  # of the front's extent: the reference point lies so far bey
 ERROR_MARGIN = 0.05  # and so far beyond its worst error
 MIN_FINISHED = 4  # before that many trials have finished, none is stopped
 COST_RANGE = 2.0  # a trial is compared only if there is another one within this factor
-SLOPE_PENALTY = 3.0  # ridge on standardised features: three trials' worth of "no slope"
 LEAST_OWN = 0.2  # of a prediction's variance, at least so much is not the evaluation's noise
 LEAST_ERROR = 1e-3  # where the number of validation images is not known
 
@@ -196,23 +190,14 @@ def _optimistic(
         confidence: probability that the trial stays below.
         images: of the validation split; the evaluations' noise follows from it.
     """
-    gains = ends - features[:, 0]
-    centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
-    design = np.column_stack([np.ones(len(gains)), (features - centre) / spread])
-    point = np.append(1.0, (at - centre) / spread)
-    gram = design.T @ design
-    penalty = np.diag([0.0] + [SLOPE_PENALTY] * len(at))
-    inverse = np.linalg.inv(gram + penalty)
-    weights = inverse @ design.T @ gains
-    residuals = gains - design @ weights
-    degrees = max(1.0, len(gains) - float(np.trace(inverse @ gram)))
-    predicted = float(at[0] + point @ weights)
-    noise = _noise(predicted, images)
+    means, residual, leverages, degrees = forecast(features, ends, at[None])
+    mean, leverage = float(means[0]), float(leverages[0])
+    noise = _noise(mean, images)
     # However well the finished trials happen to fit, they were evaluated with noise.
-    variance = max(float(residuals @ residuals) / degrees, noise)
+    variance = max(residual, noise)
     own = max(variance - noise, LEAST_OWN * variance)
-    deviation = math.sqrt(own + variance * float(point @ inverse @ point))
-    return predicted + float(stdtrit(degrees, confidence)) * deviation
+    deviation = math.sqrt(own + variance * leverage)
+    return mean + float(stdtrit(degrees, confidence)) * deviation
 
 
 def _noise(good: float, images: int | None) -> float:

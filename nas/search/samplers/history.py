@@ -24,8 +24,8 @@ class History:
 
     codes: list[Code] = field(default_factory=list)  # finished, in order of their end
     errors: list[float] = field(default_factory=list)  # of these
-    curves: list[list[tuple[int, float]]] = field(default_factory=list)  # of these, maybe empty
-    stopped: list[tuple[Code, list[tuple[int, float]]]] = field(default_factory=list)
+    curves: list[dict[int, float]] = field(default_factory=list)  # of these, maybe empty
+    stopped: list[tuple[Code, dict[int, float]]] = field(default_factory=list)
     pending: list[Code] = field(default_factory=list)  # running, and queued with all values
     tried: set[int] = field(default_factory=set)  # identities never to be suggested
 
@@ -79,6 +79,7 @@ def read(study: optuna.Study, current: int, candidates: Candidates, objective: i
     return history
 
 
-def _curve(trial: FrozenTrial) -> list[tuple[int, float]]:
+def _curve(trial: FrozenTrial) -> dict[int, float]:
+    """Accuracy after each epoch at which it was evaluated."""
     points = trial.user_attrs.get("curve") or []
-    return [(int(epoch), float(accuracy)) for epoch, accuracy in points]
+    return {int(epoch): float(accuracy) for epoch, accuracy in points}

@@ -12,7 +12,7 @@ from nas.search.samplers.candidates import Candidates
 from nas.search.samplers.encoding import Code
 from nas.search.samplers.history import History
 from nas.search.samplers.kernel import Kernel, Points
-from nas.search.samplers.stopped import final_error
+from nas.search.samplers.stopped import Shown, final_errors
 from nas.search.samplers.surrogate import Posterior, fit
 
 Array = NDArray[np.float64]
@@ -85,17 +85,22 @@ class ErrorModel:
 
     def _shown(self, history: History) -> tuple[list[Code], Array, Array]:
         """Codes, errors and variances of log error, of finished and stopped trials."""
-        codes, errors = list(history.codes), list(history.errors)
-        extra = [0.0] * len(codes)
-        floor = max(1e-4, min(errors) / 4)
-        finished = list(zip(history.curves, history.errors, strict=True))
-        for code, curve in history.stopped:
-            shown = final_error(curve, finished, floor)
-            if shown is not None:
-                codes.append(code)
-                errors.append(float(np.exp(shown[0])))
-                extra.append(shown[1])
-        return codes, np.array(errors), np.array(extra)
+        costs, floor = self._candidates.costs, max(1e-4, min(history.errors) / 4)
+        stopped = [code for code, _ in history.stopped]
+        curves = [curve for _, curve in history.stopped]
+        rows, mean, variance = final_errors(
+            [Shown(*both) for both in zip(costs(stopped), curves, strict=True)],
+            [
+                (Shown(cost, curve), error)
+                for cost, curve, error in zip(
+                    costs(history.codes), history.curves, history.errors, strict=True
+                )
+            ],
+            floor,
+        )
+        codes = [*history.codes, *(stopped[row] for row in rows)]
+        errors = np.append(history.errors, np.exp(mean))
+        return codes, errors, np.append(np.zeros(len(history.codes)), variance)
 
     def _refit(self, history: History) -> None:
         size = fit_size(len(history.codes))

@@ -1,0 +1,68 @@
+"""Forecasts of final accuracy, and what the sampler learns of stopped trials from them."""
+
+import math
+
+import numpy as np
+import pytest
+
+from nas.search.forecast import forecast
+from nas.search.samplers.stopped import ENOUGH, Shown, final_errors
+
+RUNG, LAST = 2, 8
+
+
+def finished(count: int, noise: float = 0.0) -> list[tuple[Shown, float]]:
+    """Error at the end: half of that at the rung, and less by the fourth root of the cost."""
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(count):
+        early, log_cost = rng.uniform(0.1, 0.4), rng.uniform(0, 2)
+        final = 0.5 * early * math.exp(-0.25 * log_cost + noise * rng.standard_normal())
+        found.append((Shown(np.array([log_cost]), {RUNG: 1 - early, LAST: 1 - final}), final))
+    return found
+
+
+def test_with_many_trials_it_is_the_line_through_them() -> None:
+    rng = np.random.default_rng(1)
+    features = rng.standard_normal((5000, 3))
+    ends = 0.3 + features @ [0.7, 0.2, -0.4] + 0.1 * rng.standard_normal(5000)
+    found = forecast(features, ends, np.array([[0.0, 0.0, 0.0], [1.0, 2.0, 3.0]]))
+    assert found.mean == pytest.approx([0.3, 0.3 + 0.7 + 0.4 - 1.2], abs=0.02)
+    assert found.residual == pytest.approx(0.01, rel=0.1)
+    assert found.degrees == pytest.approx(4996, abs=1)
+    assert found.leverage[1] > found.leverage[0] > 0
+
+
+def test_with_few_trials_errors_fall_by_the_same_factor() -> None:
+    """The slopes are drawn towards "no slope" of the gain, whatever the two trials say."""
+    features = np.array([[0.0, 0.0], [1.0, 0.0]])
+    ends = np.array([1.0, 3.0])  # alone they would say 2 for each unit
+    low, high = forecast(features, ends, features).mean
+    assert 1.0 < high - low < 1.5
+
+
+def test_a_stopped_trial_points_to_what_alike_ones_reached() -> None:
+    dear = Shown(np.array([2.0]), {1: 0.3, RUNG: 0.8})
+    cheap = Shown(np.array([0.0]), {RUNG: 0.8})
+    rows, mean, variance = final_errors([dear, cheap], finished(60), 1e-4)
+    assert rows.tolist() == [0, 1]
+    assert np.exp(mean) == pytest.approx([0.1 * math.exp(-0.5), 0.1], rel=0.05)
+    _, _, noisy = final_errors([dear, cheap], finished(60, noise=0.3), 1e-4)
+    assert (noisy > 10 * variance).all()
+    assert noisy == pytest.approx(0.3**2, rel=0.5)
+
+
+def test_the_last_epoch_that_enough_have_reached_counts() -> None:
+    others = finished(40)
+    odd = [(Shown(shown.costs, {4: 0.1, **shown.curve}), final) for shown, final in others[:2]]
+    trial = Shown(np.array([1.0]), {RUNG: 0.8, 4: 0.99})
+    _, with_odd, _ = final_errors([trial], [*odd, *others[2:]], 1e-4)
+    _, without, _ = final_errors([trial], others, 1e-4)
+    assert with_odd == pytest.approx(without)
+
+
+def test_what_nobody_finished_beyond_teaches_nothing() -> None:
+    trial = Shown(np.array([1.0]), {3: 0.8})
+    for others in (finished(40), finished(ENOUGH - 1), []):
+        rows, mean, variance = final_errors([trial], others, 1e-4)
+        assert len(rows) == len(mean) == len(variance) == 0
