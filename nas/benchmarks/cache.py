@@ -59,6 +59,7 @@ def sources_version() -> str:
     """Hash of the sources of our samplers: any change makes their replays stale."""
     digest = hashlib.sha256()
     package = Path(nas.search.samplers.__path__[0])
-    for path in sorted([*package.glob("*.py"), package.parent / "pareto.py"]):
+    imported = [package.parent / "forecast.py", package.parent / "pareto.py"]
+    for path in sorted([*package.glob("*.py"), *imported]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

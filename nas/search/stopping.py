@@ -11,11 +11,11 @@ Student-t with the regression's degrees of freedom: wide while few trials have f
 where a trial is unlike those. Of s^2 the noise of the last evaluation is taken off, as far
 as the validation images tell it: a trial goes on for what it may be worth, not for what
 luck may show. The upper end is the final accuracy that is hoped for: with it the trial
-must enter the front, and be worth its training. What it
-must add to the front's hypervolume is in proportion to its cost: a sliver for the cheapest
-architecture that finished, ten times as much where training takes ten times as long, up to
-a limit that leaves the dear end of a wide range open. The hypervolume reaches beyond the
-dearest that finished: what is best there serves every larger budget too.
+must enter the front, and be worth its training. What it must add to the front's hypervolume
+is in proportion to its cost: a sliver for the cheapest architecture that finished, ten times
+as much where training takes ten times as long, up to a limit that leaves the dear end of a
+wide range open. The hypervolume reaches beyond the dearest that finished: what is best there
+serves every larger budget too.
 
 Rungs are compared at the same epoch only, so the learning-rate schedule may do anything
 in between.

@@ -34,9 +34,11 @@ def test_the_formula(count: int) -> None:
         codes[:3, 2] = len(CHOICES[2].values)  # without effect
     costs = rng.normal(size=(6, 1))
     points = kernel.points(codes, costs)
-    theta = kernel.prior_mean + rng.normal(0, 0.3, len(kernel.prior_mean))
+    mean = kernel.hyperparameters.prior_mean
+    theta = mean + rng.normal(0, 0.3, len(mean))
     found = kernel(theta, points, points)
-    named = {name: np.exp(theta[part]).tolist() for name, part in kernel._slices.items()}
+    slices = kernel.hyperparameters.slices
+    named = {name: np.exp(theta[part]).tolist() for name, part in slices.items()}
     one = {name: values[0] for name, values in named.items()}
 
     def similarity(index: int, x: int, y: int, length: float) -> float:
@@ -85,7 +87,8 @@ def test_the_gradient_is_that_of_finite_differences(count: int, costs: int) -> N
     rng = np.random.default_rng(count)
     codes = rng.integers(0, [1 + len(c.values) for c in CHOICES[:count]], (7, count))
     points = kernel.points(codes, rng.normal(size=(7, costs)))
-    theta = kernel.prior_mean + rng.normal(0, 0.3, len(kernel.prior_mean))
+    mean = kernel.hyperparameters.prior_mean
+    theta = mean + rng.normal(0, 0.3, len(mean))
     weights = rng.normal(size=(7, 7))
     weights += weights.T
 

@@ -1,4 +1,4 @@
-r"""The covariance of two architectures' accuracies, and its hyper-parameters.
+r"""The covariance of two architectures' accuracies.
 
 With z_i the similarity of choice i (a Matérn-5/2 of the distance of ranks for numbers,
 exp(-1/l_i) between different words, a value of its own where the choice has no effect)
@@ -13,12 +13,8 @@ terms. Choices that a network applies one after the other may interact more than
 ones: d_ij = exp(-(|i - j| - 1) / l) with a length l that is learned, as spaces list their
 choices in the order of the network. Effects and triples are elementary symmetric polynomials
 of w_i z_i and follow from sums of powers by Newton's identities (Duvenaud et al., "Additive
-Gaussian Processes", 2011). Every hyper-parameter has a log-normal prior. A choice's length is
-the product of one that all share and of its own deviation: few trials tell little of each
-choice, but much of how smooth the space is.
-
-Hyper-parameters are given as theta, their logarithms in one vector, so that every gradient
-is with respect to a logarithm.
+Gaussian Processes", 2011). The weights, lengths and variances are the hyper-parameters
+(`hyperparameters.py`), given as theta; z and M are in `similarity.py`.
 """
 
 from __future__ import annotations
@@ -30,32 +26,14 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.search.samplers.hyperparameters import Hyperparameters, Values
+from nas.search.samplers.similarity import Similarity, log_matern, matern_slope
 from nas.space import Choice
 
 Array = NDArray[np.float64]
 Pullback = Callable[[Array], Array]
 """d f / d theta of any function f of the covariances, from d f / d covariances, [N, N]."""
 
-# name: (median, standard deviation of the logarithm)
-PRIORS = {
-    "noise": (0.01, 1.5),  # variances, in units of the targets' variance
-    "trend": (0.5, 1.0),
-    "cost": (0.3, 1.0),
-    "effects": (0.5, 1.0),
-    "pairs": (0.3, 1.0),
-    "triples": (0.1, 1.0),
-    "all": (0.2, 1.0),
-    "decay": (2.0, 1.0),  # length of d, in choices
-    "cost_length": (1.0, 0.7),  # lengths, in standard deviations of log cost
-    "all_cost_length": (1.5, 0.7),
-    "common_length": (0.8, 1.0),  # of all choices, in the main effects and pairs
-    "common_all_length": (1.5, 1.0),  # of all choices, in the product
-    "weight": (1.0, 0.7),  # of each choice
-    "length": (1.0, 0.7),  # of each choice, in units of the common one
-    "all_length": (1.0, 0.7),
-}
-PER_CHOICE = ("weight", "length", "all_length")
-RANK_RANGE = 2.0  # distance between the least and the largest number of a choice
 OFFSET = 0.1  # variance of the mean
 JITTER = 1e-6
 CHUNK = 8192  # covariances at a time, so that what they are made of stays in the cache
@@ -71,26 +49,6 @@ class Points(NamedTuple):
     def part(self, rows: slice) -> Points:
         """Some of the points."""
         return Points(self.codes[rows], self.costs[rows], self.onehot[rows])
-
-
-class Values(NamedTuple):
-    """Hyper-parameters themselves: numbers, and [choices] for those of each choice."""
-
-    noise: float
-    trend: float
-    cost: float
-    effects: float
-    pairs: float
-    triples: float
-    all: float
-    decay: float
-    cost_length: float
-    all_cost_length: float
-    common_length: float
-    common_all_length: float
-    weight: Array
-    length: Array
-    all_length: Array
 
 
 class Tables(NamedTuple):
@@ -129,20 +87,10 @@ class Kernel:
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
-        self._size = 1 + max(len(choice.values) for choice in choices)
-        self._distance = np.stack([_distances(choice, self._size) for choice in choices])
-        self._ordinal = np.array([choice.ordinal for choice in choices])[:, None, None]
         count = len(choices)
-        self._slices: dict[str, slice] = {}
-        medians: list[float] = []
-        spreads: list[float] = []
-        for name, (median, spread) in PRIORS.items():
-            n = count if name in PER_CHOICE else 1
-            self._slices[name] = slice(len(medians), len(medians) + n)
-            medians += [math.log(median)] * n
-            spreads += [spread] * n
-        self.prior_mean = np.array(medians)
-        self.prior_deviation = np.array(spreads)
+        self.hyperparameters = Hyperparameters(count)
+        self._similarity = Similarity(choices)
+        self._size = self._similarity.size
         self._choices = np.arange(count)
         self._between = np.abs(self._choices[:, None] - self._choices) - 1  # two choices
         # Numbers of ordered tuples of one, two and three choices; infinite where there is none.
@@ -155,11 +103,11 @@ class Kernel:
 
     def noise(self, theta: Array) -> float:
         """Variance of the noise."""
-        return self._values(theta).noise + JITTER
+        return self.hyperparameters.values(theta).noise + JITTER
 
     def __call__(self, theta: Array, a: Points, b: Points) -> Array:
         """Covariances, [A, B]."""
-        values = self._values(theta)
+        values = self.hyperparameters.values(theta)
         tables = self._tables(values)
         covariances = np.empty((len(a.codes), len(b.codes)))
         width = max(1, CHUNK // max(1, len(a.codes)))
@@ -170,7 +118,7 @@ class Kernel:
 
     def diagonal(self, theta: Array, a: Points) -> Array:
         """Variances, [A]."""
-        values = self._values(theta)
+        values = self.hyperparameters.values(theta)
         first, second, third = (np.atleast_1d(np.sum(values.weight**k)) for k in (1, 2, 3))
         both = values.weight @ self._closeness(values) @ values.weight
         effects, pairs, triples = self._additive(values, first, second, third, both)
@@ -180,7 +128,7 @@ class Kernel:
 
     def with_pullback(self, theta: Array, points: Points) -> tuple[Array, Pullback]:
         """Covariances of points with each other, noise included, and how they depend on theta."""
-        values = self._values(theta)
+        values = self.hyperparameters.values(theta)
         tables = self._tables(values)
         terms = self._terms(values, tables, points, points)
         covariance = terms.covariance()
@@ -227,16 +175,16 @@ class Kernel:
             "all": of_all.sum(),
             "decay": np.vdot(of_closeness, closeness_slope),
             "cost_length": np.vdot(
-                slopes * terms.cost, _matern_slope(distance / values.cost_length)
+                slopes * terms.cost, matern_slope(distance / values.cost_length)
             ),
-            "all_cost_length": np.vdot(of_all, _matern_slope(distance / values.all_cost_length)),
+            "all_cost_length": np.vdot(of_all, matern_slope(distance / values.all_cost_length)),
             "common_length": of_lengths.sum(),
             "common_all_length": of_all_lengths.sum(),
             "weight": of_similar.sum((1, 2)),
             "length": of_lengths,
             "all_length": of_all_lengths,
         }
-        return np.concatenate([np.atleast_1d(gradient[name]) for name in PRIORS])
+        return self.hyperparameters.gradient(gradient)
 
     def _terms(self, values: Values, tables: Tables, a: Points, b: Points) -> Terms:
         distance = _distance_of_costs(a.costs, b.costs)
@@ -249,12 +197,12 @@ class Kernel:
         third, both = (np.einsum("iab,iab->ab", each, x) for x in (squares, others))
         return Terms(
             values.trend * (a.costs @ b.costs.T),
-            values.cost * np.exp(_log_matern(distance / values.cost_length)),
+            values.cost * np.exp(log_matern(distance / values.cost_length)),
             (first, second),
             each,
             others,
             *self._additive(values, first, second, third, both),
-            values.all * np.exp(product + _log_matern(distance / values.all_cost_length)),
+            values.all * np.exp(product + log_matern(distance / values.all_cost_length)),
         )
 
     def _rows(self, table: Array, points: Points) -> Array:
@@ -295,14 +243,6 @@ class Kernel:
         similar = values.weight[:, None, None] * np.exp(similarity)
         return Tables(similar, product, slope, product_slope)
 
-    def _similarity(self, lengths: Array) -> tuple[Array, Array]:
-        """Log similarity of each two values of each choice, and its slope in log length."""
-        scaled = self._distance / lengths[:, None, None]
-        return (
-            np.where(self._ordinal, _log_matern(scaled), -scaled),
-            np.where(self._ordinal, _matern_slope(scaled), scaled),
-        )
-
     def _over_tables(self, of_sums: Array, points: Points) -> Array:
         """Gradient by tables, [4, choices, values, values], from that by sums, [4, N, N]."""
         count, n, _ = of_sums.shape
@@ -317,48 +257,9 @@ class Kernel:
         over: Array = onehot.transpose(0, 2, 1) @ (of_each @ onehot)
         return over
 
-    def _values(self, theta: Array) -> Values:
-        numbers = np.exp(theta)
-        named: dict[str, Any] = {
-            name: numbers[part] if name in PER_CHOICE else float(numbers[part.start])
-            for name, part in self._slices.items()
-        }
-        return Values(**named)
-
-
-def _distances(choice: Choice, size: int) -> Array:
-    """[size, size], distances of a choice's values; "without effect" is as far as the farthest."""
-    n = len(choice.values)
-    if choice.ordinal:
-        ranks = np.array(_ranks(choice)) * RANK_RANGE / max(1, n - 1)
-        inner = np.abs(ranks[:, None] - ranks[None, :])
-        far = RANK_RANGE
-    else:
-        inner, far = 1.0 - np.eye(n), 1.0
-    table: Array = far * (1.0 - np.eye(size))
-    table[:n, :n] = inner
-    return table
-
-
-def _ranks(choice: Choice) -> list[int]:
-    ordered = sorted(choice.values, key=float)
-    return [ordered.index(value) for value in choice.values]
-
 
 def _distance_of_costs(a: Array, b: Array) -> Array:
     if a.shape[1] == 1:
         return np.abs(a - b.T)
     distances: Array = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1))
     return distances
-
-
-def _log_matern(distance: Array) -> Array:
-    """Logarithm of the Matérn-5/2 correlation."""
-    q = math.sqrt(5.0) * distance
-    return np.log1p(q + q * q / 3) - q
-
-
-def _matern_slope(distance: Array) -> Array:
-    """Derivative of that by the logarithm of the length, the distance being in lengths."""
-    q = math.sqrt(5.0) * distance
-    return q * q * (1 + q) / (3 + 3 * q + q * q)

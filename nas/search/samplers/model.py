@@ -12,7 +12,7 @@ from nas.search.samplers.candidates import Candidates
 from nas.search.samplers.encoding import Code
 from nas.search.samplers.history import History
 from nas.search.samplers.kernel import Kernel, Points
-from nas.search.samplers.stopped import Shown, final_errors
+from nas.search.samplers.stopped import Trials, final_errors
 from nas.search.samplers.surrogate import Posterior, fit
 
 Array = NDArray[np.float64]
@@ -50,10 +50,13 @@ class ErrorModel:
 
     def points(self, codes: Sequence[Code]) -> Points:
         """Codes as the kernel sees them."""
-        costs = self._candidates.costs(codes).reshape(len(codes), len(self._centre))
-        scaled = (costs - self._centre) / self._spread
+        scaled = (self._costs(codes) - self._centre) / self._spread
         array = self._candidates.encoding.array(codes)
         return self._kernel.points(array, scaled)
+
+    def _costs(self, codes: Sequence[Code]) -> Array:
+        """[N, costs], log10; N may be 0."""
+        return self._candidates.costs(codes).reshape(len(codes), len(self._centre))
 
     def condition(self, history: History) -> list[Posterior]:
         """The posteriors given finished, stopped and pending trials.
@@ -85,18 +88,12 @@ class ErrorModel:
 
     def _shown(self, history: History) -> tuple[list[Code], Array, Array]:
         """Codes, errors and variances of log error, of finished and stopped trials."""
-        costs, floor = self._candidates.costs, max(1e-4, min(history.errors) / 4)
         stopped = [code for code, _ in history.stopped]
-        curves = [curve for _, curve in history.stopped]
         rows, mean, variance = final_errors(
-            [Shown(*both) for both in zip(costs(stopped), curves, strict=True)],
-            [
-                (Shown(cost, curve), error)
-                for cost, curve, error in zip(
-                    costs(history.codes), history.curves, history.errors, strict=True
-                )
-            ],
-            floor,
+            Trials(self._costs(stopped), [curve for _, curve in history.stopped]),
+            Trials(self._costs(history.codes), history.curves),
+            np.array(history.errors),
+            floor=max(1e-4, min(history.errors) / 4),
         )
         codes = [*history.codes, *(stopped[row] for row in rows)]
         errors = np.append(history.errors, np.exp(mean))

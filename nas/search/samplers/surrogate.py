@@ -50,8 +50,8 @@ class Likelihood:
 
     def __init__(self, kernel: Kernel, points: Points, warp: Warp) -> None:
         self._kernel, self._points, self._warp = kernel, points, warp
-        self._mean = np.append(kernel.prior_mean, math.log(GAP[0]))
-        self._deviation = np.append(kernel.prior_deviation, GAP[1])
+        self._mean = np.append(kernel.hyperparameters.prior_mean, math.log(GAP[0]))
+        self._deviation = np.append(kernel.hyperparameters.prior_deviation, GAP[1])
 
     def __len__(self) -> int:
         """Number of hyper-parameters."""
