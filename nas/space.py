@@ -13,13 +13,15 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 from nas import space_file
 from nas.arch import Arch, Expansion, StageArch, make_stage, scale_stem
 from nas.space_file import SpaceFile
+
+_make_stage = lru_cache(maxsize=65536, typed=True)(make_stage)  # few stages make many networks
 
 Value = int | float | str
 Setting = dict[str, Value]
@@ -141,7 +143,7 @@ class SearchSpace:
         for index, stage in enumerate(self.schema.stages):
             key = f"stage{index + 1}."
             stages.append(
-                make_stage(
+                _make_stage(
                     stage.width,
                     alpha,
                     setting[key + "repeats"],

@@ -3,11 +3,12 @@
 In terms of g = -log(error), with rung r, last epoch E and costs c, the gain of the
 finished trials j is a ridge regression
 
-    g_jE - g_jr = b0 + b1 g_jr + b2 log c_j + e_j,    e_j ~ N(0, s^2),
+    g_jE - g_jr = b0 + b1 g_jr + b2 g_jr^2 + b3 log c_j + e_j,    e_j ~ N(0, s^2),
 
-so without evidence to the contrary every trial lowers its error by the same factor. Which
-trials finished depends on what the regression knows (accuracy at a rung, cost), so that
-stopping the others does not bias it.
+so without evidence to the contrary every trial lowers its error by the same factor. The square
+is there because errors that are small at the rung have less far to fall. Which trials finished
+depends on what the regression knows (accuracy at a rung, cost), so that stopping the others
+does not bias it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-SLOPE_PENALTY = 3.0  # ridge on standardised features: three trials' worth of "no slope"
+SLOPE_PENALTY = 1.0  # ridge on standardised features: one trial's worth of "no slope"
 
 
 class Forecast(NamedTuple):
@@ -41,10 +42,9 @@ def forecast(features: Array, ends: Array, at: Array) -> Forecast:
     """
     gains = ends - features[:, 0]
     centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
-    design = np.column_stack([np.ones(len(gains)), (features - centre) / spread])
-    points = np.column_stack([np.ones(len(at)), (at - centre) / spread])
+    design, points = (_design((rows - centre) / spread) for rows in (features, at))
     gram = design.T @ design
-    penalty = np.diag([0.0] + [SLOPE_PENALTY] * len(centre))
+    penalty = np.diag([0.0] + [SLOPE_PENALTY] * (design.shape[1] - 1))
     inverse = np.linalg.inv(gram + penalty)
     weights = inverse @ design.T @ gains
     residuals = gains - design @ weights
@@ -55,3 +55,8 @@ def forecast(features: Array, ends: Array, at: Array) -> Forecast:
         np.einsum("ti,ij,tj->t", points, inverse, points),
         degrees,
     )
+
+
+def _design(scaled: Array) -> Array:
+    """Rows of the regression, of standardised features: one, the features, goodness squared."""
+    return np.column_stack([np.ones(len(scaled)), scaled, scaled[:, 0] ** 2])

@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from nas.search.samplers.kernel import JITTER, OFFSET, Kernel
+from nas.search.samplers.kernel import JITTER, OFFSET, Kernel, Points
 from nas.space import Choice
 
 CHOICES = (
@@ -33,7 +33,7 @@ def test_the_formula(count: int) -> None:
     if count > 2:
         codes[:3, 2] = len(CHOICES[2].values)  # without effect
     costs = rng.normal(size=(6, 1))
-    points = kernel.points(codes, costs)
+    points = Points(codes, costs)
     mean = kernel.hyperparameters.prior_mean
     theta = mean + rng.normal(0, 0.3, len(mean))
     found = kernel(theta, points, points)
@@ -86,7 +86,7 @@ def test_the_gradient_is_that_of_finite_differences(count: int, costs: int) -> N
     kernel = Kernel(CHOICES[:count])
     rng = np.random.default_rng(count)
     codes = rng.integers(0, [1 + len(c.values) for c in CHOICES[:count]], (7, count))
-    points = kernel.points(codes, rng.normal(size=(7, costs)))
+    points = Points(codes, rng.normal(size=(7, costs)))
     mean = kernel.hyperparameters.prior_mean
     theta = mean + rng.normal(0, 0.3, len(mean))
     weights = rng.normal(size=(7, 7))
@@ -97,9 +97,10 @@ def test_the_gradient_is_that_of_finite_differences(count: int, costs: int) -> N
             weights.trace() * kernel.noise(theta)
         )
 
-    covariance, pullback = kernel.with_pullback(theta, points)
+    own = np.eye(7, dtype=bool).ravel()
+    covariances, pullback = kernel.with_pullback(theta, kernel.pairs(points, points), own)
     noise = kernel.noise(theta) * np.eye(7)
-    assert covariance == pytest.approx(kernel(theta, points, points) + noise)
+    assert covariances.reshape(7, 7) == pytest.approx(kernel(theta, points, points) + noise)
     steps = 1e-6 * np.eye(len(theta))
     differences = [(weighted(theta + s) - weighted(theta - s)) / 2e-6 for s in steps]
-    assert pullback(weights) == pytest.approx(np.array(differences), rel=1e-6, abs=1e-7)
+    assert pullback(weights.ravel()) == pytest.approx(np.array(differences), rel=1e-6, abs=1e-7)

@@ -229,7 +229,7 @@ def test_a_repeat_of_a_running_trial_does_not_hide_it():
     seen = [read(study, -1, sampler._draw(0), 0)]
     study.tell(trial, [accuracy(setting), *macs(setting)])
     seen.append(read(study, -1, sampler._draw(0), 0))
-    assert [(len(history.pending), len(history.codes)) for history in seen] == [(1, 0), (0, 1)]
+    assert [(len(history.pending), len(history.finished)) for history in seen] == [(1, 0), (0, 1)]
 
 
 def test_an_interrupted_trial_may_be_suggested_again():

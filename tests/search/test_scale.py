@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from nas.search.samplers.kernel import Kernel
-from nas.search.samplers.scale import Warp
+from nas.search.samplers.kernel import Kernel, Points
+from nas.search.samplers.scale import Scale, Warp
 from nas.search.samplers.surrogate import Likelihood, fit
 from nas.space import Choice
 
@@ -15,7 +15,7 @@ def architectures():
     kernel = Kernel(CHOICES)
     grid = np.indices((6, 6)).reshape(2, 36).T
     costs = np.log(1.0 + grid.sum(1, keepdims=True))
-    return kernel, kernel.points(grid, (costs - costs.mean()) / costs.std())
+    return kernel, Points(grid, (costs - costs.mean()) / costs.std())
 
 
 def errors_above(floor, rng):
@@ -26,22 +26,38 @@ def errors_above(floor, rng):
 @pytest.mark.parametrize("log_gap", [-2.0, 0.0, 1.5])
 def test_targets_are_standardised_and_the_jacobian_is_their_derivative(log_gap):
     errors = np.random.default_rng(0).uniform(0.05, 0.4, 20)
-    targets, jacobian, targets_slope, jacobian_slope = Warp(errors)(log_gap)
-    scale = Warp(errors).scale(log_gap)
+    warp = Warp(errors, np.linspace(0, 0.1, 20))
+    scale, warped = warp.scale(log_gap), warp(log_gap)
+    targets = warped.targets
     assert targets.mean() == pytest.approx(0, abs=1e-9)
     assert targets == pytest.approx(scale.targets(errors))
     step = 1e-7
     slopes = (scale.targets(errors + step) - scale.targets(errors - step)) / (2 * step)
-    assert jacobian == pytest.approx(np.log(slopes).sum(), rel=1e-5)
-    more, less = Warp(errors)(log_gap + step), Warp(errors)(log_gap - step)
+    assert warped.jacobian == pytest.approx(np.log(slopes).sum(), rel=1e-5)
+    more, less = warp(log_gap + step), warp(log_gap - step)
     by_gap = (more.targets - less.targets) / (2 * step)
-    assert targets_slope == pytest.approx(by_gap, rel=1e-5, abs=1e-6)
-    assert jacobian_slope == pytest.approx((more.jacobian - less.jacobian) / (2 * step), rel=1e-5)
+    assert warped.targets_slope == pytest.approx(by_gap, rel=1e-5, abs=1e-6)
+    by_gap = (more.variances - less.variances) / (2 * step)
+    assert warped.variances_slope == pytest.approx(by_gap, rel=1e-5, abs=1e-6)
+    by_gap = (more.jacobian - less.jacobian) / (2 * step)
+    assert warped.jacobian_slope == pytest.approx(by_gap, rel=1e-5)
+
+
+def test_a_factor_of_error_is_about_as_much_of_the_target() -> None:
+    scale = Scale(floor=0.0, mean=-2.0, deviation=0.5)
+    assert scale.variances(np.array([0.1, 0.4]), np.array([0.01, 0.0])).tolist() == [
+        pytest.approx(0.04),  # (0.1 / 0.5)^2
+        0.0,
+    ]
+    far, near = Scale(0.09, -2.0, 0.5).variances(np.array([1.0, 0.1]), np.array([0.01, 0.01]))
+    assert near > far  # just above the floor a factor of error is much more of its logarithm
 
 
 def test_the_gradient_of_the_likelihood_is_that_of_finite_differences():
     kernel, points = architectures()
-    density = Likelihood(kernel, points, Warp(errors_above(0.05, np.random.default_rng(1))))
+    variances = np.where(np.arange(36) % 3, 0.0, 0.05)
+    errors = errors_above(0.05, np.random.default_rng(1))
+    density = Likelihood(kernel, points, Warp(errors, variances))
     u = np.random.default_rng(2).normal(0, 0.3, len(density))
     _, gradient = density(u)
     for index in range(len(u)):
@@ -54,12 +70,11 @@ def test_the_gradient_of_the_likelihood_is_that_of_finite_differences():
 def test_a_floor_that_the_errors_have_is_found():
     kernel, points = architectures()
     rng = np.random.default_rng(3)
-    high = fit(kernel, points, errors_above(0.3, rng), 0, rng)[0].scale.floor
-    low = fit(kernel, points, errors_above(0.0, rng), 0, rng)[0].scale.floor
-    assert 0.25 < high < 0.325
-    assert low < 0.02
+    high, low = (Warp(errors_above(floor, rng), np.zeros(36)) for floor in (0.3, 0.0))
+    assert 0.25 < fit(kernel, points, high, 0, rng)[0].scale.floor < 0.325
+    assert fit(kernel, points, low, 0, rng)[0].scale.floor < 0.02
 
 
 def test_equal_errors_have_a_scale():
-    warped = Warp(np.full(5, 0.3))(math.log(0.5))
+    warped = Warp(np.full(5, 0.3), np.zeros(5))(math.log(0.5))
     assert all(np.isfinite(value).all() for value in warped)

@@ -8,6 +8,7 @@ hill climbing from there.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -82,8 +83,8 @@ class Candidates:
     def cost(self, code: Code) -> tuple[float, ...]:
         """log10 of each known objective, of any code of the space."""
         if code not in self._cost_of:
-            costs = np.maximum(self._costs(self.encoding.decode(code)), 1e-300)
-            self._cost_of[code] = tuple(np.log10(costs).tolist())
+            costs = self._costs(self.encoding.decode(code))
+            self._cost_of[code] = tuple(_log10(cost) for cost in costs)
         return self._cost_of[code]
 
     def costs(self, codes: Sequence[Code]) -> Array:
@@ -124,7 +125,7 @@ class Candidates:
         if self._limits is None:
             return True
         return all(
-            limit is None or cost <= np.log10(limit) + 1e-12
+            limit is None or cost <= _log10(limit) + 1e-12
             for cost, limit in zip(self.cost(code), self._limits, strict=True)
         )
 
@@ -169,6 +170,11 @@ class Candidates:
             grown = self._usable([*grown, *self.neighbours(edge, rng)])
             edge = grown[before:]
         return grown
+
+
+def _log10(value: float) -> float:
+    """Finite for 0 too."""
+    return math.log10(max(value, 1e-300))
 
 
 def _spread(codes: Sequence[Code], costs: Array, rng: np.random.Generator) -> list[Code]:

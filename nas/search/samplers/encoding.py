@@ -25,6 +25,7 @@ class Encoding:
     def __init__(self, choices: Sequence[Choice]) -> None:
         self.choices = tuple(choices)
         self.sizes = tuple(len(choice.values) for choice in self.choices)
+        self._sizes = np.array(self.sizes)
         self._position = [{value: i for i, value in enumerate(c.values)} for c in self.choices]
         names = {choice.name: index for index, choice in enumerate(self.choices)}
         self._needs: list[tuple[int, int] | None] = [
@@ -65,8 +66,9 @@ class Encoding:
 
     def size(self, limit: int) -> int:
         """Number of settings, or `limit` if there are more."""
-        if all(need is None for need in self._needs):
-            return min(limit, math.prod(self.sizes))
+        always = [size for size, need in zip(self.sizes, self._needs, strict=True) if need is None]
+        if len(always) == len(self.sizes) or math.prod(always) >= limit:
+            return min(limit, math.prod(always))
         return sum(1 for _ in itertools.islice(self.all(), limit))
 
     def all(self) -> Iterator[Code]:
@@ -75,7 +77,7 @@ class Encoding:
 
     def sample(self, rng: np.random.Generator) -> Code:
         """A code with each choice that has an effect drawn uniformly."""
-        return self.repair([-1] * len(self.choices), rng)
+        return self.repair(rng.integers(self._sizes).tolist(), rng)
 
     def repair(self, wanted: Sequence[int], rng: np.random.Generator) -> Code:
         """`wanted` with conditions kept; values that are missing are drawn uniformly."""

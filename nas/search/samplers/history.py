@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
 import numpy as np
 import optuna
@@ -18,21 +19,31 @@ REPEATS_RUNNING = "repeats_running"
 """Reason of FAIL of a trial that repeats a running one."""
 
 
+class Ended(NamedTuple):
+    """A trial that finished, or was stopped early."""
+
+    code: Code
+    curve: dict[int, float]  # accuracy after each epoch at which it was evaluated, maybe empty
+    error: float | None  # of one that finished
+
+
 @dataclass
 class History:
     """Trials, sorted by what they are, in an order that does not depend on this process."""
 
-    codes: list[Code] = field(default_factory=list)  # finished, in order of their end
-    errors: list[float] = field(default_factory=list)  # of these
-    curves: list[dict[int, float]] = field(default_factory=list)  # of these, maybe empty
-    stopped: list[tuple[Code, dict[int, float]]] = field(default_factory=list)
+    ended: list[Ended] = field(default_factory=list)  # in order of their end
     pending: list[Code] = field(default_factory=list)  # running, and queued with all values
     tried: set[int] = field(default_factory=set)  # identities never to be suggested
 
     @property
+    def finished(self) -> list[Code]:
+        """Trained to the end."""
+        return [trial.code for trial in self.ended if trial.error is not None]
+
+    @property
     def started(self) -> int:
         """Trials that were trained or are being trained."""
-        return len(self.codes) + len(self.stopped) + len(self.pending)
+        return len(self.ended) + len(self.pending)
 
 
 def read(study: optuna.Study, current: int, candidates: Candidates, objective: int) -> History:
@@ -69,11 +80,10 @@ def read(study: optuna.Study, current: int, candidates: Candidates, objective: i
         if trial.state == TrialState.COMPLETE:
             value = float(trial.values[objective])
             if np.isfinite(value):
-                history.codes.append(code)
-                history.errors.append(1.0 - value if maximise else value)
-                history.curves.append(_curve(trial))
+                error = 1.0 - value if maximise else value
+                history.ended.append(Ended(code, _curve(trial), error))
         elif trial.state == TrialState.PRUNED:
-            history.stopped.append((code, _curve(trial)))
+            history.ended.append(Ended(code, _curve(trial), None))
         else:
             history.pending.append(code)
     return history

@@ -32,7 +32,7 @@ from nas.space import Choice
 
 Array = NDArray[np.float64]
 Pullback = Callable[[Array], Array]
-"""d f / d theta of any function f of the covariances, from d f / d covariances, [N, N]."""
+"""d f / d theta of any function f of covariances, from d f / d covariances, [pairs]."""
 
 OFFSET = 0.1  # variance of the mean
 JITTER = 1e-6
@@ -44,62 +44,80 @@ class Points(NamedTuple):
 
     codes: NDArray[np.int64]  # [N, choices], `len(values)` where a choice has no effect
     costs: Array  # [N, costs], standardised log costs
-    onehot: Array  # [N, choices * values], of the codes
 
     def part(self, rows: slice) -> Points:
         """Some of the points."""
-        return Points(self.codes[rows], self.costs[rows], self.onehot[rows])
+        return Points(self.codes[rows], self.costs[rows])
+
+
+class Pairs(NamedTuple):
+    """Pairs of architectures as the kernel sees them."""
+
+    entries: NDArray[np.int64]  # [choices, pairs], where a table holds a pair's values
+    distance: Array  # [pairs], of their costs
+    product: Array  # [pairs], t.t'
+
+    def part(self, rows: slice | NDArray[np.int64]) -> Pairs:
+        """Some of the pairs."""
+        entries = np.ascontiguousarray(self.entries[:, rows])
+        return Pairs(entries, self.distance[rows], self.product[rows])
 
 
 class Tables(NamedTuple):
-    """Of each two values of each choice, [choices, values, values]: similarities, and slopes."""
+    """Of each two values of each choice, [choices * values * values]: logarithms, and slopes."""
 
-    similar: Array  # w z
-    log_product: Array  # log z'
+    log_similar: Array  # log z
     slope: Array  # d log z / d log length
+    log_product: Array  # log z'
     product_slope: Array  # d log z' / d log length
 
 
-class Terms(NamedTuple):
-    """What a covariance is made of, each [A, B]."""
+class Additive(NamedTuple):
+    """The sums over choices, and what they are made of; each [pairs] but for the first."""
 
-    trend: Array
-    cost: Array
-    sums: tuple[Array, Array]  # over choices, of w z and (w z)^2
-    each: Array  # w_i z_i, [choices, A, B]
-    others: Array  # sum_j d_ij w_j z_j, [choices, A, B]
+    others: Array  # sum_j d_ij v_j, [choices, pairs]
+    first: Array  # sum of v_i
+    second: Array  # sum of v_i^2
     effects: Array
     pairs: Array
     triples: Array
+
+
+class Terms(NamedTuple):
+    """What a covariance is made of, each [pairs] unless it says otherwise."""
+
+    trend: Array
+    cost: Array
+    each: Array  # v_i = w_i z_i, [choices, pairs]
+    additive: Additive
     all: Array
 
     def covariance(self) -> Array:
         """Their sum."""
-        total: Array = OFFSET + self.trend + self.cost + self.effects
-        return total + self.pairs + self.triples + self.all
+        total: Array = OFFSET + self.trend + self.cost + self.all
+        return total + self.additive.effects + self.additive.pairs + self.additive.triples
 
 
 class Kernel:
-    """The kernel above for a space.
-
-    A choice's table entries for all pairs of architectures are the product of two matrices: A's
-    rows of its table and B's one-hot codes. A sum of entries over choices is one such product.
-    """
+    """The kernel above for a space."""
 
     def __init__(self, choices: Sequence[Choice]) -> None:
         count = len(choices)
         self.hyperparameters = Hyperparameters(count)
         self._similarity = Similarity(choices)
         self._size = self._similarity.size
-        self._choices = np.arange(count)
-        self._between = np.abs(self._choices[:, None] - self._choices) - 1  # two choices
+        # Where the table of each choice begins.
+        self._begin = np.arange(count)[:, None, None] * self._size**2
+        self._between = np.abs(np.arange(count)[:, None] - np.arange(count)) - 1  # two choices
         # Numbers of ordered tuples of one, two and three choices; infinite where there is none.
         self._tuples = tuple(float(math.perm(count, order) or math.inf) for order in (1, 2, 3))
 
-    def points(self, codes: NDArray[np.int64], costs: Array) -> Points:
-        """Architectures with the given codes [N, choices] and costs [N, costs]."""
-        onehot = (codes[:, :, None] == np.arange(self._size)).astype(np.float64)
-        return Points(codes, costs, onehot.reshape(len(codes), len(self._choices) * self._size))
+    def pairs(self, a: Points, b: Points) -> Pairs:
+        """Each of A architectures with each of B: [A * B] pairs, those of A's first one first."""
+        entries = self._begin + a.codes.T[:, :, None] * self._size + b.codes.T[:, None, :]
+        distance = _distance_of_costs(a.costs, b.costs).ravel()
+        product = (a.costs @ b.costs.T).ravel()
+        return Pairs(entries.reshape(len(entries), -1), distance, product)
 
     def noise(self, theta: Array) -> float:
         """Variance of the noise."""
@@ -112,150 +130,121 @@ class Kernel:
         covariances = np.empty((len(a.codes), len(b.codes)))
         width = max(1, CHUNK // max(1, len(a.codes)))
         for start in range(0, len(b.codes), width):
-            rows = slice(start, start + width)
-            covariances[:, rows] = self._terms(values, tables, a, b.part(rows)).covariance()
+            part = covariances[:, start : start + width]
+            pairs = self.pairs(a, b.part(slice(start, start + width)))
+            part[:] = self._terms(values, tables, pairs).covariance().reshape(part.shape)
         return covariances
 
     def diagonal(self, theta: Array, a: Points) -> Array:
         """Variances, [A]."""
         values = self.hyperparameters.values(theta)
-        first, second, third = (np.atleast_1d(np.sum(values.weight**k)) for k in (1, 2, 3))
-        both = values.weight @ self._closeness(values) @ values.weight
-        effects, pairs, triples = self._additive(values, first, second, third, both)
-        constant = OFFSET + values.cost + effects + pairs + triples + values.all
-        variances: Array = constant + values.trend * (a.costs * a.costs).sum(1)
-        return variances
+        additive = self._additive(values, values.weight[:, None])  # z = 1, of any architecture
+        variances: Array = OFFSET + values.trend * (a.costs * a.costs).sum(1)
+        variances += additive.effects + additive.pairs + additive.triples
+        return variances + values.cost + values.all
 
-    def with_pullback(self, theta: Array, points: Points) -> tuple[Array, Pullback]:
-        """Covariances of points with each other, noise included, and how they depend on theta."""
+    def with_pullback(
+        self, theta: Array, pairs: Pairs, own: NDArray[np.bool]
+    ) -> tuple[Array, Pullback]:
+        """Covariances, [pairs], and how they depend on theta.
+
+        Args:
+            theta: the hyper-parameters.
+            pairs: of observations.
+            own: [pairs], whether it is an observation with itself: with the noise.
+        """
         values = self.hyperparameters.values(theta)
         tables = self._tables(values)
-        terms = self._terms(values, tables, points, points)
-        covariance = terms.covariance()
-        covariance.flat[:: len(covariance) + 1] += values.noise + JITTER
+        terms = self._terms(values, tables, pairs)
 
         def pullback(slopes: Array) -> Array:
-            return self._gradient(values, tables, terms, points, slopes)
+            gradient = self._gradient(values, tables, terms, pairs, slopes)
+            gradient["noise"] = values.noise * slopes[own].sum()
+            return self.hyperparameters.gradient(gradient)
 
-        return covariance, pullback
+        return terms.covariance() + own * (values.noise + JITTER), pullback
 
     def _gradient(
-        self, values: Values, tables: Tables, terms: Terms, points: Points, slopes: Array
-    ) -> Array:
-        """Gradient by theta, [theta], from that by the covariances: `slopes`, [N, N]."""
-        first, second = terms.sums
-        scales = (values.effects, values.pairs, values.triples)
-        effects, pairs, triples = (s / n for s, n in zip(scales, self._tuples, strict=True))
+        self, values: Values, tables: Tables, terms: Terms, pairs: Pairs, slopes: Array
+    ) -> dict[str, Any]:
+        """Gradient by the logarithm of all but the noise, from that by covariances, [pairs]."""
+        each, additive = terms.each, terms.additive
+        first, second = additive.first, additive.second
+        effects, couples, triples = self._scales(values)
+        of_each = 6 * triples * (each - first)  # in place from here on: by v_i, then by its log
+        of_each *= each
+        of_each += effects + 3 * triples * (first * first - second)
+        of_each += 2 * couples * additive.others
+        of_each *= each
+        of_each *= slopes
+        of_lengths = np.einsum("ip,ip->i", of_each, tables.slope[pairs.entries])
         of_all = slopes * terms.all
-        of_sums = np.stack(
-            [
-                slopes * (effects + 3 * triples * (first * first - second)),
-                slopes * (-3 * triples * first),
-                slopes * (2 * triples),
-                of_all,
-            ]
-        )
-        one, two, three, product = self._over_tables(of_sums, points)
-        w = tables.similar
-        one = one + self._over_each(2 * pairs * slopes * terms.others, points)
-        of_similar = w * (one + w * (2 * two + 3 * w * three))
-        vectors = terms.each.reshape(len(w), slopes.size)
-        of_closeness = pairs * (vectors * slopes.ravel()) @ vectors.T
+        of_all_lengths = tables.product_slope[pairs.entries] @ of_all
+        of_closeness = couples * (each * slopes) @ each.T
         closeness_slope = self._closeness(values) * self._between / values.decay
-        of_lengths = (of_similar * tables.slope).sum((1, 2))
-        of_all_lengths = (product * tables.product_slope).sum((1, 2))
-        distance = _distance_of_costs(points.costs, points.costs)
-        gradient: dict[str, Any] = {
-            "noise": values.noise * slopes.trace(),
+        of_cost = slopes * terms.cost
+        return {
             "trend": np.vdot(slopes, terms.trend),
-            "cost": np.vdot(slopes, terms.cost),
-            "effects": np.vdot(slopes, terms.effects),
-            "pairs": np.vdot(slopes, terms.pairs),
-            "triples": np.vdot(slopes, terms.triples),
+            "cost": of_cost.sum(),
+            "effects": np.vdot(slopes, additive.effects),
+            "pairs": np.vdot(slopes, additive.pairs),
+            "triples": np.vdot(slopes, additive.triples),
             "all": of_all.sum(),
             "decay": np.vdot(of_closeness, closeness_slope),
-            "cost_length": np.vdot(
-                slopes * terms.cost, matern_slope(distance / values.cost_length)
+            "cost_length": np.vdot(of_cost, matern_slope(pairs.distance / values.cost_length)),
+            "all_cost_length": np.vdot(
+                of_all, matern_slope(pairs.distance / values.all_cost_length)
             ),
-            "all_cost_length": np.vdot(of_all, matern_slope(distance / values.all_cost_length)),
             "common_length": of_lengths.sum(),
             "common_all_length": of_all_lengths.sum(),
-            "weight": of_similar.sum((1, 2)),
+            "weight": of_each.sum(1),
             "length": of_lengths,
             "all_length": of_all_lengths,
         }
-        return self.hyperparameters.gradient(gradient)
 
-    def _terms(self, values: Values, tables: Tables, a: Points, b: Points) -> Terms:
-        distance = _distance_of_costs(a.costs, b.costs)
-        product = self._rows(tables.log_product, a).reshape(a.onehot.shape) @ b.onehot.T
-        rows = self._rows(tables.similar, a).transpose(1, 0, 2)
-        each = rows @ self._by_choice(b).transpose(0, 2, 1)
-        others = np.tensordot(self._closeness(values), each, 1)
-        squares = each * each
-        first, second = each.sum(0), squares.sum(0)
-        third, both = (np.einsum("iab,iab->ab", each, x) for x in (squares, others))
+    def _terms(self, values: Values, tables: Tables, pairs: Pairs) -> Terms:
+        weights = np.repeat(np.log(values.weight), self._size**2)
+        each = np.exp(weights + tables.log_similar)[pairs.entries]
+        product = np.ones(len(each)) @ tables.log_product[pairs.entries]
         return Terms(
-            values.trend * (a.costs @ b.costs.T),
-            values.cost * np.exp(log_matern(distance / values.cost_length)),
-            (first, second),
+            values.trend * pairs.product,
+            values.cost * np.exp(log_matern(pairs.distance / values.cost_length)),
             each,
+            self._additive(values, each),
+            values.all * np.exp(product + log_matern(pairs.distance / values.all_cost_length)),
+        )
+
+    def _additive(self, values: Values, each: Array) -> Additive:
+        """From v_i, [choices, pairs]."""
+        effects, couples, triples = self._scales(values)
+        # One product of matrices gives all sums over choices of v_j itself.
+        sums = np.vstack([self._closeness(values), np.ones(len(each))]) @ each
+        others, first = sums[:-1], sums[-1]
+        second, third, both = (
+            np.einsum("ip,ip->p", each, factor) for factor in (each, each * each, others)
+        )
+        return Additive(
             others,
-            *self._additive(values, first, second, third, both),
-            values.all * np.exp(product + log_matern(distance / values.all_cost_length)),
+            first,
+            second,
+            effects * first,
+            couples * both,
+            triples * (first * (first * first - 3 * second) + 2 * third),
         )
 
-    def _rows(self, table: Array, points: Points) -> Array:
-        """A table's row of each choice's value, [N, choices, values]."""
-        rows: Array = table[self._choices, points.codes]
-        return rows
-
-    def _by_choice(self, points: Points) -> Array:
-        """One-hot codes of each choice, [choices, N, values]."""
-        return points.onehot.reshape(*points.codes.shape, self._size).transpose(1, 0, 2)
-
-    def _additive(
-        self, values: Values, first: Array, second: Array, third: Array, both: Array
-    ) -> tuple[Array, Array, Array]:
-        """Effects, pairs and triples.
-
-        Args:
-            values: the hyper-parameters.
-            first: sum of w_i z_i.
-            second: sum of its squares.
-            third: sum of its cubes.
-            both: sum of d_ij w_i w_j z_i z_j over ordered pairs.
-        """
-        n, pairs, triples = self._tuples
-        return (
-            values.effects / n * first,
-            values.pairs / pairs * both,
-            values.triples / triples * (first * (first * first - 3 * second) + 2 * third),
-        )
+    def _scales(self, values: Values) -> tuple[float, float, float]:
+        """Variances of effects, pairs and triples, over the numbers of their terms."""
+        n, couples, triples = self._tuples
+        return values.effects / n, values.pairs / couples, values.triples / triples
 
     def _closeness(self, values: Values) -> Array:
         """d, [choices, choices]; no choice is a pair with itself."""
         return np.where(self._between < 0, 0.0, np.exp(-self._between / values.decay))
 
     def _tables(self, values: Values) -> Tables:
-        similarity, slope = self._similarity(values.common_length * values.length)
-        product, product_slope = self._similarity(values.common_all_length * values.all_length)
-        similar = values.weight[:, None, None] * np.exp(similarity)
-        return Tables(similar, product, slope, product_slope)
-
-    def _over_tables(self, of_sums: Array, points: Points) -> Array:
-        """Gradient by tables, [4, choices, values, values], from that by sums, [4, N, N]."""
-        count, n, _ = of_sums.shape
-        right = (of_sums.reshape(count * n, n) @ points.onehot).reshape(count, n, -1, self._size)
-        left = points.onehot.reshape(n, -1, self._size).transpose(1, 2, 0)
-        over: Array = left @ right.transpose(0, 2, 1, 3)
-        return over
-
-    def _over_each(self, of_each: Array, points: Points) -> Array:
-        """Gradient by tables, [choices, values, values], from that by w z, [choices, N, N]."""
-        onehot = self._by_choice(points)
-        over: Array = onehot.transpose(0, 2, 1) @ (of_each @ onehot)
-        return over
+        similar = self._similarity(values.common_length * values.length)
+        product = self._similarity(values.common_all_length * values.all_length)
+        return Tables(*(table.ravel() for table in (*similar, *product)))
 
 
 def _distance_of_costs(a: Array, b: Array) -> Array:

@@ -141,7 +141,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         free: list[int],
         rng: np.random.Generator,
     ) -> Code:
-        if history.started >= START and len(history.codes) >= LEAST:
+        if history.started >= START and len(history.finished) >= LEAST:
             try:
                 if self._model is None:
                     self._model = ErrorModel(candidates, self._seed)
@@ -149,7 +149,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             except FitError as error:
                 self._model = None
                 _log.warning("known-cost: %s; this trial is a spread one instead", error)
-        taken = [*history.codes, *(code for code, _ in history.stopped), *history.pending]
+        taken = [*(trial.code for trial in history.ended), *history.pending]
         return candidates.codes[spread_start(candidates, free, taken, self._seed)]
 
     @staticmethod
@@ -202,7 +202,7 @@ class _View:
     ) -> None:
         self._scale, self._posterior = posterior.scale, posterior
         self._mean, self._deviation = self._rescale(*posterior.predict())
-        codes = [*history.codes, *history.pending]
+        codes = [*history.finished, *history.pending]
         believed, _ = self._rescale(*posterior.predict_at(model.points(codes)))
         errors = np.exp(believed) + self._scale.floor
         costs = candidates.costs(codes)

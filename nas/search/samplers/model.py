@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +11,9 @@ from numpy.typing import NDArray
 from nas.search.pareto import non_dominated
 from nas.search.samplers.candidates import Candidates
 from nas.search.samplers.encoding import Code
-from nas.search.samplers.history import History
+from nas.search.samplers.history import Ended, History
 from nas.search.samplers.kernel import Kernel, Points
+from nas.search.samplers.scale import Warp
 from nas.search.samplers.stopped import Trials, final_errors
 from nas.search.samplers.surrogate import Posterior, fit
 
@@ -19,19 +21,27 @@ Array = NDArray[np.float64]
 
 LEAST = 4  # finished trials that a fit needs
 GROWTH = 1.06  # hyper-parameters are fitted again when there are so many times more trials
-DRAWS = ((64, 4), (256, 2))
+DRAWS = ((64, 4), (128, 2))
 """(trials, draws of hyper-parameters besides the most probable): they pay while trials are few."""
 FIT_ON = 200  # trials at most; fits cost the cube of it
 
 
-def fit_size(finished: int) -> int:
-    """How many of the finished trials hyper-parameters are fitted on.
+class Shown(NamedTuple):
+    """What N trials showed, finished or not."""
+
+    codes: list[Code]
+    errors: Array  # [N], of those stopped early as forecast
+    variances: Array  # [N], of the logarithms of these, besides the noise of every error
+
+
+def fit_size(ended: int) -> int:
+    """How many of the trials that ended hyper-parameters are fitted on.
 
     A function of the number alone, so that a search continued in another process has
     the same hyper-parameters.
     """
     size = LEAST
-    while (larger := max(size + 1, int(size * GROWTH))) <= finished:
+    while (larger := max(size + 1, int(size * GROWTH))) <= ended:
         size = larger
     return size
 
@@ -45,14 +55,14 @@ class ErrorModel:
         costs = candidates.base_costs
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         self._pool = self.points(candidates.codes)
-        self._fitted: tuple[Code, ...] = ()
+        self._fitted: tuple[Ended, ...] = ()
         self.posteriors: list[Posterior] = []
 
     def points(self, codes: Sequence[Code]) -> Points:
         """Codes as the kernel sees them."""
         scaled = (self._costs(codes) - self._centre) / self._spread
         array = self._candidates.encoding.array(codes)
-        return self._kernel.points(array, scaled)
+        return Points(array, scaled)
 
     def _costs(self, codes: Sequence[Code]) -> Array:
         """[N, costs], log10; N may be 0."""
@@ -68,17 +78,13 @@ class ErrorModel:
             FitError: numerical failure; the next call fits from scratch.
         """
         self._refit(history)
-        codes, errors, stopped = self._shown(history)
-        points = self.points(codes)
+        shown = self._shown(history.ended)
+        points = self.points(shown.codes)
         pending = self.points(history.pending)
-        both = self.points([*codes, *history.pending])
+        both = self.points([*shown.codes, *history.pending])
         for posterior in self.posteriors:
-            scale = posterior.scale
-            targets = scale.targets(errors)
-            # A stopped trial's error is uncertain by a factor; so far from the floor, its
-            # target is so by about as much.
-            extra = stopped * (errors / np.maximum(errors - scale.floor, 1e-6)) ** 2
-            noise = extra / scale.deviation**2
+            targets = posterior.scale.targets(shown.errors)
+            noise = posterior.scale.variances(shown.errors, shown.variances)
             posterior.observe(points, targets, noise)
             if history.pending:
                 mean, _ = posterior.predict_at(pending)
@@ -86,31 +92,41 @@ class ErrorModel:
                 posterior.observe(both, np.append(targets, mean), padded)
         return self.posteriors
 
-    def _shown(self, history: History) -> tuple[list[Code], Array, Array]:
-        """Codes, errors and variances of log error, of finished and stopped trials."""
-        stopped = [code for code, _ in history.stopped]
+    def _shown(self, ended: Sequence[Ended]) -> Shown:
+        """What finished trials showed, then what those stopped early let expect."""
+        finished = [trial for trial in ended if trial.error is not None]
+        stopped = [trial for trial in ended if trial.error is None]
+        errors = np.array([trial.error for trial in finished], dtype=np.float64)
         rows, mean, variance = final_errors(
-            Trials(self._costs(stopped), [curve for _, curve in history.stopped]),
-            Trials(self._costs(history.codes), history.curves),
-            np.array(history.errors),
-            floor=max(1e-4, min(history.errors) / 4),
+            self._trials(stopped),
+            self._trials(finished),
+            errors,
+            floor=max(1e-4, errors.min() / 4),
         )
-        codes = [*history.codes, *(stopped[row] for row in rows)]
-        errors = np.append(history.errors, np.exp(mean))
-        return codes, errors, np.append(np.zeros(len(history.codes)), variance)
+        return Shown(
+            [trial.code for trial in (*finished, *(stopped[row] for row in rows))],
+            np.append(errors, np.exp(mean)),
+            np.append(np.zeros(len(finished)), variance),
+        )
+
+    def _trials(self, ended: Sequence[Ended]) -> Trials:
+        return Trials(self._costs([trial.code for trial in ended]), [t.curve for t in ended])
 
     def _refit(self, history: History) -> None:
-        size = fit_size(len(history.codes))
-        fitted = tuple(history.codes[:size])
+        size = fit_size(len(history.ended))
+        while sum(trial.error is not None for trial in history.ended[:size]) < LEAST:
+            size += 1
+        fitted = tuple(history.ended[:size])
         if fitted == self._fitted and self.posteriors:
             return
         self.posteriors = []
-        errors = np.array(history.errors[:size])
-        rows = self._informative(fitted, errors)
-        points = self.points([fitted[row] for row in rows])
+        shown = self._shown(fitted)
+        rows = self._informative(shown.codes, shown.errors)
+        points = self.points([shown.codes[row] for row in rows])
+        warp = Warp(shown.errors[rows], shown.variances[rows])
         rng = np.random.default_rng([self._seed, 4, size])
         draws = next((count for most, count in DRAWS if size <= most), 0)
-        for fitted_to in fit(self._kernel, points, errors[rows], draws, rng):
+        for fitted_to in fit(self._kernel, points, warp, draws, rng):
             self.posteriors.append(Posterior(self._kernel, fitted_to, self._pool))
         self._fitted = fitted
 

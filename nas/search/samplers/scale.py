@@ -35,6 +35,12 @@ class Scale(NamedTuple):
         scaled: Array = (np.log(above) - self.mean) / self.deviation
         return scaled
 
+    def variances(self, errors: Array, of_logs: Array) -> Array:
+        """Variances of targets, from those of the logarithms of errors."""
+        # So far from the floor, log(error - floor) is as uncertain as log(error).
+        found: Array = of_logs * (errors / np.maximum(errors - self.floor, 1e-6)) ** 2
+        return found / self.deviation**2
+
 
 class Warped(NamedTuple):
     """The transform of some errors at one gap, and its derivatives by the gap's logarithm."""
@@ -43,19 +49,22 @@ class Warped(NamedTuple):
     jacobian: float  # log of the transform's Jacobian
     targets_slope: Array  # [N]
     jacobian_slope: float
+    variances: Array  # [N], of the targets
+    variances_slope: Array  # [N]
 
 
 class Warp:
     """The transform of some errors, as a function of the gap.
 
     Args:
-        errors: [N], of finished trials.
+        errors: [N].
+        variances: [N], of their logarithms, besides the noise that every error has.
     """
 
-    def __init__(self, errors: Array) -> None:
+    def __init__(self, errors: Array, variances: Array) -> None:
         self._least = float(errors.min())
         self._range = max(float(np.median(errors)) - self._least, LEAST_RANGE)
-        self._errors = errors
+        self._errors, self._variances = errors, variances
 
     def __call__(self, log_gap: float) -> Warped:
         """The transform at a gap, given by its logarithm, and its derivatives by that."""
@@ -65,11 +74,14 @@ class Warp:
         jacobian = -float(np.log(above).sum()) - len(above) * math.log(scale.deviation)
         slope = (self._least - scale.floor) / above  # of log(error - floor)
         relative = float(targets @ (slope - slope.mean())) / len(above) / scale.deviation
+        variances = scale.variances(self._errors, self._variances)
         return Warped(
             targets,
             jacobian,
             (slope - slope.mean()) / scale.deviation - targets * relative,
             -float(slope.sum()) - len(above) * relative,
+            variances,
+            -2 * variances * (slope + relative),
         )
 
     def scale(self, log_gap: float) -> Scale:

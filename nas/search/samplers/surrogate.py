@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 from scipy.optimize import minimize
 
-from nas.search.samplers.kernel import Kernel, Points
+from nas.search.samplers.kernel import CHUNK, Kernel, Points, Pullback
 from nas.search.samplers.scale import GAP, Scale, Warp
 
 Array = NDArray[np.float64]
 
 ITERATIONS = 60  # of L-BFGS; most fits need half of it
+TOLERANCE = 2e-5  # of a log density of some hundreds: a hundredth, which tells nothing apart
 BOUND = 4.0  # prior standard deviations
 LEAPS = 4  # of a Hamiltonian trajectory
 THIN = 2  # trajectories between two draws that are kept
@@ -49,7 +50,14 @@ class Likelihood:
     """
 
     def __init__(self, kernel: Kernel, points: Points, warp: Warp) -> None:
-        self._kernel, self._points, self._warp = kernel, points, warp
+        self._kernel, self._warp = kernel, warp
+        self._count = len(points.codes)
+        self._lower = np.tril_indices(self._count)  # of the covariance matrix, which is symmetric
+        self._own = self._lower[0] == self._lower[1]
+        lower = np.ravel_multi_index(self._lower, (self._count, self._count))
+        pairs = kernel.pairs(points, points).part(lower)
+        self._blocks = [slice(at, at + CHUNK) for at in range(0, len(lower), CHUNK)]
+        self._pairs = [pairs.part(block) for block in self._blocks]
         self._mean = np.append(kernel.hyperparameters.prior_mean, math.log(GAP[0]))
         self._deviation = np.append(kernel.hyperparameters.prior_deviation, GAP[1])
 
@@ -63,19 +71,36 @@ class Likelihood:
         Where the covariance is singular these are minus infinity and zeros.
         """
         every = self._mean + self._deviation * u
-        covariance, pullback = self._kernel.with_pullback(every[:-1], self._points)
-        factor, failed = lapack.dpotrf(covariance, lower=1)
+        covariances, pullbacks = self._covariances(every[:-1])
+        warped = self._warp(float(every[-1]))
+        covariances[self._own] += warped.variances
+        matrix = np.zeros((self._count, self._count), order="F")
+        matrix[self._lower] = covariances
+        factor, failed = lapack.dpotrf(matrix, lower=1, overwrite_a=1)
         if failed or not np.isfinite(factor[-1, -1]):  # some LAPACKs let what is no number pass
             return -np.inf, np.zeros_like(u)
-        warped = self._warp(float(every[-1]))
         solved, _ = lapack.dpotrs(factor, warped.targets, lower=1)
-        inverse, _ = lapack.dpotri(factor, lower=1)  # its lower triangle
-        inverse = np.tril(inverse) + np.tril(inverse, -1).T
+        inverse, _ = lapack.dpotri(factor, lower=1)
+        rows, columns = self._lower
+        slopes = solved[rows] * solved[columns] - inverse[rows, columns]
+        slopes[self._own] *= 0.5  # the others stand in the matrix twice
+        of_gap = warped.jacobian_slope - float(solved @ warped.targets_slope)
+        of_gap += float(slopes[self._own] @ warped.variances_slope)
         value = -0.5 * float(warped.targets @ solved) + warped.jacobian
         value -= float(np.log(factor.diagonal()).sum())
-        of_gap = warped.jacobian_slope - float(solved @ warped.targets_slope)
-        gradient = np.append(pullback(0.5 * (np.outer(solved, solved) - inverse)), of_gap)
+        by_block = zip(pullbacks, self._blocks, strict=True)
+        of_theta = sum(pullback(slopes[block]) for pullback, block in by_block)
+        gradient = np.append(of_theta, of_gap)
         return value - 0.5 * float(u @ u), gradient * self._deviation - u
+
+    def _covariances(self, theta: Array) -> tuple[Array, list[Pullback]]:
+        """Of the lower triangle, row by row, and how those of each block depend on theta."""
+        covariances, pullbacks = np.empty(len(self._own)), []
+        for pairs, block in zip(self._pairs, self._blocks, strict=True):
+            own = self._own[block]
+            covariances[block], pullback = self._kernel.with_pullback(theta, pairs, own)
+            pullbacks.append(pullback)
+        return covariances, pullbacks
 
     def fitted(self, u: Array) -> Fitted:
         """The hyper-parameters of a whitened vector."""
@@ -84,7 +109,7 @@ class Likelihood:
 
 
 def fit(
-    kernel: Kernel, points: Points, errors: Array, draws: int, rng: np.random.Generator
+    kernel: Kernel, points: Points, warp: Warp, draws: int, rng: np.random.Generator
 ) -> list[Fitted]:
     """Hyper-parameters: the most probable, then draws from their posterior.
 
@@ -94,7 +119,7 @@ def fit(
     Raises:
         FitError: the covariance is singular, or a number is not finite.
     """
-    density = Likelihood(kernel, points, Warp(errors))
+    density = Likelihood(kernel, points, warp)
 
     def loss(u: Array) -> tuple[float, Array]:
         value, gradient = density(u)
@@ -107,13 +132,13 @@ def fit(
         jac=True,
         method="L-BFGS-B",
         bounds=[(-BOUND, BOUND)] * size,
-        options={"maxiter": ITERATIONS},
+        options={"maxiter": ITERATIONS, "ftol": TOLERANCE},
     )
     if not np.isfinite(found.fun) or found.fun >= 1e10 or not np.isfinite(found.x).all():
         raise FitError("no hyper-parameters with a finite likelihood")
     kept, state = [density.fitted(found.x)], State(found.x, *density(found.x))
     # Likelihoods sharpen with the trials; a fixed step would be refused.
-    step = 0.35 / np.sqrt(1.0 + len(errors) / 40.0)
+    step = 0.35 / np.sqrt(1.0 + len(points.codes) / 40.0)
     for _ in range(draws):
         for _ in range(THIN):
             state = _trajectory(density, state, step, rng)
