@@ -13,6 +13,7 @@ from nas.cost import cost
 from nas.search.pareto import hypervolume
 from nas.search.samplers import KnownCostSampler, SpaceExhausted, distribution
 from nas.search.samplers.history import read
+from nas.search.samplers.model import ErrorModel
 from nas.search.samplers.surrogate import FitError
 from nas.space import Choice, SearchSpace
 from nas.threads import cpu_threads
@@ -52,6 +53,27 @@ def suggest(trial, choices=CHOICES):
 
 def new_study(sampler, directions=("maximize", "minimize")):
     return optuna.create_study(sampler=sampler, directions=list(directions))
+
+
+def stop_early(trial, setting):
+    """Tell a study what a stopped trial showed after one epoch of two."""
+    trial.set_user_attr("curve", [[1, accuracy(setting) - 0.1]])
+    trial.study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+
+
+def finish(trial, setting):
+    trial.set_user_attr("curve", [[1, accuracy(setting) - 0.1], [2, accuracy(setting)]])
+    trial.study.tell(trial, [accuracy(setting), *macs(setting)])
+
+
+def search_and_stop(study, numbers):
+    """Two of three trials are stopped early once ten have finished."""
+    settings = []
+    for number in numbers:
+        trial = study.ask()
+        settings.append(suggest(trial))
+        (stop_early if number >= 10 and number % 3 else finish)(trial, settings[-1])
+    return settings
 
 
 def search(sampler, trials, choices=CHOICES, value=accuracy, cost=macs, study=None):
@@ -175,6 +197,27 @@ def test_a_study_continued_by_a_new_sampler_goes_on_as_before():
     assert begun + search(None, 4, study=study) == whole
 
 
+def test_a_continued_study_with_stopped_trials_goes_on_as_before():
+    whole = search_and_stop(new_study(KnownCostSampler(CHOICES, macs, seed=3)), range(24))
+    study = new_study(KnownCostSampler(CHOICES, macs, seed=3))
+    begun = search_and_stop(study, range(17))
+    study.sampler = KnownCostSampler(CHOICES, macs, seed=3)
+    assert begun + search_and_stop(study, range(17, 24)) == whole
+
+
+def test_hyper_parameters_are_fitted_on_stopped_trials_too():
+    study = new_study(KnownCostSampler(CHOICES, macs))
+    search_and_stop(study, range(10))
+    candidates = study.sampler._draw(0)
+    model = ErrorModel(candidates, seed=0)
+    before = [posterior.scale for posterior in model.condition(read(study, -1, candidates, 0))]
+    search_and_stop(study, (10, 11, 13, 14, 16, 17))  # all of them are stopped
+    after = [posterior.scale for posterior in model.condition(read(study, -1, candidates, 0))]
+    again = ErrorModel(candidates, seed=0).condition(read(study, -1, candidates, 0))
+    assert before != after
+    assert after == [posterior.scale for posterior in again]
+
+
 @pytest.mark.parametrize("finished", [0, 2, 12])
 def test_sixteen_at_once_are_different_and_spread(finished):
     sampler = KnownCostSampler(CHOICES, macs)
@@ -208,11 +251,9 @@ def test_failed_out_of_memory_and_stopped_trials_are_not_suggested_again():
             trial.set_user_attr("reason", "out_of_memory")
             study.tell(trial, state=optuna.trial.TrialState.FAIL)
         elif number % 3 == 2:
-            trial.set_user_attr("curve", [[1, accuracy(setting) - 0.1]])
-            study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            stop_early(trial, setting)
         else:
-            trial.set_user_attr("curve", [[1, accuracy(setting) - 0.1], [2, accuracy(setting)]])
-            study.tell(trial, [accuracy(setting), *macs(setting)])
+            finish(trial, setting)
 
 
 def test_a_repeat_of_a_running_trial_does_not_hide_it():
