@@ -53,7 +53,7 @@ class Cost:
 def cost(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> Cost:
     """Cost of `arch` for square images of `image_size` pixels.
 
-    Takes some 10 microseconds once its stages have been counted, each of which is counted once.
+    Takes some 10 microseconds where its stages have been counted before, in any network.
 
     Raises:
         ValueError: a number is not positive.

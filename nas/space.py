@@ -150,7 +150,7 @@ class SearchSpace:
                     stage.stride,
                     setting[key + "expansion"],
                     setting[key + "p"],
-                    setting.get(key + "r"),
+                    setting[key + "r"] if setting[key + "expansion"] == "dct" else None,
                 )
             )
         return Arch(scale_stem(self.schema.stem, alpha), tuple(stages))

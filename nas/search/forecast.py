@@ -6,9 +6,9 @@ finished trials j is a ridge regression
     g_jE - g_jr = b0 + b1 g_jr + b2 g_jr^2 + b3 log c_j + e_j,    e_j ~ N(0, s^2),
 
 so without evidence to the contrary every trial lowers its error by the same factor. The square
-is there because errors that are small at the rung have less far to fall. Which trials finished
-depends on what the regression knows (accuracy at a rung, cost), so that stopping the others
-does not bias it.
+is there because errors that are small at the rung have less far to fall; it ends where the
+finished trials do. Which trials finished depends on what the regression knows (accuracy at a
+rung, cost), so that stopping the others does not bias it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,9 @@ def forecast(features: Array, ends: Array, at: Array) -> Forecast:
     """
     gains = ends - features[:, 0]
     centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
-    design, points = (_design((rows - centre) / spread) for rows in (features, at))
+    scaled, wanted = (features - centre) / spread, (at - centre) / spread
+    seen = float(scaled[:, 0].min()), float(scaled[:, 0].max())
+    design, points = _design(scaled, seen), _design(wanted, seen)
     gram = design.T @ design
     penalty = np.diag([0.0] + [SLOPE_PENALTY] * (design.shape[1] - 1))
     inverse = np.linalg.inv(gram + penalty)
@@ -57,6 +59,11 @@ def forecast(features: Array, ends: Array, at: Array) -> Forecast:
     )
 
 
-def _design(scaled: Array) -> Array:
-    """Rows of the regression, of standardised features: one, the features, goodness squared."""
-    return np.column_stack([np.ones(len(scaled)), scaled, scaled[:, 0] ** 2])
+def _design(scaled: Array, seen: tuple[float, float]) -> Array:
+    """Rows of the regression, of standardised features: one, the features, goodness squared.
+
+    Beyond the goodness that finished trials have, from the least to the largest `seen`, the
+    square says nothing and stays as it is there.
+    """
+    square = np.clip(scaled[:, 0], *seen) ** 2
+    return np.column_stack([np.ones(len(scaled)), scaled, square])

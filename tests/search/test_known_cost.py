@@ -189,6 +189,13 @@ def test_asks_take_one_thread_and_give_the_others_back():
     assert seen == {1}
 
 
+@pytest.fixture
+def fitted_seldom(monkeypatch):
+    """Hyper-parameters of 4, 6, 9, 13, 19, 28 trials, so that asks lie between two fits."""
+    monkeypatch.setattr("nas.search.samplers.model.GROWTH", 1.5)
+
+
+@pytest.mark.usefixtures("fitted_seldom")
 def test_a_study_continued_by_a_new_sampler_goes_on_as_before():
     whole = search(KnownCostSampler(CHOICES, macs, seed=3), 18)
     study = new_study(KnownCostSampler(CHOICES, macs, seed=3))
@@ -197,6 +204,7 @@ def test_a_study_continued_by_a_new_sampler_goes_on_as_before():
     assert begun + search(None, 4, study=study) == whole
 
 
+@pytest.mark.usefixtures("fitted_seldom")
 def test_a_continued_study_with_stopped_trials_goes_on_as_before():
     whole = search_and_stop(new_study(KnownCostSampler(CHOICES, macs, seed=3)), range(24))
     study = new_study(KnownCostSampler(CHOICES, macs, seed=3))
@@ -214,7 +222,7 @@ def test_hyper_parameters_are_fitted_on_stopped_trials_too():
     search_and_stop(study, (10, 11, 13, 14, 16, 17))  # all of them are stopped
     after = [posterior.scale for posterior in model.condition(read(study, -1, candidates, 0))]
     again = ErrorModel(candidates, seed=0).condition(read(study, -1, candidates, 0))
-    assert before != after
+    assert before[0] != after[0]  # the most probable, where nothing is drawn
     assert after == [posterior.scale for posterior in again]
 
 

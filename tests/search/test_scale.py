@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from nas.search.samplers.kernel import Kernel, Points
-from nas.search.samplers.scale import Scale, Warp
+from nas.search.samplers.scale import GAP, Scale, Warp
 from nas.search.samplers.surrogate import Likelihood, fit
 from nas.space import Choice
 
@@ -53,13 +53,23 @@ def test_a_factor_of_error_is_about_as_much_of_the_target() -> None:
     assert near > far  # just above the floor a factor of error is much more of its logarithm
 
 
-def test_the_gradient_of_the_likelihood_is_that_of_finite_differences():
+@pytest.mark.parametrize("block", [100, 10_000])
+def test_the_likelihood_is_that_of_its_formula_and_its_gradient_of_differences(monkeypatch, block):
+    monkeypatch.setattr("nas.search.samplers.surrogate.CHUNK", block)
     kernel, points = architectures()
     variances = np.where(np.arange(36) % 3, 0.0, 0.05)
-    errors = errors_above(0.05, np.random.default_rng(1))
-    density = Likelihood(kernel, points, Warp(errors, variances))
+    warp = Warp(errors_above(0.05, np.random.default_rng(1)), variances)
+    density = Likelihood(kernel, points, warp)
     u = np.random.default_rng(2).normal(0, 0.3, len(density))
-    _, gradient = density(u)
+    value, gradient = density(u)
+    prior = kernel.hyperparameters
+    theta = prior.prior_mean + prior.prior_deviation * u[:-1]
+    warped = warp(math.log(GAP[0]) + GAP[1] * u[-1])
+    covariance = kernel(theta, points, points) + kernel.noise(theta) * np.eye(36)
+    covariance += np.diag(warped.variances)
+    of_targets = warped.targets @ np.linalg.solve(covariance, warped.targets)
+    likelihood = -0.5 * (of_targets + np.linalg.slogdet(covariance)[1]) + warped.jacobian
+    assert value == pytest.approx(likelihood - 0.5 * u @ u)
     for index in range(len(u)):
         step = np.zeros(len(u))
         step[index] = 1e-5

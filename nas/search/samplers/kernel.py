@@ -73,13 +73,13 @@ class Tables(NamedTuple):
 
 
 class Additive(NamedTuple):
-    """The sums over choices, and what they are made of; each [pairs] but for the first."""
+    """Sums over choices, couples and triples of them; each [pairs] unless it says otherwise."""
 
     others: Array  # sum_j d_ij v_j, [choices, pairs]
     first: Array  # sum of v_i
     second: Array  # sum of v_i^2
     effects: Array
-    pairs: Array
+    couples: Array
     triples: Array
 
 
@@ -95,7 +95,7 @@ class Terms(NamedTuple):
     def covariance(self) -> Array:
         """Their sum."""
         total: Array = OFFSET + self.trend + self.cost + self.all
-        return total + self.additive.effects + self.additive.pairs + self.additive.triples
+        return total + self.additive.effects + self.additive.couples + self.additive.triples
 
 
 class Kernel:
@@ -140,7 +140,7 @@ class Kernel:
         values = self.hyperparameters.values(theta)
         additive = self._additive(values, values.weight[:, None])  # z = 1, of any architecture
         variances: Array = OFFSET + values.trend * (a.costs * a.costs).sum(1)
-        variances += additive.effects + additive.pairs + additive.triples
+        variances += additive.effects + additive.couples + additive.triples
         return variances + values.cost + values.all
 
     def with_pullback(
@@ -187,7 +187,7 @@ class Kernel:
             "trend": np.vdot(slopes, terms.trend),
             "cost": of_cost.sum(),
             "effects": np.vdot(slopes, additive.effects),
-            "pairs": np.vdot(slopes, additive.pairs),
+            "pairs": np.vdot(slopes, additive.couples),
             "triples": np.vdot(slopes, additive.triples),
             "all": of_all.sum(),
             "decay": np.vdot(of_closeness, closeness_slope),

@@ -26,16 +26,16 @@ DRAWS = ((64, 4), (128, 2))
 FIT_ON = 200  # trials at most; fits cost the cube of it
 
 
-class Shown(NamedTuple):
-    """What N trials showed, finished or not."""
+class Observed(NamedTuple):
+    """The final errors of N trials, some of which were stopped before."""
 
     codes: list[Code]
-    errors: Array  # [N], of those stopped early as forecast
+    errors: Array  # [N], those of stopped trials as forecast
     variances: Array  # [N], of the logarithms of these, besides the noise of every error
 
 
 def fit_size(ended: int) -> int:
-    """How many of the trials that ended hyper-parameters are fitted on.
+    """How many of the trials that ended hyper-parameters are fitted on, in order of their end.
 
     A function of the number alone, so that a search continued in another process has
     the same hyper-parameters.
@@ -78,13 +78,13 @@ class ErrorModel:
             FitError: numerical failure; the next call fits from scratch.
         """
         self._refit(history)
-        shown = self._shown(history.ended)
-        points = self.points(shown.codes)
+        observed = self._observed(history.ended)
+        points = self.points(observed.codes)
         pending = self.points(history.pending)
-        both = self.points([*shown.codes, *history.pending])
+        both = self.points([*observed.codes, *history.pending])
         for posterior in self.posteriors:
-            targets = posterior.scale.targets(shown.errors)
-            noise = posterior.scale.variances(shown.errors, shown.variances)
+            targets = posterior.scale.targets(observed.errors)
+            noise = posterior.scale.variances(observed.errors, observed.variances)
             posterior.observe(points, targets, noise)
             if history.pending:
                 mean, _ = posterior.predict_at(pending)
@@ -92,7 +92,7 @@ class ErrorModel:
                 posterior.observe(both, np.append(targets, mean), padded)
         return self.posteriors
 
-    def _shown(self, ended: Sequence[Ended]) -> Shown:
+    def _observed(self, ended: Sequence[Ended]) -> Observed:
         """What finished trials showed, then what those stopped early let expect."""
         finished = [trial for trial in ended if trial.error is not None]
         stopped = [trial for trial in ended if trial.error is None]
@@ -103,7 +103,7 @@ class ErrorModel:
             errors,
             floor=max(1e-4, errors.min() / 4),
         )
-        return Shown(
+        return Observed(
             [trial.code for trial in (*finished, *(stopped[row] for row in rows))],
             np.append(errors, np.exp(mean)),
             np.append(np.zeros(len(finished)), variance),
@@ -113,19 +113,18 @@ class ErrorModel:
         return Trials(self._costs([trial.code for trial in ended]), [t.curve for t in ended])
 
     def _refit(self, history: History) -> None:
-        size = fit_size(len(history.ended))
-        while sum(trial.error is not None for trial in history.ended[:size]) < LEAST:
-            size += 1
+        finished = [i for i, trial in enumerate(history.ended, 1) if trial.error is not None]
+        size = max(fit_size(len(history.ended)), finished[LEAST - 1])
         fitted = tuple(history.ended[:size])
         if fitted == self._fitted and self.posteriors:
             return
         self.posteriors = []
-        shown = self._shown(fitted)
-        rows = self._informative(shown.codes, shown.errors)
-        points = self.points([shown.codes[row] for row in rows])
-        warp = Warp(shown.errors[rows], shown.variances[rows])
+        observed = self._observed(fitted)
+        rows = self._informative(observed.codes, observed.errors)
+        points = self.points([observed.codes[row] for row in rows])
+        warp = Warp(observed.errors[rows], observed.variances[rows])
         rng = np.random.default_rng([self._seed, 4, size])
-        draws = next((count for most, count in DRAWS if size <= most), 0)
+        draws = next((count for most, count in DRAWS if len(rows) <= most), 0)
         for fitted_to in fit(self._kernel, points, warp, draws, rng):
             self.posteriors.append(Posterior(self._kernel, fitted_to, self._pool))
         self._fitted = fitted

@@ -37,7 +37,7 @@ class Scale(NamedTuple):
 
     def variances(self, errors: Array, of_logs: Array) -> Array:
         """Variances of targets, from those of the logarithms of errors."""
-        # So far from the floor, log(error - floor) is as uncertain as log(error).
+        # d log(e - floor) = e / (e - floor) d log e
         found: Array = of_logs * (errors / np.maximum(errors - self.floor, 1e-6)) ** 2
         return found / self.deviation**2
 

@@ -12,7 +12,7 @@ from nas.search.forecast import forecast
 
 Array = NDArray[np.float64]
 
-ENOUGH = 5  # finished trials with the same epoch; fewer teach nothing
+ENOUGH = 8  # finished trials with the same epoch; fewer teach nothing
 LEAST_VARIANCE = 1e-6  # of a forecast
 
 
@@ -33,7 +33,8 @@ def final_errors(
 ) -> tuple[NDArray[np.int64], Array, Array]:
     """Log of the final errors that stopped trials point to, and the variances of that.
 
-    Of each trial the last epoch counts that enough finished ones have too.
+    Of each trial the last epoch counts that enough finished ones have too. None points to less
+    than the least error of those that finished, which the scale of all errors hangs on.
 
     Args:
         stopped: the trials.
@@ -54,7 +55,7 @@ def final_errors(
         at = [row for row, of_row in enumerate(last) if of_row == epoch]
         known = finished.features(reached[epoch], epoch, floor)
         found = forecast(known, ends[reached[epoch]], stopped.features(at, epoch, floor))
-        mean[at] = -found.mean
+        mean[at] = np.clip(-found.mean, -ends.max(), 0.0)
         variance[at] = found.residual * (1.0 + found.leverage) + LEAST_VARIANCE
     rows = np.flatnonzero(np.isfinite(mean))
     return rows, mean[rows], variance[rows]

@@ -54,9 +54,9 @@ class Likelihood:
         self._count = len(points.codes)
         self._lower = np.tril_indices(self._count)  # of the covariance matrix, which is symmetric
         self._own = self._lower[0] == self._lower[1]
-        lower = np.ravel_multi_index(self._lower, (self._count, self._count))
-        pairs = kernel.pairs(points, points).part(lower)
-        self._blocks = [slice(at, at + CHUNK) for at in range(0, len(lower), CHUNK)]
+        flat = np.ravel_multi_index(self._lower, (self._count, self._count))
+        pairs = kernel.pairs(points, points).part(flat)
+        self._blocks = [slice(at, at + CHUNK) for at in range(0, len(flat), CHUNK)]
         self._pairs = [pairs.part(block) for block in self._blocks]
         self._mean = np.append(kernel.hyperparameters.prior_mean, math.log(GAP[0]))
         self._deviation = np.append(kernel.hyperparameters.prior_deviation, GAP[1])
