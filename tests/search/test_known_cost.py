@@ -10,8 +10,10 @@ from threadpoolctl import threadpool_info
 
 from nas.benchmarks.synthetic import SyntheticProblem
 from nas.cost import cost
+from nas.limits import extreme
 from nas.search.pareto import hypervolume
 from nas.search.samplers import KnownCostSampler, SpaceExhausted, distribution
+from nas.search.samplers.encoding import Encoding
 from nas.search.samplers.history import read
 from nas.search.samplers.model import ErrorModel
 from nas.search.samplers.surrogate import FitError
@@ -368,6 +370,25 @@ def test_the_full_space_beats_a_large_random_pool(full_space):
     pool = [problem._sample(rng) for _ in range(5000)]
     brute = [(np.log10(problem._cost(a).macs), problem._error(a)) for a in pool]
     assert hypervolume(points, problem.reference) > hypervolume(brute, problem.reference)
+
+
+def test_neighbours_bring_each_value_of_what_they_switch_on():
+    encoding = Encoding(CHOICES)
+    pointwise = encoding.encode({"width": 3, "kind": "pointwise", "depth": 2})
+    found = [encoding.decode(c) for c in encoding.neighbours(pointwise, np.random.default_rng(0))]
+    assert sorted(setting["r"] for setting in found if setting["kind"] == "dct") == [2, 4, 8]
+    assert len({key(setting) for setting in found}) == len(found) == 4 + 3 + 3
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_smallest_of_a_large_space_is_tried_first(full_space, seed):
+    def counted(setting):
+        return cost(full_space.decode(setting), 8, 1, 10)
+
+    sampler = KnownCostSampler(full_space.choices, lambda s: (float(counted(s).macs),), seed=seed)
+    setting = suggest(new_study(sampler).ask(), full_space.choices)
+    least = cost(extreme(full_space, 8, 1, 10, lambda c: c.macs), 8, 1, 10)
+    assert counted(setting).macs == least.macs
 
 
 def test_a_large_space_under_a_tight_limit_is_searched(full_space):

@@ -93,16 +93,30 @@ class Encoding:
         return tuple(code)
 
     def neighbours(self, code: Code, rng: np.random.Generator) -> list[Code]:
-        """All codes with one choice changed; what that switches on is drawn."""
+        """All codes with one choice changed.
+
+        Each choice that this switches on takes each of its values in turn; others that it
+        switches on besides are drawn.
+        """
         found = []
         for index, size in enumerate(self.sizes):
             if code[index] < size:
-                found += [
-                    self.repair((*code[:index], value, *code[index + 1 :]), rng)
-                    for value in range(size)
-                    if value != code[index]
-                ]
+                for value in range(size):
+                    if value != code[index]:
+                        wanted = (*code[:index], value, *code[index + 1 :])
+                        found += self._completions(wanted, rng)
         return found
+
+    def _completions(self, wanted: Code, rng: np.random.Generator) -> list[Code]:
+        """`wanted` with conditions kept, and with each value of what they switch on."""
+        first = self.repair(wanted, rng)
+        switched = [i for i, size in enumerate(self.sizes) if wanted[i] == size > first[i]]
+        return [first] + [
+            self.repair((*wanted[:i], value, *wanted[i + 1 :]), rng)
+            for i in switched
+            for value in range(self.sizes[i])
+            if value != first[i]
+        ]
 
     def cross(self, a: Code, b: Code, rng: np.random.Generator) -> Code:
         """Each choice from one of two parents."""
