@@ -5,7 +5,7 @@ its final accuracy. That is predicted from its accuracy at the rung by what the 
 that finished gained between this rung and the end, and compared with the best final
 accuracy at the same or lower cost: it must beat that one to enter the front.
 
-The forecast is a regression of g = -log(error) on g at the rung and on cost
+The forecast is a regression of g = -log(error) on g at the rung, bent, and on cost
 (`nas/search/forecast.py`), with the residual variance s^2. The prediction for a trial is
 Student-t with the regression's degrees of freedom: wide while few trials have finished, or
 where a trial is unlike those. Of s^2 the noise of the last evaluation is taken off, as far
