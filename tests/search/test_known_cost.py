@@ -13,6 +13,7 @@ from nas.cost import cost
 from nas.limits import extreme
 from nas.search.pareto import hypervolume
 from nas.search.samplers import KnownCostSampler, SpaceExhausted, distribution
+from nas.search.samplers.candidates import BINS, POOL, Candidates
 from nas.search.samplers.encoding import Encoding
 from nas.search.samplers.history import read
 from nas.search.samplers.model import ErrorModel
@@ -389,6 +390,36 @@ def test_the_smallest_of_a_large_space_is_tried_first(full_space, seed):
     setting = suggest(new_study(sampler).ask(), full_space.choices)
     least = cost(extreme(full_space, 8, 1, 10, lambda c: c.macs), 8, 1, 10)
     assert counted(setting).macs == least.macs
+
+
+def test_the_pool_of_a_large_space_is_spread_over_the_whole_range_of_cost(full_space):
+    """Of random architectures, fewer than 1 % are in the lowest seventh of the range."""
+
+    def macs(setting):
+        return (float(cost(full_space.decode(setting), 8, 1, 10).macs),)
+
+    pool = Candidates(
+        Encoding(full_space.choices),
+        macs,
+        limits=None,
+        feasible=None,
+        identity=full_space.decode,
+        seed=[0],
+    )
+    counts, _ = np.histogram(pool.base_costs[:, 0], bins=BINS)
+    assert counts.min() >= 0.4 * POOL / BINS
+    settings = [pool.encoding.decode(code) for code in pool.codes]
+    assert len({full_space.decode(setting) for setting in settings}) == len(settings)
+
+
+def test_a_limit_below_a_large_space_is_an_exhausted_space(full_space):
+    sampler = KnownCostSampler(
+        full_space.choices,
+        lambda setting: (float(cost(full_space.decode(setting), 8, 1, 10).macs),),
+        limits=(1_000,),
+    )
+    with pytest.raises(SpaceExhausted):
+        suggest(new_study(sampler).ask(), full_space.choices)
 
 
 def test_a_large_space_under_a_tight_limit_is_searched(full_space):

@@ -2,13 +2,15 @@
 
 A small space is looked at as a whole. Of a large one: a pool that is spread evenly over
 the range of log cost, the neighbours and crossings of the front, some random ones, and
-hill climbing from there.
+hill climbing from there. Few random architectures are nearly as small as the smallest
+one, so the pool has mutations of those few.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
+from bisect import bisect
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
@@ -22,9 +24,10 @@ Array = NDArray[np.float64]
 Costs = Callable[[Mapping[str, Any]], tuple[float, ...]]
 
 WHOLE = 20_000  # settings up to which a space is looked at as a whole
-DRAWN = 6_000  # random codes that the pool of a large space is chosen from
+DRAWN = 4_000  # random codes that the pool of a large space is chosen from
 POOL = 3_000
 BINS = 30  # of log cost, filled evenly
+MUTATIONS = 3_000  # tried at most, to fill bins that random codes seldom reach
 CROSSINGS = 80
 FRESH = 40
 CLIMBERS = 4  # of each round of hill climbing
@@ -66,9 +69,10 @@ class Candidates:
             draws = [encoding.sample(rng) for _ in range(DRAWN)]
             smallest = self._descend(draws, rng)
             drawn = [code for code in dict.fromkeys([smallest, *draws]) if self.usable(code)]
-            if len(drawn) < POOL:  # the limits leave a corner of the space: grow into it
+            if len(drawn) < POOL // BINS:  # the limits leave a corner of the space: grow into it
                 drawn = self._grow(drawn, rng)
             largest = self._ascend(drawn, rng)
+            drawn = self._fill(self._usable([smallest, *largest, *drawn]), rng)
             self.codes = self._usable([smallest, *largest, *_spread(drawn, self.costs(drawn), rng)])
         self.array = encoding.array(self.codes)
         self.base_costs = self.costs(self.codes)
@@ -171,6 +175,30 @@ class Candidates:
             edge = grown[before:]
         return grown
 
+    def _fill(self, codes: list[Code], rng: np.random.Generator) -> list[Code]:
+        """The codes and, for bins of the first log cost with few of them, mutations of these.
+
+        A mutation is kept wherever it falls, if it is usable and new.
+        """
+        if not codes:
+            return []
+        edges = _edges(self.costs(codes))
+        bins: list[list[Code]] = [[] for _ in range(BINS)]
+        for code, index in zip(codes, np.digitize(self.costs(codes)[:, 0], edges), strict=True):
+            bins[index].append(code)
+        found, known = list(codes), {self.identity(code) for code in codes}
+        for _ in range(MUTATIONS):
+            rare = [members for members in bins if 0 < len(members) < POOL // BINS]
+            if not rare:
+                break
+            members = rare[rng.integers(len(rare))]
+            code = self.encoding.mutate(members[rng.integers(len(members))], rng)
+            if self.usable(code) and self.identity(code) not in known:
+                bins[bisect(edges, self.cost(code)[0])].append(code)
+                known.add(self.identity(code))
+                found.append(code)
+        return found
+
 
 def _log10(value: float) -> float:
     """Finite for 0 too."""
@@ -181,9 +209,8 @@ def _spread(codes: Sequence[Code], costs: Array, rng: np.random.Generator) -> li
     """A part of the codes that fills bins of the first log cost evenly."""
     if len(codes) <= POOL:
         return list(codes)
-    edges = np.linspace(costs[:, 0].min(), costs[:, 0].max(), BINS + 1)[1:-1]
     order = rng.permutation(len(codes))
-    bins = np.digitize(costs[order, 0], edges)
+    bins = np.digitize(costs[order, 0], _edges(costs))
     # The first of every bin, then the second, ...: rare sizes are all in.
     turn = np.empty(len(order), dtype=np.int64)
     for index in range(BINS):
@@ -191,3 +218,8 @@ def _spread(codes: Sequence[Code], costs: Array, rng: np.random.Generator) -> li
         turn[members] = np.arange(len(members))
     chosen = order[np.argsort(turn, kind="stable")[:POOL]]
     return [codes[index] for index in chosen]
+
+
+def _edges(costs: Array) -> Array:
+    """Between the bins of the first log cost."""
+    return np.linspace(costs[:, 0].min(), costs[:, 0].max(), BINS + 1)[1:-1]

@@ -92,6 +92,13 @@ class Encoding:
                 code.append(int(rng.integers(size)))
         return tuple(code)
 
+    def mutate(self, code: Code, rng: np.random.Generator) -> Code:
+        """One choice that has an effect drawn anew; what it switches on is drawn."""
+        active = [i for i, size in enumerate(self.sizes) if code[i] < size]
+        index = active[rng.integers(len(active))]
+        value = int(rng.integers(self.sizes[index]))
+        return self.repair((*code[:index], value, *code[index + 1 :]), rng)
+
     def neighbours(self, code: Code, rng: np.random.Generator) -> list[Code]:
         """All codes with one choice changed.
 
