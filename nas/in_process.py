@@ -90,9 +90,9 @@ def run_search(
     config = StudyConfig(space, info, recipe, objectives, limits or Limits())
     images = None
     if isinstance(data, SearchData):
-        images = min(recipe.val_images or len(data.val), len(data.val))
+        images = recipe.evaluated(len(data.val))
     with _lock(storage, name):
-        study = _open(config, sampler, budget, seed, storage, name)
+        study = _open(config, sampler, budget, seed, images, storage, name)
         while (candidate := study.ask()) is not None:
             try:
                 _run(study, candidate, train(candidate.arch, candidate.seed), images)
@@ -161,7 +161,13 @@ def _lock(storage: str | None, name: str) -> Iterator[None]:
 
 
 def _open(
-    config: StudyConfig, sampler: str, budget: int, seed: int, storage: str | None, name: str
+    config: StudyConfig,
+    sampler: str,
+    budget: int,
+    seed: int,
+    images: int | None,
+    storage: str | None,
+    name: str,
 ) -> SearchStudy:
     """Create the study or continue it.
 
@@ -177,6 +183,7 @@ def _open(
     begin(opened, config)
     opened.set_user_attr("sampler", sampler)
     opened.set_user_attr("seed", seed)
-    chosen = choose_sampler(sampler, config, seed, len(opened.get_trials(deepcopy=False)))
+    recorded = len(opened.get_trials(deepcopy=False))
+    chosen = choose_sampler(sampler, config, seed, recorded, images)
     opened.sampler = chosen.sampler
     return SearchStudy(opened, config, budget=budget, seed=seed, joint=chosen.joint)

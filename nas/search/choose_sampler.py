@@ -40,7 +40,9 @@ def effective_sampler(name: str, objectives: Objectives) -> str:
     return "gp" if name == "known-cost" and not objectives.known else name
 
 
-def choose_sampler(name: str, config: StudyConfig, seed: int, trials: int) -> ChosenSampler:
+def choose_sampler(
+    name: str, config: StudyConfig, seed: int, trials: int, images: int | None = None
+) -> ChosenSampler:
     """Build a sampler for a study.
 
     Args:
@@ -49,6 +51,7 @@ def choose_sampler(name: str, config: StudyConfig, seed: int, trials: int) -> Ch
         seed: of the search.
         trials: already in the study, so that a continued search does not draw again
             what it drew at its start.
+        images: that accuracies are measured on, if known.
 
     Raises:
         ValueError: unknown name.
@@ -56,7 +59,7 @@ def choose_sampler(name: str, config: StudyConfig, seed: int, trials: int) -> Ch
     later = (seed + 1_000_003 * trials) % 2**32
     match effective_sampler(name, config.objectives):
         case "known-cost":
-            return ChosenSampler(_known_cost(config, seed))
+            return ChosenSampler(_known_cost(config, seed, images))
         case "tpe":
             tpe = optuna.samplers.TPESampler(
                 multivariate=True, group=True, constant_liar=True, seed=later
@@ -71,7 +74,7 @@ def choose_sampler(name: str, config: StudyConfig, seed: int, trials: int) -> Ch
             return ChosenSampler(optuna.samplers.RandomSampler(seed=later))
 
 
-def _known_cost(config: StudyConfig, seed: int) -> KnownCostSampler:
+def _known_cost(config: StudyConfig, seed: int, images: int | None) -> KnownCostSampler:
     """Costs, limits and identity of the space's architectures, as the sampler takes them."""
     space, data = config.space, config.dataset
     names = [config.objectives.names[i] for i in config.objectives.known]
@@ -98,4 +101,5 @@ def _known_cost(config: StudyConfig, seed: int) -> KnownCostSampler:
         objective=config.objectives.names.index("accuracy"),
         feasible=feasible,
         identity=identity,
+        images=images,
     )

@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from nas.search.forecast import forecast
+from nas.search.goodness import goodness, luck
 from nas.search.pareto import hypervolume, non_dominated
 
 CONFIDENCE = 0.93
@@ -43,7 +44,6 @@ ERROR_MARGIN = 0.05  # and so far beyond its worst error
 MIN_FINISHED = 4  # before that many trials have finished, none is stopped
 COST_RANGE = 2.0  # a trial is compared only if there is another one within this factor
 LEAST_OWN = 0.2  # of a prediction's variance, at least so much is not the evaluation's noise
-LEAST_ERROR = 1e-3  # where the number of validation images is not known
 
 Array = NDArray[np.float64]
 
@@ -123,15 +123,15 @@ def decide(
     no_dearer = [other.curve[epochs] for other in finished if _no_dearer(other, trial)]
     if not no_dearer:
         return GO_ON
-    features = np.array([_features(other, rung, images) for other in finished])
-    ends = np.array([goodness(other.curve[epochs], images) for other in finished])
-    at = np.array(_features(trial, rung, images))
-    perfect = goodness(1.0, images)
+    features = _features(finished, rung, images)
+    ends = goodness([other.curve[epochs] for other in finished], images)
+    at = _features([trial], rung, images)[0]
+    perfect = float(goodness(1.0, images))
     hope = min(_optimistic(features, ends, at, confidence, images), perfect)
     points = np.column_stack([features[:, 1:], np.exp(-ends)])  # log costs, error
     hoped = np.append(at[1:], math.exp(-max(hope, 0.0)))
-    worthwhile = hope > goodness(max(no_dearer), images) and _adds(hoped, points)
-    return Decision(worthwhile, 1 - float(hoped[-1]), max(no_dearer))
+    better = hope > float(goodness(max(no_dearer), images))
+    return Decision(better and _adds(hoped, points), 1 - float(hoped[-1]), max(no_dearer))
 
 
 def _adds(point: Array, points: Array) -> bool:
@@ -155,16 +155,10 @@ def _adds(point: Array, points: Array) -> bool:
     return hypervolume(everything, reference) - before > SLIVER * min(dearer, DEAREST) * before
 
 
-def goodness(accuracy: float, images: int | None) -> float:
-    """-log of the error; an error of 0 counts as half an image."""
-    error = 1 - accuracy
-    if images is None:
-        return -math.log(max(error, LEAST_ERROR))
-    return -math.log((error * images + 0.5) / (images + 1))
-
-
-def _features(shown: Shown, rung: int, images: int | None) -> list[float]:
-    return [goodness(shown.curve[rung], images), *(math.log(cost) for cost in shown.costs)]
+def _features(trials: Sequence[Shown], rung: int, images: int | None) -> Array:
+    """[trials, 1 + costs], goodness at a rung and log costs."""
+    good = goodness([trial.curve[rung] for trial in trials], images)
+    return np.column_stack([good, np.log([trial.costs for trial in trials])])
 
 
 def _comparable(a: Shown, b: Shown) -> bool:
@@ -192,17 +186,9 @@ def _optimistic(
     """
     means, residual, leverages, degrees = forecast(features, ends, at[None])
     mean, leverage = float(means[0]), float(leverages[0])
-    noise = _noise(mean, images)
+    noise = float(luck(mean, images))
     # However well the finished trials happen to fit, they were evaluated with noise.
     variance = max(residual, noise)
     own = max(variance - noise, LEAST_OWN * variance)
     deviation = math.sqrt(own + variance * leverage)
     return mean + float(stdtrit(degrees, confidence)) * deviation
-
-
-def _noise(good: float, images: int | None) -> float:
-    """Variance of the goodness that `images` random images show: that of a binomial share."""
-    if images is None:
-        return 0.0
-    error = min(math.exp(-good), 1.0)
-    return (1 - error) / (error * (images + 1))

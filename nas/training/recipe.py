@@ -36,6 +36,10 @@ class Recipe(BaseModel):
     """Pixels: larger images are shrunk to it for training. Costs are always counted at
     the data set's own size."""
 
+    def evaluated(self, images: int) -> int:
+        """How many images of a validation split a trial is evaluated on."""
+        return min(self.val_images or images, images)
+
     def learning_rate_at(self, step: int, steps: int) -> float:
         """The learning rate of step `step` of `steps`, from 0: a line up, half a cosine down."""
         rise = max(1, round(self.warmup * steps))

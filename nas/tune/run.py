@@ -99,10 +99,8 @@ def run(
                 threads=max(1, int(resources.cpus_per_trial)),
                 machine=study.config.machine,
             )
-            images = recipe.val_images or len(data.val)
-            scheduler = FrontScheduler(
-                study, recipe.epochs, min(images, len(data.val)), lost=searcher.give_up
-            )
+            images = recipe.evaluated(len(data.val))
+            scheduler = FrontScheduler(study, recipe.epochs, images, lost=searcher.give_up)
             _tuner(trainable, searcher, scheduler, resources, gate, scratch).fit()
         except SearchEnded as ended:
             _interrupt(study)

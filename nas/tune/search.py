@@ -109,7 +109,8 @@ def search(
 def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     """Create the study or continue it."""
     request = plan.request
-    chosen = choose_sampler(plan.sampler, plan.config, request.seed, plan.recorded)
+    images = plan.config.recipe.evaluated(len(plan.data.val))
+    chosen = choose_sampler(plan.sampler, plan.config, request.seed, plan.recorded, images)
     storage = open_guarded(plan.storage, lock, lambda: bool(received))
     study = optuna.create_study(
         storage=storage,

@@ -9,6 +9,7 @@ from nas.search.forecast import forecast
 from nas.search.samplers.stopped import ENOUGH, Trials, final_errors
 
 RUNG, LAST = 2, 8
+LIMITS = {"floor": 1e-4, "least": 0.01}
 
 
 def finished(count: int, noise: float = 0.0) -> tuple[Trials, np.ndarray]:
@@ -64,33 +65,34 @@ def test_with_few_trials_errors_fall_by_the_same_factor() -> None:
 
 def test_a_stopped_trial_points_to_what_alike_ones_reached() -> None:
     dear_and_cheap = Trials(np.array([[2.0], [0.0]]), [{1: 0.3, RUNG: 0.8}, {RUNG: 0.8}])
-    rows, mean, variance = final_errors(dear_and_cheap, *finished(60), 1e-4)
+    rows, mean, variance = final_errors(dear_and_cheap, *finished(60), **LIMITS)
     assert rows.tolist() == [0, 1]
     assert np.exp(mean) == pytest.approx([0.1 * math.exp(-0.5), 0.1], rel=0.05)
-    _, _, noisy = final_errors(dear_and_cheap, *finished(60, noise=0.3), 1e-4)
+    _, _, noisy = final_errors(dear_and_cheap, *finished(60, noise=0.3), **LIMITS)
     assert (noisy > 10 * variance).all()
     assert noisy == pytest.approx(0.3**2, rel=0.5)
 
 
-def test_none_points_to_less_than_the_least_error_that_was_reached() -> None:
+def test_none_points_to_less_than_the_limit() -> None:
     others, errors = finished(60)
     better_than_all = Trials(np.array([[2.0]]), [{RUNG: 0.999}])
     hopeless = Trials(np.array([[0.0]]), [{RUNG: 0.0}])
-    assert np.exp(final_errors(better_than_all, others, errors, 1e-4)[1]) == errors.min()
-    assert np.exp(final_errors(hopeless, others, errors, 1e-4)[1]) <= 1.0
+    _, mean, _ = final_errors(better_than_all, others, errors, **LIMITS)
+    assert np.exp(mean) == pytest.approx(LIMITS["least"])
+    assert np.exp(final_errors(hopeless, others, errors, **LIMITS)[1]) <= 1.0
 
 
 def test_the_last_epoch_that_enough_have_reached_counts() -> None:
     others, errors = finished(40)
     trial = Trials(np.array([[1.0]]), [{RUNG: 0.8, 4: 0.99}])
-    _, at_rung, _ = final_errors(trial, others, errors, 1e-4)
+    _, at_rung, _ = final_errors(trial, others, errors, **LIMITS)
     for curve in others.curves[: ENOUGH - 1]:
         curve[4] = 0.1
-    _, still, _ = final_errors(trial, others, errors, 1e-4)
+    _, still, _ = final_errors(trial, others, errors, **LIMITS)
     assert still == pytest.approx(at_rung)
     others.curves[ENOUGH][4] = 0.1
-    _, later, _ = final_errors(trial, others, errors, 1e-4)
-    assert later == pytest.approx(math.log(errors.min()))  # 0.99 is better than all of them
+    _, later, _ = final_errors(trial, others, errors, **LIMITS)
+    assert later == math.log(LIMITS["least"])  # 0.99 is better than all of them
 
 
 def test_what_too_few_have_gone_through_teaches_nothing() -> None:
@@ -102,6 +104,6 @@ def test_what_too_few_have_gone_through_teaches_nothing() -> None:
         (elsewhere, 40, 0),
     ]:
         trial = Trials(np.array([[1.0]]), [curve])
-        rows, mean, variance = final_errors(trial, *finished(count), 1e-4)
+        rows, mean, variance = final_errors(trial, *finished(count), **LIMITS)
         assert len(rows) == len(mean) == len(variance) == known
-    assert len(final_errors(Trials(np.zeros((0, 1)), []), *finished(40), 1e-4)[0]) == 0
+    assert len(final_errors(Trials(np.zeros((0, 1)), []), *finished(40), **LIMITS)[0]) == 0

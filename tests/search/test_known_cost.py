@@ -438,3 +438,30 @@ def test_a_large_space_under_a_tight_limit_is_searched(full_space):
     )
     assert all(costs(setting)[0] <= smallest * 1.2 for setting in settings)
     assert costs(settings[0])[0] == smallest
+
+
+def test_a_model_that_knows_how_many_images_errors_are_measured_on_is_nearer_to_the_truth():
+    images, choices = 400, (Choice("width", tuple(range(1, 13))), Choice("kind", tuple("abcd")))
+
+    def cost(setting):
+        return (1000.0 * setting["width"],)
+
+    def true(setting):
+        return 0.02 + 0.2 * setting["width"] ** (-1.0 - 0.2 * "abcd".index(setting["kind"]))
+
+    distances = {None: 0.0, images: 0.0}
+    for seed, known in itertools.product(range(4), distances):
+        rng = np.random.default_rng(seed)
+        study = new_study(sampler := KnownCostSampler(choices, cost))
+        candidates = sampler._draw(0)
+        settings = [candidates.encoding.decode(code) for code in candidates.codes]
+        for row in rng.choice(len(settings), 30, replace=False):
+            study.enqueue_trial(settings[row])
+            accuracy = 1 - rng.binomial(images, true(settings[row])) / images
+            search(sampler, 1, choices, lambda _, value=accuracy: value, cost, study)
+        posterior = ErrorModel(candidates, seed, known).condition(read(study, -1, candidates, 0))[0]
+        scale, (mean, _) = posterior.scale, posterior.predict()
+        predicted = scale.floor + np.exp(scale.mean + scale.deviation * mean)
+        truth = np.array([true(setting) for setting in settings])
+        distances[known] += np.square(np.log(predicted / truth)).mean()
+    assert distances[images] < 0.8 * distances[None]

@@ -23,16 +23,20 @@ def errors_above(floor, rng):
     return floor + 0.1 * np.exp(-quality + 0.02 * rng.standard_normal(36))
 
 
+@pytest.mark.parametrize("luck", [0.0, 0.02])
 @pytest.mark.parametrize("log_gap", [-2.0, 0.0, 1.5])
-def test_targets_are_standardised_and_the_jacobian_is_their_derivative(log_gap):
-    errors = np.random.default_rng(0).uniform(0.05, 0.4, 20)
-    warp = Warp(errors, np.linspace(0, 0.1, 20))
+def test_targets_are_standardised_and_the_jacobian_is_their_derivative(log_gap, luck):
+    rng = np.random.default_rng(0)
+    expected = rng.uniform(0.05, 0.4, 20)
+    errors = expected + luck * rng.standard_normal(20)
+    warp = Warp(errors, expected, np.linspace(0, 0.1, 20))
     scale, warped = warp.scale(log_gap), warp(log_gap)
     targets = warped.targets
     assert targets.mean() == pytest.approx(0, abs=1e-9)
-    assert targets == pytest.approx(scale.targets(errors))
+    assert targets == pytest.approx(scale.targets(errors, expected))
     step = 1e-7
-    slopes = (scale.targets(errors + step) - scale.targets(errors - step)) / (2 * step)
+    ends = [scale.targets(errors + sign * step, expected) for sign in (1, -1)]
+    slopes = (ends[0] - ends[1]) / (2 * step)
     assert warped.jacobian == pytest.approx(np.log(slopes).sum(), rel=1e-5)
     more, less = warp(log_gap + step), warp(log_gap - step)
     by_gap = (more.targets - less.targets) / (2 * step)
@@ -58,7 +62,8 @@ def test_the_likelihood_is_that_of_its_formula_and_its_gradient_of_differences(m
     monkeypatch.setattr("nas.search.samplers.surrogate.CHUNK", block)
     kernel, points = architectures()
     variances = np.where(np.arange(36) % 3, 0.0, 0.05)
-    warp = Warp(errors_above(0.05, np.random.default_rng(1)), variances)
+    errors = errors_above(0.05, np.random.default_rng(1))
+    warp = Warp(errors, 0.01 + 0.9 * errors, variances)
     density = Likelihood(kernel, points, warp)
     u = np.random.default_rng(2).normal(0, 0.3, len(density))
     value, gradient = density(u)
@@ -80,11 +85,12 @@ def test_the_likelihood_is_that_of_its_formula_and_its_gradient_of_differences(m
 def test_a_floor_that_the_errors_have_is_found():
     kernel, points = architectures()
     rng = np.random.default_rng(3)
-    high, low = (Warp(errors_above(floor, rng), np.zeros(36)) for floor in (0.3, 0.0))
+    errors = [errors_above(floor, rng) for floor in (0.3, 0.0)]
+    high, low = (Warp(e, e, np.zeros(36)) for e in errors)
     assert 0.25 < fit(kernel, points, high, 0, rng)[0].scale.floor < 0.325
     assert fit(kernel, points, low, 0, rng)[0].scale.floor < 0.02
 
 
 def test_equal_errors_have_a_scale():
-    warped = Warp(np.full(5, 0.3), np.zeros(5))(math.log(0.5))
+    warped = Warp(np.full(5, 0.3), np.full(5, 0.3), np.zeros(5))(math.log(0.5))
     assert all(np.isfinite(value).all() for value in warped)

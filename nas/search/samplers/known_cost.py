@@ -57,6 +57,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         limits: the largest value of each known objective, None where there is none.
         feasible: False for settings that must not be suggested.
         identity: equal for settings that build the same architecture; default: all differ.
+        images: of the validation split, where the objective is a share of them: their number
+            tells how much of an accuracy is luck. None: as many as it takes.
     """
 
     def __init__(
@@ -69,11 +71,12 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         limits: Sequence[float | None] | None = None,
         feasible: Callable[[Mapping[str, Any]], bool] | None = None,
         identity: Callable[[Mapping[str, Any]], Hashable] | None = None,
+        images: int | None = None,
     ) -> None:
         if not choices:
             raise ValueError("choices: none; accepted: at least one")
         self._choices = tuple(choices)
-        self._seed, self._objective = seed, objective
+        self._seed, self._objective, self._images = seed, objective, images
         self._make = partial(
             Candidates,
             Encoding(self._choices),
@@ -144,7 +147,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         if history.started >= START and len(history.finished) >= LEAST:
             try:
                 if self._model is None:
-                    self._model = ErrorModel(candidates, self._seed)
+                    self._model = ErrorModel(candidates, self._seed, self._images)
                 return self._best(candidates, self._model, history, free, rng)
             except FitError as error:
                 self._model = None

@@ -13,6 +13,7 @@ from nas.search.samplers.candidates import Candidates
 from nas.search.samplers.encoding import Code
 from nas.search.samplers.history import Ended, History
 from nas.search.samplers.kernel import Kernel, Points
+from nas.search.samplers.luck import Luck
 from nas.search.samplers.scale import Warp
 from nas.search.samplers.stopped import Trials, final_errors
 from nas.search.samplers.surrogate import Posterior, fit
@@ -31,6 +32,7 @@ class Observed(NamedTuple):
 
     codes: list[Code]
     errors: Array  # [N], those of stopped trials as forecast
+    expected: Array  # [N], these without the luck of few validation images
     variances: Array  # [N], of the logarithms of these, besides the noise of every error
 
 
@@ -47,10 +49,14 @@ def fit_size(ended: int) -> int:
 
 
 class ErrorModel:
-    """Predictions of log error over a pool, conditioned on a study's history."""
+    """Predictions of log error over a pool, conditioned on a study's history.
 
-    def __init__(self, candidates: Candidates, seed: int) -> None:
-        self._candidates, self._seed = candidates, seed
+    Args:
+        images: that errors are measured on; None: as many as it takes.
+    """
+
+    def __init__(self, candidates: Candidates, seed: int, images: int | None = None) -> None:
+        self._candidates, self._seed, self._images = candidates, seed, images
         self._kernel = Kernel(candidates.encoding.choices)
         costs = candidates.base_costs
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
@@ -78,13 +84,13 @@ class ErrorModel:
             FitError: numerical failure; the next call fits from scratch.
         """
         self._refit(history)
-        observed = self._observed(history.ended)
+        observed = self._observed(history.ended, self._luck)
         points = self.points(observed.codes)
         pending = self.points(history.pending)
         both = self.points([*observed.codes, *history.pending])
         for posterior in self.posteriors:
-            targets = posterior.scale.targets(observed.errors)
-            noise = posterior.scale.variances(observed.errors, observed.variances)
+            targets = posterior.scale.targets(observed.errors, observed.expected)
+            noise = posterior.scale.variances(observed.expected, observed.variances)
             posterior.observe(points, targets, noise)
             if history.pending:
                 mean, _ = posterior.predict_at(pending)
@@ -92,21 +98,23 @@ class ErrorModel:
                 posterior.observe(both, np.append(targets, mean), padded)
         return self.posteriors
 
-    def _observed(self, ended: Sequence[Ended]) -> Observed:
+    def _observed(self, ended: Sequence[Ended], luck: Luck) -> Observed:
         """What finished trials showed, then what those stopped early let expect."""
-        finished = [trial for trial in ended if trial.error is not None]
+        finished, errors = _finished(ended)
         stopped = [trial for trial in ended if trial.error is None]
-        errors = np.array([trial.error for trial in finished], dtype=np.float64)
+        expected, of_luck = luck.without(self._costs([trial.code for trial in finished]), errors)
         rows, mean, variance = final_errors(
             self._trials(stopped),
             self._trials(finished),
             errors,
             floor=max(1e-4, errors.min() / 4),
+            least=max(1e-4, expected.min()),  # the scale of all errors hangs on it
         )
         return Observed(
             [trial.code for trial in (*finished, *(stopped[row] for row in rows))],
             np.append(errors, np.exp(mean)),
-            np.append(np.zeros(len(finished)), variance),
+            np.append(expected, np.exp(mean)),
+            np.append(of_luck, variance),
         )
 
     def _trials(self, ended: Sequence[Ended]) -> Trials:
@@ -119,10 +127,12 @@ class ErrorModel:
         if fitted == self._fitted and self.posteriors:
             return
         self.posteriors = []
-        observed = self._observed(fitted)
-        rows = self._informative(observed.codes, observed.errors)
+        trials, errors = _finished(fitted)
+        self._luck = Luck(self._costs([t.code for t in trials]), errors, self._images)
+        observed = self._observed(fitted, self._luck)
+        rows = self._informative(observed.codes, observed.expected)
         points = self.points([observed.codes[row] for row in rows])
-        warp = Warp(observed.errors[rows], observed.variances[rows])
+        warp = Warp(observed.errors[rows], observed.expected[rows], observed.variances[rows])
         rng = np.random.default_rng([self._seed, 4, size])
         draws = next((count for most, count in DRAWS if len(rows) <= most), 0)
         for fitted_to in fit(self._kernel, points, warp, draws, rng):
@@ -146,3 +156,9 @@ class ErrorModel:
         rng = np.random.default_rng([self._seed, 2, len(codes)])
         others = rng.choice(order[FIT_ON // 2 :], FIT_ON - FIT_ON // 2, replace=False)
         return np.sort(np.concatenate([order[: FIT_ON // 2], others]))
+
+
+def _finished(ended: Sequence[Ended]) -> tuple[list[Ended], Array]:
+    """Those that finished, and their errors."""
+    finished = [trial for trial in ended if trial.error is not None]
+    return finished, np.array([trial.error for trial in finished], dtype=np.float64)

@@ -29,18 +29,18 @@ class Trials(NamedTuple):
 
 
 def final_errors(
-    stopped: Trials, finished: Trials, errors: Array, floor: float
+    stopped: Trials, finished: Trials, errors: Array, *, floor: float, least: float
 ) -> tuple[NDArray[np.int64], Array, Array]:
     """Log of the final errors that stopped trials point to, and the variances of that.
 
-    Of each trial the last epoch counts that enough finished ones have too. None points to less
-    than the least error of those that finished, which the scale of all errors hangs on.
+    Of each trial the last epoch counts that enough finished ones have too.
 
     Args:
         stopped: the trials.
         finished: other trials.
         errors: [finished], their final errors.
         floor: errors below it count as this much.
+        least: no stopped trial points to less.
 
     Returns:
         The rows of `stopped` that could be forecast, in order, the logarithms, the variances.
@@ -55,7 +55,7 @@ def final_errors(
         at = [row for row, of_row in enumerate(last) if of_row == epoch]
         known = finished.features(reached[epoch], epoch, floor)
         found = forecast(known, ends[reached[epoch]], stopped.features(at, epoch, floor))
-        mean[at] = np.clip(-found.mean, -ends.max(), 0.0)
+        mean[at] = np.clip(-found.mean, np.log(least), 0.0)
         variance[at] = found.residual * (1.0 + found.leverage) + LEAST_VARIANCE
     rows = np.flatnonzero(np.isfinite(mean))
     return rows, mean[rows], variance[rows]
