@@ -59,7 +59,7 @@ def sources_version() -> str:
     """Hash of the sources of our samplers: any change makes their replays stale."""
     digest = hashlib.sha256()
     package = Path(nas.search.samplers.__path__[0])
-    imported = [package.parent / "forecast.py", package.parent / "pareto.py"]
+    imported = [package.parent / f"{name}.py" for name in ("forecast", "goodness", "pareto")]
     for path in sorted([*package.glob("*.py"), *imported]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
