@@ -61,7 +61,7 @@ def measure(
         samplers: that are asked.
         done: told of each operation that was timed.
     """
-    fill(folder, space, trials)
+    images = fill(folder, space, trials)
     timings: list[Timing] = []
 
     @contextmanager
@@ -78,7 +78,7 @@ def measure(
         assert config is not None
         search = SearchStudy(study, config, budget=10 * trials)
     for name in samplers:
-        chosen = choose_sampler(name, config, 0, trials)
+        chosen = choose_sampler(name, config, 0, trials, images)
         study.sampler = chosen.sampler
         search = SearchStudy(study, config, budget=10 * trials, joint=chosen.joint)
         before = len(timings)
@@ -103,8 +103,11 @@ def measure(
     return [*timings, Timing("export and report", seconds, cpu, 20)]
 
 
-def fill(folder: Path, space: Path, trials: int) -> None:
+def fill(folder: Path, space: Path, trials: int) -> int:
     """Make the study `NAME` in `folder`, with made-up results of random architectures.
+
+    Returns:
+        How many images a real trial of this study would be evaluated on.
 
     Raises:
         ValueError: the space has not enough of them.
@@ -130,6 +133,7 @@ def fill(folder: Path, space: Path, trials: int) -> None:
         trial.datetime_complete = trial.datetime_start + timedelta(seconds=8)
         made.setdefault(trial.user_attrs["arch_id"], trial)
     _insert(plan.storage, study._study_id, list(made.values()))
+    return plan.config.recipe.evaluated(len(plan.data.val))
 
 
 def _insert(url: str, study_id: int, trials: list[FrozenTrial]) -> None:

@@ -41,7 +41,7 @@ def effective_sampler(name: str, objectives: Objectives) -> str:
 
 
 def choose_sampler(
-    name: str, config: StudyConfig, seed: int, trials: int, images: int | None = None
+    name: str, config: StudyConfig, seed: int, trials: int, images: int | None
 ) -> ChosenSampler:
     """Build a sampler for a study.
 
@@ -51,7 +51,7 @@ def choose_sampler(
         seed: of the search.
         trials: already in the study, so that a continued search does not draw again
             what it drew at its start.
-        images: that accuracies are measured on, if known.
+        images: that accuracies are measured on; None: not known.
 
     Raises:
         ValueError: unknown name.

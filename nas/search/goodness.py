@@ -11,16 +11,18 @@ LEAST_ERROR = 1e-3  # where the number of validation images is not known
 
 
 def goodness(accuracy: ArrayLike, images: int | None) -> Array:
-    """-log of the error; an error of 0 counts as half an image.
+    """-log of the error, [...]; an error of 0 counts as half an image.
 
     Args:
         accuracy: [...], in [0, 1].
-        images: of the validation split.
+        images: that it was measured on; None: errors below `LEAST_ERROR` count as that.
     """
     error = 1.0 - np.asarray(accuracy, dtype=np.float64)
-    if images is not None:
+    if images is None:
+        error = np.maximum(error, LEAST_ERROR)
+    else:
         error = (error * images + 0.5) / (images + 1)
-    found: Array = -np.log(np.maximum(error, LEAST_ERROR if images is None else 0.0))
+    found: Array = -np.log(error)
     return found
 
 
@@ -29,7 +31,7 @@ def luck(good: ArrayLike, images: int | None) -> Array:
 
     Args:
         good: [...], the goodness on all images that there could be.
-        images: of the validation split; where it is not known, there is no luck.
+        images: that it is measured on; None: there is no luck.
     """
     error = np.minimum(np.exp(-np.asarray(good, dtype=np.float64)), 1.0)
     if images is None:

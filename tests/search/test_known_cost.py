@@ -199,20 +199,23 @@ def fitted_seldom(monkeypatch):
 
 
 @pytest.mark.usefixtures("fitted_seldom")
-def test_a_study_continued_by_a_new_sampler_goes_on_as_before():
-    whole = search(KnownCostSampler(CHOICES, macs, seed=3), 18)
-    study = new_study(KnownCostSampler(CHOICES, macs, seed=3))
+@pytest.mark.parametrize("images", [None, 400])
+def test_a_study_continued_by_a_new_sampler_goes_on_as_before(images):
+    whole = search(KnownCostSampler(CHOICES, macs, seed=3, images=images), 18)
+    study = new_study(KnownCostSampler(CHOICES, macs, seed=3, images=images))
     begun = search(None, 14, study=study)
-    study.sampler = KnownCostSampler(CHOICES, macs, seed=3)
+    study.sampler = KnownCostSampler(CHOICES, macs, seed=3, images=images)
     assert begun + search(None, 4, study=study) == whole
 
 
 @pytest.mark.usefixtures("fitted_seldom")
-def test_a_continued_study_with_stopped_trials_goes_on_as_before():
-    whole = search_and_stop(new_study(KnownCostSampler(CHOICES, macs, seed=3)), range(24))
-    study = new_study(KnownCostSampler(CHOICES, macs, seed=3))
+@pytest.mark.parametrize("images", [None, 400])
+def test_a_continued_study_with_stopped_trials_goes_on_as_before(images):
+    first = KnownCostSampler(CHOICES, macs, seed=3, images=images)
+    whole = search_and_stop(new_study(first), range(24))
+    study = new_study(KnownCostSampler(CHOICES, macs, seed=3, images=images))
     begun = search_and_stop(study, range(17))
-    study.sampler = KnownCostSampler(CHOICES, macs, seed=3)
+    study.sampler = KnownCostSampler(CHOICES, macs, seed=3, images=images)
     assert begun + search_and_stop(study, range(17, 24)) == whole
 
 

@@ -50,6 +50,24 @@ def test_an_error_of_zero_is_expected_to_be_more() -> None:
     assert np.isfinite(variances).all()
 
 
+def test_what_is_far_from_the_trend_is_believed() -> None:
+    """A network that learned nothing, where all others of its cost are good."""
+    rng = np.random.default_rng(2)
+    costs = rng.uniform(0, 3, (100, 1))
+    errors = measured(0.15 * np.exp(-costs[:, 0]), rng)
+    errors[costs[:, 0].argmax()] = 0.9
+    expected, variances = Luck(costs, errors, IMAGES).without(costs, errors)
+    assert 0.85 < expected.max() < 0.9
+    assert variances[expected.argmax()] < 0.01
+
+
+def test_errors_that_are_no_share_of_images_are_refused() -> None:
+    with pytest.raises(
+        ValueError, match=r"from 0\.2 to 85; accepted with a number of images: 0 to 1"
+    ):
+        Luck(np.array([[0.0], [1.0]]), np.array([0.2, 85.0]), IMAGES)
+
+
 def test_a_trend_is_not_taken_from_two_trials() -> None:
     costs, errors = np.array([[0.0], [1.0]]), np.array([0.2, 0.02])
     expected, _ = Luck(costs, errors, IMAGES).without(costs, errors)

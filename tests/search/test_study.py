@@ -74,7 +74,7 @@ class Stuck(RandomSampler):
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_budget_is_exact_and_counts_distinct_architectures(driver: Driver, name: str) -> None:
-    chosen = choose_sampler(name, driver.config, 0, 0)
+    chosen = choose_sampler(name, driver.config, 0, 0, None)
     study = driver.open(14, chosen.sampler, chosen.joint)
     ids = finish(study)
     assert len(ids) == len(set(ids)) == study.counted == 14
@@ -86,7 +86,7 @@ def test_budget_is_exact_and_counts_distinct_architectures(driver: Driver, name:
 def test_every_sampler_suggests_only_parameters_with_effect_unless_joint(
     driver: Driver, name: str
 ) -> None:
-    chosen = choose_sampler(name, driver.config, 0, 0)
+    chosen = choose_sampler(name, driver.config, 0, 0, None)
     study = driver.open(12, chosen.sampler, chosen.joint)
     finish(study)
     for trial in finished_trials(study.study):
@@ -97,10 +97,10 @@ def test_every_sampler_suggests_only_parameters_with_effect_unless_joint(
 
 def test_same_seed_gives_the_same_architectures(tmp_path: Path, tiny_config: StudyConfig) -> None:
     sequences = []
-    for attempt in ("a", "b"):
-        sampler = choose_sampler("known-cost", tiny_config, 7, 0).sampler
+    for attempt, images in (("a", 400), ("b", 400), ("c", None)):
+        sampler = choose_sampler("known-cost", tiny_config, 7, 0, images).sampler
         sequences.append(finish(Driver(tmp_path / attempt, tiny_config).open(20, sampler)))
-    assert sequences[0] == sequences[1]
+    assert sequences[0] == sequences[1] != sequences[2]
 
 
 def test_a_repeated_architecture_is_told_again_and_does_not_count(driver: Driver) -> None:

@@ -182,13 +182,15 @@ class Candidates:
         """
         if not codes:
             return []
-        edges = _edges(self.costs(codes))
+        costs = self.costs(codes)
+        edges = _edges(costs)
         bins: list[list[Code]] = [[] for _ in range(BINS)]
-        for code, index in zip(codes, np.digitize(self.costs(codes)[:, 0], edges), strict=True):
+        for code, index in zip(codes, np.digitize(costs[:, 0], edges), strict=True):
             bins[index].append(code)
+        share = POOL // sum(1 for members in bins if members)
         found, known = list(codes), {self.identity(code) for code in codes}
         for _ in range(MUTATIONS):
-            rare = [members for members in bins if 0 < len(members) < POOL // BINS]
+            rare = [members for members in bins if 0 < len(members) < share]
             if not rare:
                 break
             members = rare[rng.integers(len(rare))]

@@ -45,7 +45,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
     parameters gives. An objective that is neither (a measured latency) is left out: the
     front is then sought over the ones given here.
 
-    What it suggests depends on the seed and the study's contents alone. Nothing that
+    What it suggests depends on its arguments and the study's contents alone. Nothing that
     was tried or is running is suggested again; the trial's parameters are suggested with
     `distribution(choice)`, choices without effect left out.
 
@@ -58,7 +58,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         feasible: False for settings that must not be suggested.
         identity: equal for settings that build the same architecture; default: all differ.
         images: of the validation split, where the objective is a share of them: their number
-            tells how much of an accuracy is luck. None: as many as it takes.
+            tells how much of an accuracy is luck. None: accuracies are taken as exact.
     """
 
     def __init__(

@@ -52,7 +52,7 @@ class ErrorModel:
     """Predictions of log error over a pool, conditioned on a study's history.
 
     Args:
-        images: that errors are measured on; None: as many as it takes.
+        images: that errors are measured on; None: errors are taken as exact.
     """
 
     def __init__(self, candidates: Candidates, seed: int, images: int | None = None) -> None:
@@ -61,6 +61,7 @@ class ErrorModel:
         costs = candidates.base_costs
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         self._pool = self.points(candidates.codes)
+        self._luck: Luck
         self._fitted: tuple[Ended, ...] = ()
         self.posteriors: list[Posterior] = []
 
@@ -84,7 +85,7 @@ class ErrorModel:
             FitError: numerical failure; the next call fits from scratch.
         """
         self._refit(history)
-        observed = self._observed(history.ended, self._luck)
+        observed = self._observed(history.ended)
         points = self.points(observed.codes)
         pending = self.points(history.pending)
         both = self.points([*observed.codes, *history.pending])
@@ -98,16 +99,18 @@ class ErrorModel:
                 posterior.observe(both, np.append(targets, mean), padded)
         return self.posteriors
 
-    def _observed(self, ended: Sequence[Ended], luck: Luck) -> Observed:
+    def _observed(self, ended: Sequence[Ended]) -> Observed:
         """What finished trials showed, then what those stopped early let expect."""
         finished, errors = _finished(ended)
         stopped = [trial for trial in ended if trial.error is None]
-        expected, of_luck = luck.without(self._costs([trial.code for trial in finished]), errors)
+        costs = self._costs([trial.code for trial in finished])
+        expected, of_luck = self._luck.without(costs, errors)
+        half_an_image = 0.5 / (self._images + 1) if self._images else max(1e-4, errors.min() / 4)
         rows, mean, variance = final_errors(
             self._trials(stopped),
             self._trials(finished),
             errors,
-            floor=max(1e-4, errors.min() / 4),
+            floor=half_an_image,
             least=max(1e-4, expected.min()),  # the scale of all errors hangs on it
         )
         return Observed(
@@ -129,7 +132,7 @@ class ErrorModel:
         self.posteriors = []
         trials, errors = _finished(fitted)
         self._luck = Luck(self._costs([t.code for t in trials]), errors, self._images)
-        observed = self._observed(fitted, self._luck)
+        observed = self._observed(fitted)
         rows = self._informative(observed.codes, observed.expected)
         points = self.points([observed.codes[row] for row in rows])
         warp = Warp(observed.errors[rows], observed.expected[rows], observed.variances[rows])

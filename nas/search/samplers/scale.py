@@ -38,13 +38,16 @@ class Scale(NamedTuple):
     deviation: float
 
     def targets(self, errors: Array, expected: Array) -> Array:
-        """Standardised targets; expected errors below the floor count as just above it."""
+        """Standardised targets, [N], of errors as measured and as expected, [N].
+
+        Expected errors below the floor count as just above it.
+        """
         above = np.maximum(expected - self.floor, 1e-6)
         scaled: Array = (np.log(above) + (errors - expected) / above - self.mean) / self.deviation
         return scaled
 
     def variances(self, expected: Array, of_logs: Array) -> Array:
-        """Variances of targets, from those of the logarithms of errors."""
+        """Variances of targets, [N], from those of the logarithms of errors, [N]."""
         # d log(e - floor) = e / (e - floor) d log e
         found: Array = of_logs * (expected / np.maximum(expected - self.floor, 1e-6)) ** 2
         return found / self.deviation**2
