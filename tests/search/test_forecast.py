@@ -58,9 +58,8 @@ def test_with_few_trials_errors_fall_by_the_same_factor() -> None:
     features = np.array([[0.0, 0.0], [1.0, 0.0]])
     ends = np.array([1.0, 3.0])  # alone they would say 2 for each unit
     low, high = forecast(features, ends, features).mean
-    assert high - low == pytest.approx(
-        1 + 2 / 3, rel=1e-6
-    )  # a third of the gain's slope is taken off
+    # A third of the gain's slope is taken off.
+    assert high - low == pytest.approx(1 + 2 / 3, rel=1e-6)
 
 
 def test_a_stopped_trial_points_to_what_alike_ones_reached() -> None:

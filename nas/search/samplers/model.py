@@ -105,12 +105,12 @@ class ErrorModel:
         stopped = [trial for trial in ended if trial.error is None]
         costs = self._costs([trial.code for trial in finished])
         expected, of_luck = self._luck.without(costs, errors)
-        half_an_image = 0.5 / (self._images + 1) if self._images else max(1e-4, errors.min() / 4)
+        floor = 0.5 / (self._images + 1) if self._images else max(1e-4, errors.min() / 4)
         rows, mean, variance = final_errors(
             self._trials(stopped),
             self._trials(finished),
             errors,
-            floor=half_an_image,
+            floor=floor,
             least=max(1e-4, expected.min()),  # the scale of all errors hangs on it
         )
         return Observed(
