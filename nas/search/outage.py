@@ -16,11 +16,11 @@ from typing import Any
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from nas.search.lock import Lock, StudyLocked
 from nas.search.storage import StorageError, first_line, open_storage_as
+from nas.search.study_storage import StudyStorage
 
 PATIENCE = 600.0  # seconds that a database may be away
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds between two tries; each pause doubles
@@ -42,8 +42,8 @@ class StorageGone(BaseException):
     """
 
 
-class GuardedStorage(RDBStorage):
-    """Optuna's storage with patience, for the one driver of a study.
+class GuardedStorage(StudyStorage):
+    """A storage with patience, for the one driver of a study.
 
     Attributes:
         lock: without which nothing is written.
@@ -120,7 +120,7 @@ class GuardedStorage(RDBStorage):
         logger.warning("the lock of the study was lost with its connection, and taken again")
         if self._claimed is not None:
             study_id, driver = self._claimed
-            found = RDBStorage.get_study_user_attrs(self, study_id).get(DRIVER)
+            found = StudyStorage.get_study_user_attrs(self, study_id).get(DRIVER)
             if found != driver:
                 raise StorageGone(f"another driver worked on the study meanwhile: {found}")
 
@@ -139,11 +139,11 @@ class GuardedStorage(RDBStorage):
             try:
                 done = tell(trial_id, state, values)
             except UpdateFinishedTrialError:
-                if repetition and RDBStorage.get_trial(self, trial_id).state == state:
+                if repetition and StudyStorage.get_trial(self, trial_id).state == state:
                     return True
                 raise
             if not done and repetition and state == TrialState.RUNNING:
-                return bool(RDBStorage.get_trial(self, trial_id).state == state)
+                return bool(StudyStorage.get_trial(self, trial_id).state == state)
             return done
 
         return bool(self.patiently(call, writes=True))
@@ -157,7 +157,7 @@ def _passing(error: Exception) -> bool:
 
 
 def _guarded(name: str) -> Callable[..., Any]:
-    method, writes = getattr(RDBStorage, name), "set_trial" in name
+    method, writes = getattr(StudyStorage, name), name in WRITES
 
     @functools.wraps(method)
     def guarded(self: GuardedStorage, *args: Any, **kwargs: Any) -> Any:
@@ -166,7 +166,9 @@ def _guarded(name: str) -> Callable[..., Any]:
     return guarded
 
 
+WRITES = ("_write", "_set_first_param", "set_trial_system_attr")  # of trials
 for _name in (
+    *WRITES,
     "create_new_study",
     "get_all_studies",
     "get_study_directions",
@@ -179,9 +181,6 @@ for _name in (
     "_get_trials",
     "set_study_system_attr",
     "set_study_user_attr",
-    "_set_trial_param",
-    "set_trial_system_attr",
-    "set_trial_user_attr",
 ):
     # Whatever they do, they do again: the same result, or the same row, as the first time.
     setattr(GuardedStorage, _name, _guarded(_name))

@@ -6,6 +6,7 @@ import logging
 import os
 import sqlite3
 import tempfile
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +14,8 @@ import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
+
+from nas.search.study_storage import StudyStorage
 
 BUSY_TIMEOUT = 60  # seconds that a reader's lock on SQLite is waited for
 POSTGRES_CONNECTION: dict[str, str | int] = {
@@ -63,12 +66,12 @@ def hide_password(url: str | URL) -> str:
     return parsed.render_as_string(hide_password=True)
 
 
-Storage = TypeVar("Storage", bound=optuna.storages.RDBStorage)
+Storage = TypeVar("Storage", bound=StudyStorage)
 
 
-def open_storage(url: str) -> optuna.storages.RDBStorage:
+def open_storage(url: str) -> StudyStorage:
     """`open_storage_as`, for reading and for a few writes."""
-    return open_storage_as(optuna.storages.RDBStorage, url)
+    return open_storage_as(StudyStorage, url)
 
 
 def open_storage_as(kind: type[Storage], url: str) -> Storage:
@@ -94,6 +97,12 @@ def open_storage_as(kind: type[Storage], url: str) -> Storage:
         raise StorageError(f"--storage {hide_password(parsed)}: {first_line(error)}") from None
 
 
+def together(study: optuna.Study) -> AbstractContextManager[None]:
+    """`StudyStorage.together` of a study's storage; nothing where it has another kind."""
+    storage = getattr(study._storage, "_backend", None)
+    return storage.together() if isinstance(storage, StudyStorage) else nullcontext()
+
+
 def make_durable(storage: optuna.storages.BaseStorage) -> None:
     """Bring what was committed to the disk, so that even a power cut does not lose it."""
     engine = getattr(getattr(storage, "_backend", storage), "engine", None)
@@ -107,7 +116,7 @@ def make_durable(storage: optuna.storages.BaseStorage) -> None:
 
 
 def _relax_sqlite(connection: sqlite3.Connection, record: object) -> None:
-    """Wait for the disk at checkpoints alone: an ask writes some twenty transactions.
+    """Wait for the disk at checkpoints alone: a trial writes some transactions.
 
     A dead process loses nothing by it; `make_durable` covers the dead machine.
     """

@@ -24,7 +24,7 @@ from nas.cost import Cost, cost
 from nas.search.config import StudyConfig
 from nas.search.samplers import SpaceExhausted, distribution
 from nas.search.samplers.history import REPEATS_RUNNING
-from nas.search.storage import make_durable
+from nas.search.storage import make_durable, together
 from nas.space import Choice, Setting, Value
 
 INTERRUPTED = "interrupted"
@@ -146,7 +146,7 @@ class SearchStudy:
 
     def complete(self, number: int, measurement: Measurement) -> None:
         """Record a trial that finished the whole schedule."""
-        candidate = self._record(number, measurement)
+        candidate = self._running[number]
         measured = {
             "accuracy": measurement.accuracy,
             "macs": candidate.cost.macs,
@@ -154,18 +154,17 @@ class SearchStudy:
         }
         if measurement.latency is not None:
             measured["latency"] = measurement.latency
-        self._tell(number, TrialState.COMPLETE, self.config.objectives.values(measured))
+        values = self.config.objectives.values(measured)
+        self._tell(number, TrialState.COMPLETE, _shown(measurement), values)
 
     def stop(self, number: int, measurement: Measurement) -> None:
         """Record a trial that was stopped early: PRUNED, never on the front."""
-        self._record(number, measurement)
-        self._tell(number, TrialState.PRUNED)
+        self._tell(number, TrialState.PRUNED, _shown(measurement))
 
     def fail(self, number: int, reason: str) -> None:
         """Record a trial that failed for good; its architecture is not tried again."""
         self.failures[reason] += 1
-        self._trials[number].set_user_attr("reason", reason)
-        self._tell(number, TrialState.FAIL)
+        self._tell(number, TrialState.FAIL, {"reason": reason})
 
     def interrupt(self, number: int) -> None:
         """Give up a running trial through no fault of its own; it is queued again."""
@@ -182,9 +181,14 @@ class SearchStudy:
         """Ask once; None where the suggestion was answered without training."""
         try:
             trial = self.study.ask()
+            with together(self.study):
+                return self._describe(trial)
         except SpaceExhausted:
             self._discard()
             raise
+
+    def _describe(self, trial: optuna.Trial) -> Candidate | None:
+        """Draw the parameters of a new trial, and write down what it is."""
         setting: Setting = {}
         for choice in self.config.space.choices:
             if choice.active(setting) or self._joint:
@@ -230,20 +234,19 @@ class SearchStudy:
                 trial.set_user_attr(name, known.user_attrs[name])
         self.study.tell(trial, known.values, known.state)
 
-    def _record(self, number: int, measurement: Measurement) -> Candidate:
-        """Write all attributes; a finished trial's cannot be changed."""
+    def _tell(
+        self,
+        number: int,
+        state: TrialState,
+        attributes: Mapping[str, Any],
+        values: Sequence[float] | None = None,
+    ) -> None:
+        """Write all of a trial; one that has ended cannot be changed."""
         trial = self._trials[number]
-        trial.set_user_attr("accuracy", measurement.accuracy)
-        trial.set_user_attr("epochs", measurement.epochs)
-        trial.set_user_attr("seconds", round(measurement.seconds, 3))
-        trial.set_user_attr("curve", [list(point) for point in measurement.curve])
-        if measurement.latency is not None:
-            trial.set_user_attr("latency", measurement.latency)
-            trial.set_user_attr("latency_noise", measurement.latency_noise)
-        return self._running[number]
-
-    def _tell(self, number: int, state: TrialState, values: Sequence[float] | None = None) -> None:
-        frozen = self.study.tell(self._trials[number], values, state)
+        with together(self.study):
+            for name, value in attributes.items():
+                trial.set_user_attr(name, value)
+        frozen = self.study.tell(trial, values, state)
         make_durable(self.study._storage)
         self._outcomes[self._running[number].arch.arch_id] = frozen
         del self._running[number], self._trials[number]
@@ -302,6 +305,19 @@ class SearchStudy:
                 queued.add(retried)
             handle.set_user_attr("reason", INTERRUPTED if launched else NEVER_LAUNCHED)
             self.study.tell(trial.number, state=TrialState.FAIL)
+
+
+def _shown(measurement: Measurement) -> dict[str, Any]:
+    """User attributes of a trial that was measured."""
+    shown: dict[str, Any] = {
+        "accuracy": measurement.accuracy,
+        "epochs": measurement.epochs,
+        "seconds": round(measurement.seconds, 3),
+        "curve": [list(point) for point in measurement.curve],
+    }
+    if measurement.latency is not None:
+        shown |= {"latency": measurement.latency, "latency_noise": measurement.latency_noise}
+    return shown
 
 
 def suggest(trial: optuna.Trial, choice: Choice) -> Value:

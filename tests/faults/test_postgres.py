@@ -138,6 +138,19 @@ def test_a_driver_stops_if_another_one_came_and_went(driver: Driver, server: Ser
     assert other.states() == [TrialState.FAIL, TrialState.WAITING]
 
 
+def test_trials_are_those_that_optuna_reads(driver: Driver) -> None:
+    driver.complete(driver.ask())
+    driver.study.fail(driver.ask().number, "diverged")
+    asked = driver.ask()
+    driver.study.report(asked.number, [(1, 0.25)])
+    driver.study.report(asked.number, [(1, 0.25), (2, 0.5)])
+    found = driver.study.study.get_trials()
+    other = optuna.load_study(study_name="t", storage=optuna.storages.RDBStorage(driver.url))
+    assert found == other.get_trials()
+    assert found[-1].user_attrs["curve"] == [[1, 0.25], [2, 0.5]]
+    assert found[-1].user_attrs["arch_id"] == asked.arch.arch_id
+
+
 @pytest.mark.parametrize("why", ["patience", "signal"])
 def test_waiting_ends(driver: Driver, server: Server, why: str) -> None:
     candidate = driver.ask()

@@ -177,6 +177,7 @@ def test_exhausted_space_ends_with_every_architecture_once(
     assert len(finish(study)) == fitting
     assert study.exhausted
     assert study.done
+    assert not study.study.get_trials(states=(TrialState.RUNNING, TrialState.WAITING))
 
 
 def test_trials_of_a_dead_driver_are_queued_again_first(driver: Driver) -> None:
