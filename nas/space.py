@@ -13,15 +13,13 @@ import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from nas import space_file
 from nas.arch import Arch, Expansion, StageArch, make_stage, scale_stem
 from nas.space_file import SpaceFile
-
-_make_stage = lru_cache(maxsize=65536, typed=True)(make_stage)  # few stages make many networks
 
 Value = int | float | str
 Setting = dict[str, Value]
@@ -129,31 +127,34 @@ class SearchSpace:
         Raises:
             ValueError: a choice that has an effect is missing or holds no value of the space.
         """
+        try:
+            stem, stages = self._built[setting["alpha"]]
+            return Arch(
+                stem,
+                tuple(
+                    built[
+                        setting[repeats],
+                        setting[p],
+                        setting[expansion],
+                        setting[r] if setting[expansion] == "dct" else None,
+                    ]
+                    for built, (repeats, p, expansion, r) in zip(stages, self._names, strict=True)
+                ),
+            )
+        except (KeyError, TypeError):
+            raise self._mistake(setting) from None
+
+    def _mistake(self, setting: Mapping[str, Any]) -> ValueError:
+        """What is wrong with a setting that builds nothing."""
         for choice in self.choices:
             if choice.active(setting):
+                accepted = f"accepted: {list(choice.values)}"
                 if choice.name not in setting:
-                    raise ValueError(f"{choice.name}: missing; accepted: {list(choice.values)}")
+                    return ValueError(f"{choice.name}: missing; {accepted}")
                 if setting[choice.name] not in choice.values:
-                    raise ValueError(
-                        f"{choice.name}: {setting[choice.name]!r} is not in the space; "
-                        f"accepted: {list(choice.values)}"
-                    )
-        alpha = setting["alpha"]
-        stages = []
-        for index, stage in enumerate(self.schema.stages):
-            key = f"stage{index + 1}."
-            stages.append(
-                _make_stage(
-                    stage.width,
-                    alpha,
-                    setting[key + "repeats"],
-                    stage.stride,
-                    setting[key + "expansion"],
-                    setting[key + "p"],
-                    setting[key + "r"] if setting[key + "expansion"] == "dct" else None,
-                )
-            )
-        return Arch(scale_stem(self.schema.stem, alpha), tuple(stages))
+                    value = setting[choice.name]
+                    return ValueError(f"{choice.name}: {value!r} is not in the space; {accepted}")
+        raise AssertionError(f"{setting} is of the space")
 
     def encode(self, arch: Arch) -> Setting:
         """A setting that builds `arch`: `decode(encode(arch)) == arch`.
@@ -253,6 +254,23 @@ class SearchSpace:
                     built.setdefault(self._stage(index, alpha, setting), []).append(setting)
                 table[alpha].append(built)
         return table
+
+    @cached_property
+    def _built(self) -> dict[Any, tuple[int, list[dict[Any, StageArch]]]]:
+        """By alpha: the stem, and of each stage what each of its settings builds."""
+        return {
+            alpha: (
+                scale_stem(self.schema.stem, alpha),
+                [{s: stage for stage, settings in o.items() for s in settings} for o in options],
+            )
+            for alpha, options in self._options.items()
+        }
+
+    @cached_property
+    def _names(self) -> list[tuple[str, str, str, str]]:
+        """Of each stage: the names of its choices."""
+        prefixes = [f"stage{index + 1}" for index in range(len(self.schema.stages))]
+        return [(f"{s}.repeats", f"{s}.p", f"{s}.expansion", f"{s}.r") for s in prefixes]
 
     def _stage(
         self, index: int, alpha: float, setting: tuple[int, int, Expansion, int | None]

@@ -95,6 +95,7 @@ class SearchStudy:
         self._outcomes: dict[str, FrozenTrial] = {}  # finished or failed for good, by arch_id
         self._running: dict[int, Candidate] = {}
         self._trials: dict[int, optuna.Trial] = {}
+        self._next = 0  # number of the next new trial, if none is left behind
         self._recover()
 
     @property
@@ -124,7 +125,6 @@ class SearchStudy:
         """
         if self.counted + len(self._running) >= self.budget or self.exhausted:
             return None
-        self._discard()  # what a connection that was cut may have left behind
         for _ in range(MAX_REPEATS_IN_A_ROW):
             try:
                 candidate = self._suggest()
@@ -181,6 +181,9 @@ class SearchStudy:
         """Ask once; None where the suggestion was answered without training."""
         try:
             trial = self.study.ask()
+            if trial.number > self._next:  # a connection that was cut left one behind
+                self._discard(but=trial.number)
+            self._next = max(self._next, trial.number + 1)
             with together(self.study):
                 return self._describe(trial)
         except SpaceExhausted:
@@ -215,10 +218,10 @@ class SearchStudy:
         self._trials[trial.number] = trial
         return candidate
 
-    def _discard(self) -> None:
-        """Fail the trials that an `ask` made and nobody got to see."""
+    def _discard(self, but: int | None = None) -> None:
+        """Fail the trials, but one, that an `ask` made and nobody got to see."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if trial.number not in self._trials:
+            if trial.number not in self._trials and trial.number != but:
                 self._refuse(optuna.Trial(self.study, trial._trial_id), NEVER_LAUNCHED)
 
     def _refuse(self, trial: optuna.Trial, reason: str) -> None:
@@ -277,6 +280,7 @@ class SearchStudy:
     def _recover(self) -> None:
         """Read the record; fail what a dead driver left RUNNING and queue it again."""
         trials = self.study.get_trials(deepcopy=False)
+        self._next = len(trials)
         for trial in trials:
             arch_id = trial.user_attrs.get("arch_id")
             final = trial.state in FINISHED or (

@@ -36,7 +36,7 @@ def test_the_formula(count: int) -> None:
     points = Points(codes, costs)
     mean = kernel.hyperparameters.prior_mean
     theta = mean + rng.normal(0, 0.3, len(mean))
-    found = kernel(theta, points, points)
+    found = kernel.at(theta)(points, points)
     slices = kernel.hyperparameters.slices
     named = {name: np.exp(theta[part]).tolist() for name, part in slices.items()}
     one = {name: values[0] for name, values in named.items()}
@@ -76,8 +76,8 @@ def test_the_formula(count: int) -> None:
             expected += one[name] * mean_over_tuples(terms, order)
         expected += one["all"] * matern(abs(t - u) / one["all_cost_length"]) * product
         assert found[row, column] == pytest.approx(expected, rel=1e-9)
-    assert kernel.diagonal(theta, points).tolist() == pytest.approx(found.diagonal().tolist())
-    assert kernel.noise(theta) == pytest.approx(one["noise"] + JITTER)
+    assert kernel.at(theta).diagonal(points).tolist() == pytest.approx(found.diagonal().tolist())
+    assert kernel.at(theta).noise == pytest.approx(one["noise"] + JITTER)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4])
@@ -93,14 +93,14 @@ def test_the_gradient_is_that_of_finite_differences(count: int, costs: int) -> N
     weights += weights.T
 
     def weighted(theta: np.ndarray) -> float:
-        return float((weights * kernel(theta, points, points)).sum()) + float(
-            weights.trace() * kernel.noise(theta)
+        return float((weights * kernel.at(theta)(points, points)).sum()) + float(
+            weights.trace() * kernel.at(theta).noise
         )
 
     own = np.eye(7, dtype=bool).ravel()
-    covariances, pullback = kernel.with_pullback(theta, kernel.pairs(points, points), own)
-    noise = kernel.noise(theta) * np.eye(7)
-    assert covariances.reshape(7, 7) == pytest.approx(kernel(theta, points, points) + noise)
+    covariances, pullback = kernel.at(theta).with_pullback(kernel.pairs(points, points), own)
+    noise = kernel.at(theta).noise * np.eye(7)
+    assert covariances.reshape(7, 7) == pytest.approx(kernel.at(theta)(points, points) + noise)
     steps = 1e-6 * np.eye(len(theta))
     differences = [(weighted(theta + s) - weighted(theta - s)) / 2e-6 for s in steps]
     assert pullback(weights.ravel()) == pytest.approx(np.array(differences), rel=1e-6, abs=1e-7)

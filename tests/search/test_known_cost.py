@@ -224,12 +224,12 @@ def test_hyper_parameters_are_fitted_on_stopped_trials_too():
     search_and_stop(study, range(10))
     candidates = study.sampler._draw(0)
     model = ErrorModel(candidates, seed=0)
-    before = [posterior.scale for posterior in model.condition(read(study, -1, candidates, 0))]
+    before = model.condition(read(study, -1, candidates, 0)).scales
     search_and_stop(study, (10, 11, 13, 14, 16, 17))  # all of them are stopped
-    after = [posterior.scale for posterior in model.condition(read(study, -1, candidates, 0))]
+    after = model.condition(read(study, -1, candidates, 0)).scales
     again = ErrorModel(candidates, seed=0).condition(read(study, -1, candidates, 0))
     assert before[0] != after[0]  # the most probable, where nothing is drawn
-    assert after == [posterior.scale for posterior in again]
+    assert after == again.scales
 
 
 @pytest.mark.parametrize("finished", [0, 2, 12])
@@ -462,8 +462,8 @@ def test_a_model_that_knows_how_many_images_errors_are_measured_on_is_nearer_to_
             study.enqueue_trial(settings[row])
             accuracy = 1 - rng.binomial(images, true(settings[row])) / images
             search(sampler, 1, choices, lambda _, value=accuracy: value, cost, study)
-        posterior = ErrorModel(candidates, seed, known).condition(read(study, -1, candidates, 0))[0]
-        scale, (mean, _) = posterior.scale, posterior.predict()
+        found = ErrorModel(candidates, seed, known).condition(read(study, -1, candidates, 0))
+        scale, mean = found.scales[0], found.predict_pool()[0]
         predicted = scale.floor + np.exp(scale.mean + scale.deviation * mean)
         truth = np.array([true(setting) for setting in settings])
         distances[known] += np.square(np.log(predicted / truth)).mean()

@@ -70,7 +70,7 @@ def test_the_likelihood_is_that_of_its_formula_and_its_gradient_of_differences(m
     prior = kernel.hyperparameters
     theta = prior.prior_mean + prior.prior_deviation * u[:-1]
     warped = warp(math.log(GAP[0]) + GAP[1] * u[-1])
-    covariance = kernel(theta, points, points) + kernel.noise(theta) * np.eye(36)
+    covariance = kernel.at(theta)(points, points) + kernel.at(theta).noise * np.eye(36)
     covariance += np.diag(warped.variances)
     of_targets = warped.targets @ np.linalg.solve(covariance, warped.targets)
     likelihood = -0.5 * (of_targets + np.linalg.slogdet(covariance)[1]) + warped.jacobian

@@ -8,12 +8,11 @@ one, so the pool has mutations of those few.
 
 from __future__ import annotations
 
-import itertools
 import math
 from bisect import bisect
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +30,14 @@ MUTATIONS = 3_000  # tried at most, to fill bins that random codes seldom reach
 CROSSINGS = 80
 FRESH = 40
 CLIMBERS = 4  # of each round of hill climbing
+
+
+class Known(NamedTuple):
+    """What is known of a code before anything is trained."""
+
+    costs: tuple[float, ...]  # log10 of each known objective
+    usable: bool  # within the limits, and feasible
+    identity: int  # equal for codes of one architecture, and different for those of two
 
 
 class Candidates:
@@ -56,19 +63,16 @@ class Candidates:
         self.encoding = encoding
         self._costs, self._limits = costs, limits
         self._feasible, self._identity = feasible, identity
-        self._cost_of: dict[Code, tuple[float, ...]] = {}
-        self._identity_of: dict[Code, int] = {}
+        self._known: dict[Code, Known] = {}
         self._numbers: dict[Hashable, int] = {}  # of identities
-        self._unused = itertools.count()
-        self._usable_codes: dict[Code, bool] = {}
         self.whole = encoding.size(WHOLE + 1) <= WHOLE
         rng = np.random.default_rng(seed)
         if self.whole:
             self.codes = self._usable(encoding.all())
         else:
-            draws = [encoding.sample(rng) for _ in range(DRAWN)]
+            draws = encoding.samples(DRAWN, rng)
             smallest = self._descend(draws, rng)
-            drawn = [code for code in dict.fromkeys([smallest, *draws]) if self.usable(code)]
+            drawn = [code for code in dict.fromkeys([smallest, *draws]) if self.known(code).usable]
             if len(drawn) < POOL // BINS:  # the limits leave a corner of the space: grow into it
                 drawn = self._grow(drawn, rng)
             largest = self._ascend(drawn, rng)
@@ -76,35 +80,23 @@ class Candidates:
             self.codes = self._usable([smallest, *largest, *_spread(drawn, self.costs(drawn), rng)])
         self.array = encoding.array(self.codes)
         self.base_costs = self.costs(self.codes)
-        self._identities = [self.identity(code) for code in self.codes]
+        self._identities = [self.known(code).identity for code in self.codes]
 
-    def usable(self, code: Code) -> bool:
-        """Whether a code is within the limits and feasible."""
-        if code not in self._usable_codes:
-            self._usable_codes[code] = self._within(code)
-        return self._usable_codes[code]
-
-    def cost(self, code: Code) -> tuple[float, ...]:
-        """log10 of each known objective, of any code of the space."""
-        if code not in self._cost_of:
-            costs = self._costs(self.encoding.decode(code))
-            self._cost_of[code] = tuple(_log10(cost) for cost in costs)
-        return self._cost_of[code]
+    def known(self, code: Code) -> Known:
+        """What is known of any code of the space."""
+        known = self._known.get(code)
+        if known is None:
+            setting = self.encoding.decode(code)
+            usable = self._feasible is None or self._feasible(setting)
+            costs = tuple(_log10(cost) for cost in self._costs(setting))
+            same = code if self._identity is None else self._identity(setting)
+            number = self._numbers.setdefault(same, len(self._numbers))
+            known = self._known[code] = Known(costs, usable and self._within(costs), number)
+        return known
 
     def costs(self, codes: Sequence[Code]) -> Array:
         """[N, costs], log10."""
-        return np.array([self.cost(code) for code in codes], dtype=np.float64)
-
-    def identity(self, code: Code) -> int:
-        """Equal for codes of one architecture, and different for those of two."""
-        if code not in self._identity_of:
-            same = code if self._identity is None else self._identity(self.encoding.decode(code))
-            self._identity_of[code] = self._numbers.setdefault(same, next(self._unused))
-        return self._identity_of[code]
-
-    def tried(self, code: Code, identities: AbstractSet[int]) -> bool:
-        """Whether the architecture of a code is among some identities."""
-        return self.identity(code) in identities
+        return np.array([self.known(code).costs for code in codes], dtype=np.float64)
 
     def untried(self, identities: AbstractSet[int]) -> list[int]:
         """Rows of `codes` whose architecture is not among some identities."""
@@ -116,36 +108,32 @@ class Candidates:
         if len(front) > 1:
             pairs = rng.integers(len(front), size=(CROSSINGS, 2))
             wanted += [self.encoding.cross(front[a], front[b], rng) for a, b in pairs.tolist()]
-        wanted += [self.encoding.sample(rng) for _ in range(FRESH)]
-        return self._usable(wanted)
+        return self._usable([*wanted, *self.encoding.samples(FRESH, rng)])
 
     def neighbours(self, codes: Iterable[Code], rng: np.random.Generator) -> list[Code]:
         """Usable codes one choice away."""
         return self._usable(n for code in codes for n in self.encoding.neighbours(code, rng))
 
-    def _within(self, code: Code) -> bool:
-        if self._feasible is not None and not self._feasible(self.encoding.decode(code)):
-            return False
-        if self._limits is None:
-            return True
-        return all(
+    def _within(self, costs: tuple[float, ...]) -> bool:
+        return self._limits is None or all(
             limit is None or cost <= _log10(limit) + 1e-12
-            for cost, limit in zip(self.cost(code), self._limits, strict=True)
+            for cost, limit in zip(costs, self._limits, strict=True)
         )
 
     def _usable(self, codes: Iterable[Code]) -> list[Code]:
         """Within the limits, the first code of each architecture."""
         found: dict[int, Code] = {}
         for code in codes:
-            if self.usable(code):
-                found.setdefault(self.identity(code), code)
+            known = self.known(code)
+            if known.usable:
+                found.setdefault(known.identity, code)
         return list(found.values())
 
     def _descend(self, codes: Sequence[Code], rng: np.random.Generator) -> Code:
         """A code of the least first cost, by hill climbing; limits are not looked at."""
 
         def cost(code: Code) -> float:
-            return self.cost(code)[0]
+            return self.known(code).costs[0]
 
         best = min(codes, key=cost)
         while cost(step := min(self.encoding.neighbours(best, rng), key=cost)) < cost(best):
@@ -156,7 +144,7 @@ class Candidates:
         """The code of the largest first cost within the limits, by hill climbing."""
 
         def cost(code: Code) -> float:
-            return self.cost(code)[0]
+            return self.known(code).costs[0]
 
         best = max(codes, key=cost, default=None)
         while best is not None:
@@ -188,16 +176,17 @@ class Candidates:
         for code, index in zip(codes, np.digitize(costs[:, 0], edges), strict=True):
             bins[index].append(code)
         share = POOL // sum(1 for members in bins if members)
-        found, known = list(codes), {self.identity(code) for code in codes}
+        found, seen = list(codes), {self.known(code).identity for code in codes}
         for _ in range(MUTATIONS):
             rare = [members for members in bins if 0 < len(members) < share]
             if not rare:
                 break
             members = rare[rng.integers(len(rare))]
             code = self.encoding.mutate(members[rng.integers(len(members))], rng)
-            if self.usable(code) and self.identity(code) not in known:
-                bins[bisect(edges, self.cost(code)[0])].append(code)
-                known.add(self.identity(code))
+            known = self.known(code)
+            if known.usable and known.identity not in seen:
+                bins[bisect(edges, known.costs[0])].append(code)
+                seen.add(known.identity)
                 found.append(code)
         return found
 

@@ -37,6 +37,7 @@ class Encoding:
             )
             for choice in self.choices
         ]
+        self._switches = {need[0] for need in self._needs if need is not None}
 
     def encode(self, setting: Mapping[str, Any]) -> Code | None:
         """Code of a setting; None if a value is missing or not of the space.
@@ -75,9 +76,10 @@ class Encoding:
         """Every code once, in lexicographic order."""
         return self._extend([])
 
-    def sample(self, rng: np.random.Generator) -> Code:
-        """A code with each choice that has an effect drawn uniformly."""
-        return self.repair(rng.integers(self._sizes).tolist(), rng)
+    def samples(self, count: int, rng: np.random.Generator) -> list[Code]:
+        """So many codes, each choice that has an effect drawn uniformly."""
+        drawn = rng.integers(self._sizes, size=(count, len(self._sizes))).tolist()
+        return [self.repair(wanted, rng) for wanted in drawn]
 
     def repair(self, wanted: Sequence[int], rng: np.random.Generator) -> Code:
         """`wanted` with conditions kept; values that are missing are drawn uniformly."""
@@ -111,7 +113,10 @@ class Encoding:
                 for value in range(size):
                     if value != code[index]:
                         wanted = (*code[:index], value, *code[index + 1 :])
-                        found += self._completions(wanted, rng)
+                        if index in self._switches:
+                            found += self._completions(wanted, rng)
+                        else:
+                            found.append(wanted)
         return found
 
     def _completions(self, wanted: Code, rng: np.random.Generator) -> list[Code]:

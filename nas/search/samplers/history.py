@@ -69,7 +69,7 @@ def read(study: optuna.Study, current: int, candidates: Candidates, objective: i
         if code is None:
             continue
         again = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in RETRIED
-        identity = candidates.identity(code)
+        identity = candidates.known(code).identity
         repeated = identity in history.tried
         if trial.user_attrs.get("reason") == REPEATS_RUNNING:
             continue  # the trial that it repeats counts, however it ends

@@ -34,6 +34,8 @@ from nas.search.pareto import non_dominated
 Array = NDArray[np.float64]
 Scale = Literal["log", "linear"]
 
+BLOCK = 1_000_000  # cells times candidates at once, so that memory is bounded
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -92,22 +94,29 @@ def expected_improvement(
     c = np.asarray(costs, dtype=np.float64)
     m = np.asarray(mean, dtype=np.float64)
     s = np.maximum(np.asarray(deviation, dtype=np.float64), 1e-9)
+    size = max(1, BLOCK // max(1, len(cells.height)))
+    blocks = [slice(start, start + size) for start in range(0, len(m), size)]
+    gains = [_of_block(cells, c[block], m[block], s[block], scale, floor) for block in blocks]
+    return np.concatenate(gains) if gains else np.zeros(0)
+
+
+def _of_block(cells: Cells, c: Array, m: Array, s: Array, scale: Scale, floor: float) -> Array:
+    """Of N candidates; what is computed on the way is [C, N], or of the parts that count."""
+    volume = np.ones((len(cells.height), len(m)))
+    for low, high, cost in zip(cells.low.T, cells.high.T, c.T, strict=True):
+        volume *= np.maximum(high[:, None] - np.maximum(low[:, None], cost), 0.0)
+    cell, row = np.nonzero(volume)
+    if scale == "log":
+        above = np.maximum(cells.height - floor, 1e-300)
+        z = (np.log(above)[cell] - m[row]) / s[row]
+        near = z > -8.0  # beyond, the improvement is below 1e-15 of a standard deviation
+        cell, row, z = cell[near], row[near], z[near]
+        expected = np.exp(np.minimum(m + s * s / 2, 50.0))
+        gain = above[cell] * ndtr(z) - expected[row] * ndtr(z - s[row])
+    else:
+        z = (cells.height[cell] - m[row]) / s[row]
+        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+        gain = s[row] * (z * ndtr(z) + density)
     total = np.zeros(len(m))
-    # exp(m + s^2/2) does not depend on the cell.
-    expected = np.exp(np.minimum(m + s * s / 2, 50.0)) if scale == "log" else m
-    for low, high, height in zip(cells.low, cells.high, cells.height, strict=True):
-        volume = np.clip(high - np.maximum(low, c), 0.0, None).prod(axis=1)
-        inside = np.flatnonzero(volume > 0)
-        if scale == "log":
-            if height <= floor:
-                continue
-            z = (np.log(height - floor) - m[inside]) / s[inside]
-            near = z > -8.0  # beyond, the improvement is below 1e-15 of a standard deviation
-            inside, z = inside[near], z[near]
-            gain = (height - floor) * ndtr(z) - expected[inside] * ndtr(z - s[inside])
-        else:
-            z = (height - m[inside]) / s[inside]
-            density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-            gain = s[inside] * (z * ndtr(z) + density)
-        total[inside] += volume[inside] * np.maximum(gain, 0.0)
+    total += np.bincount(row, volume[cell, row] * np.maximum(gain, 0.0), minlength=len(m))
     return total

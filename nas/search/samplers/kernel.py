@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.samplers.hyperparameters import Hyperparameters, Values
-from nas.search.samplers.similarity import Similarity, log_matern, matern_slope
+from nas.search.samplers.similarity import Similarity, matern, matern_slope
 from nas.space import Choice
 
 Array = NDArray[np.float64]
@@ -36,7 +36,7 @@ Pullback = Callable[[Array], Array]
 
 OFFSET = 0.1  # variance of the mean
 JITTER = 1e-6
-CHUNK = 8192  # covariances at a time, so that what they are made of stays in the cache
+CHUNK = 2048  # covariances at a time, so that what they are made of stays in the cache
 
 
 class Points(NamedTuple):
@@ -61,15 +61,6 @@ class Pairs(NamedTuple):
         """Some of the pairs."""
         entries = np.ascontiguousarray(self.entries[:, rows])
         return Pairs(entries, self.distance[rows], self.product[rows])
-
-
-class Tables(NamedTuple):
-    """Of each two values of each choice, [choices * values * values]: logarithms, and slopes."""
-
-    log_similar: Array  # log z
-    slope: Array  # d log z / d log length
-    log_product: Array  # log z'
-    product_slope: Array  # d log z' / d log length
 
 
 class Additive(NamedTuple):
@@ -104,84 +95,99 @@ class Kernel:
     def __init__(self, choices: Sequence[Choice]) -> None:
         count = len(choices)
         self.hyperparameters = Hyperparameters(count)
-        self._similarity = Similarity(choices)
-        self._size = self._similarity.size
+        self.similarity = Similarity(choices)
         # Where the table of each choice begins.
-        self._begin = np.arange(count)[:, None, None] * self._size**2
-        self._between = np.abs(np.arange(count)[:, None] - np.arange(count)) - 1  # two choices
+        self._begin = np.arange(count)[:, None, None] * self.similarity.size**2
+        self.between = np.abs(np.arange(count)[:, None] - np.arange(count)) - 1  # two choices
         # Numbers of ordered tuples of one, two and three choices; infinite where there is none.
-        self._tuples = tuple(float(math.perm(count, order) or math.inf) for order in (1, 2, 3))
+        self.tuples = tuple(float(math.perm(count, order) or math.inf) for order in (1, 2, 3))
 
     def pairs(self, a: Points, b: Points) -> Pairs:
         """Each of A architectures with each of B: [A * B] pairs, those of A's first one first."""
-        entries = self._begin + a.codes.T[:, :, None] * self._size + b.codes.T[:, None, :]
+        begin = self._begin + a.codes.T[:, :, None] * self.similarity.size
+        # Row by row in memory: tables are read many times slower in another order.
+        entries = np.add(begin, b.codes.T[:, None, :], order="C").reshape(len(begin), -1)
         distance = _distance_of_costs(a.costs, b.costs).ravel()
-        product = (a.costs @ b.costs.T).ravel()
-        return Pairs(entries.reshape(len(entries), -1), distance, product)
+        return Pairs(entries, distance, (a.costs @ b.costs.T).ravel())
 
-    def noise(self, theta: Array) -> float:
-        """Variance of the noise."""
-        return self.hyperparameters.values(theta).noise + JITTER
+    def at(self, theta: Array) -> Covariance:
+        """The covariance for some hyper-parameters."""
+        return Covariance(self, self.hyperparameters.values(theta))
 
-    def __call__(self, theta: Array, a: Points, b: Points) -> Array:
+
+class Covariance:
+    """The kernel with its hyper-parameters.
+
+    `noise` is the variance of the noise.
+    """
+
+    def __init__(self, kernel: Kernel, values: Values) -> None:
+        self._kernel, self._values = kernel, values
+        self.noise = values.noise + JITTER
+        n, couples, triples = kernel.tuples
+        self._scales = values.effects / n, values.pairs / couples, values.triples / triples
+        # d, [choices, choices]; no choice is a pair with itself.
+        self._closeness = np.where(kernel.between < 0, 0.0, np.exp(-kernel.between / values.decay))
+        self._ones = np.ones(len(values.weight))
+        # One product of matrices gives all sums over choices of v_j itself.
+        self._sums = np.vstack([self._closeness, self._ones])
+        # Of each two values of each choice, [choices * values * values]: v, log z', and the
+        # slopes of log z and log z' by the logarithms of their lengths.
+        similar, slope = kernel.similarity(values.common_length * values.length)
+        product, product_slope = kernel.similarity(values.common_all_length * values.all_length)
+        self._each = (values.weight[:, None, None] * np.exp(similar)).ravel()
+        self._log_product = product.ravel()
+        self._slope, self._product_slope = slope.ravel(), product_slope.ravel()
+
+    def __call__(self, a: Points, b: Points) -> Array:
         """Covariances, [A, B]."""
-        values = self.hyperparameters.values(theta)
-        tables = self._tables(values)
-        covariances = np.empty((len(a.codes), len(b.codes)))
-        width = max(1, CHUNK // max(1, len(a.codes)))
-        for start in range(0, len(b.codes), width):
-            part = covariances[:, start : start + width]
-            pairs = self.pairs(a, b.part(slice(start, start + width)))
-            part[:] = self._terms(values, tables, pairs).covariance().reshape(part.shape)
-        return covariances
+        found: Array = covariances([self], a, b)[0]
+        return found
 
-    def diagonal(self, theta: Array, a: Points) -> Array:
+    def diagonal(self, a: Points) -> Array:
         """Variances, [A]."""
-        values = self.hyperparameters.values(theta)
-        additive = self._additive(values, values.weight[:, None])  # z = 1, of any architecture
+        values = self._values
+        additive = self._additive(values.weight[:, None])  # z = 1, of any architecture
         variances: Array = OFFSET + values.trend * (a.costs * a.costs).sum(1)
         variances += additive.effects + additive.couples + additive.triples
         return variances + values.cost + values.all
 
-    def with_pullback(
-        self, theta: Array, pairs: Pairs, own: NDArray[np.bool]
-    ) -> tuple[Array, Pullback]:
+    def of(self, pairs: Pairs) -> Array:
+        """Covariances, [pairs]."""
+        return self._terms(pairs).covariance()
+
+    def with_pullback(self, pairs: Pairs, own: NDArray[np.bool]) -> tuple[Array, Pullback]:
         """Covariances, [pairs], and how they depend on theta.
 
         Args:
-            theta: the hyper-parameters.
             pairs: of observations.
             own: [pairs], whether it is an observation with itself: with the noise.
         """
-        values = self.hyperparameters.values(theta)
-        tables = self._tables(values)
-        terms = self._terms(values, tables, pairs)
+        terms = self._terms(pairs)
 
         def pullback(slopes: Array) -> Array:
-            gradient = self._gradient(values, tables, terms, pairs, slopes)
-            gradient["noise"] = values.noise * slopes[own].sum()
-            return self.hyperparameters.gradient(gradient)
+            gradient = self._gradient(terms, pairs, slopes)
+            gradient["noise"] = self._values.noise * slopes[own].sum()
+            return self._kernel.hyperparameters.gradient(gradient)
 
-        return terms.covariance() + own * (values.noise + JITTER), pullback
+        return terms.covariance() + own * self.noise, pullback
 
-    def _gradient(
-        self, values: Values, tables: Tables, terms: Terms, pairs: Pairs, slopes: Array
-    ) -> dict[str, Any]:
+    def _gradient(self, terms: Terms, pairs: Pairs, slopes: Array) -> dict[str, Any]:
         """Gradient by the logarithm of all but the noise, from that by covariances, [pairs]."""
-        each, additive = terms.each, terms.additive
+        values, each, additive = self._values, terms.each, terms.additive
         first, second = additive.first, additive.second
-        effects, couples, triples = self._scales(values)
+        effects, couples, triples = self._scales
         of_each = 6 * triples * (each - first)  # in place from here on: by v_i, then by its log
         of_each *= each
         of_each += effects + 3 * triples * (first * first - second)
         of_each += 2 * couples * additive.others
         of_each *= each
         of_each *= slopes
-        of_lengths = np.einsum("ip,ip->i", of_each, tables.slope[pairs.entries])
+        of_lengths = np.einsum("ip,ip->i", of_each, self._slope.take(pairs.entries))
         of_all = slopes * terms.all
-        of_all_lengths = tables.product_slope[pairs.entries] @ of_all
+        of_all_lengths = self._product_slope.take(pairs.entries) @ of_all
         of_closeness = couples * (each * slopes) @ each.T
-        closeness_slope = self._closeness(values) * self._between / values.decay
+        closeness_slope = self._closeness * self._kernel.between / values.decay
         of_cost = slopes * terms.cost
         return {
             "trend": np.vdot(slopes, terms.trend),
@@ -202,27 +208,26 @@ class Kernel:
             "all_length": of_all_lengths,
         }
 
-    def _terms(self, values: Values, tables: Tables, pairs: Pairs) -> Terms:
-        weights = np.repeat(np.log(values.weight), self._size**2)
-        each = np.exp(weights + tables.log_similar)[pairs.entries]
-        product = np.ones(len(each)) @ tables.log_product[pairs.entries]
+    def _terms(self, pairs: Pairs) -> Terms:
+        values = self._values
+        each = self._each.take(pairs.entries)
+        product = self._ones @ self._log_product.take(pairs.entries)
         return Terms(
             values.trend * pairs.product,
-            values.cost * np.exp(log_matern(pairs.distance / values.cost_length)),
+            values.cost * matern(pairs.distance / values.cost_length),
             each,
-            self._additive(values, each),
-            values.all * np.exp(product + log_matern(pairs.distance / values.all_cost_length)),
+            self._additive(each),
+            values.all * matern(pairs.distance / values.all_cost_length, product),
         )
 
-    def _additive(self, values: Values, each: Array) -> Additive:
+    def _additive(self, each: Array) -> Additive:
         """From v_i, [choices, pairs]."""
-        effects, couples, triples = self._scales(values)
-        # One product of matrices gives all sums over choices of v_j itself.
-        sums = np.vstack([self._closeness(values), np.ones(len(each))]) @ each
+        effects, couples, triples = self._scales
+        sums = self._sums @ each
         others, first = sums[:-1], sums[-1]
-        second, third, both = (
-            np.einsum("ip,ip->p", each, factor) for factor in (each, each * each, others)
-        )
+        square = each * each
+        second = self._ones @ square
+        third, both = (np.einsum("ip,ip->p", each, factor) for factor in (square, others))
         return Additive(
             others,
             first,
@@ -232,19 +237,20 @@ class Kernel:
             triples * (first * (first * first - 3 * second) + 2 * third),
         )
 
-    def _scales(self, values: Values) -> tuple[float, float, float]:
-        """Variances of effects, pairs and triples, over the numbers of their terms."""
-        n, couples, triples = self._tuples
-        return values.effects / n, values.pairs / couples, values.triples / triples
 
-    def _closeness(self, values: Values) -> Array:
-        """d, [choices, choices]; no choice is a pair with itself."""
-        return np.where(self._between < 0, 0.0, np.exp(-self._between / values.decay))
+def covariances(of: Sequence[Covariance], a: Points, b: Points) -> Array:
+    """Covariances of A architectures with B others, [of, A, B].
 
-    def _tables(self, values: Values) -> Tables:
-        similar = self._similarity(values.common_length * values.length)
-        product = self._similarity(values.common_all_length * values.all_length)
-        return Tables(*(table.ravel() for table in (*similar, *product)))
+    What the pairs are does not depend on the hyper-parameters, so it is found once for all.
+    """
+    found = np.empty((len(of), len(a.codes), len(b.codes)))
+    width = max(1, CHUNK // max(1, len(a.codes)))
+    for start in range(0, len(b.codes), width):
+        part = found[:, :, start : start + width]
+        pairs = of[0]._kernel.pairs(a, b.part(slice(start, start + width)))
+        for index, covariance in enumerate(of):
+            part[index] = covariance.of(pairs).reshape(part.shape[1:])
+    return found
 
 
 def _distance_of_costs(a: Array, b: Array) -> Array:

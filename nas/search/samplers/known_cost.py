@@ -18,12 +18,12 @@ from nas.search.pareto import non_dominated
 from nas.search.samplers.candidates import CLIMBERS, Candidates, Costs
 from nas.search.samplers.encoding import Code, Encoding
 from nas.search.samplers.history import History, read
-from nas.search.samplers.improvement import cut, expected_improvement
-from nas.search.samplers.kernel import Points
+from nas.search.samplers.improvement import Cells, cut, expected_improvement
 from nas.search.samplers.model import LEAST, ErrorModel
 from nas.search.samplers.parameters import SpaceExhausted, distribution
+from nas.search.samplers.scale import Scale
 from nas.search.samplers.start import spread_start
-from nas.search.samplers.surrogate import FitError, Posterior
+from nas.search.samplers.surrogate import FitError, Posteriors
 from nas.space import Choice
 from nas.threads import cpu_threads
 
@@ -33,7 +33,8 @@ _log = logging.getLogger(__name__)
 
 START = 6  # trials before the model takes over
 ROUNDS = 3  # of hill climbing on the improvement, at most
-SCREENED = 100  # candidates of a round that all views look at, chosen by the first view
+SCREENED_POOL = 600  # of the pool, that all sets of hyper-parameters look at, chosen by the first
+SCREENED = 100  # of a round of hill climbing, likewise
 REFERENCE_PERCENTILE = 90  # of the predicted errors: worse ones bound no hypervolume
 
 
@@ -164,27 +165,24 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         rng: np.random.Generator,
     ) -> Code:
         """The candidate of the largest expected improvement."""
-        views = [
-            _View(model, posterior, history, candidates) for posterior in model.condition(history)
-        ]
-        costs = candidates.base_costs[free]
-        value = np.mean([view.of_pool(costs, free) for view in views], axis=0)
-        best = candidates.codes[free[int(value.argmax())]]
+        views = _Views(model, model.condition(history), history, candidates)
+        codes, value = views.of_pool(free)
+        best = codes[int(value.argmax())]
         if candidates.whole:
             return best
-        top = [candidates.codes[free[i]] for i in np.argsort(-value, kind="stable")[:CLIMBERS]]
+        top = [codes[i] for i in np.argsort(-value, kind="stable")[:CLIMBERS]]
+
+        def fresh(code: Code) -> bool:
+            return candidates.known(code).identity not in history.tried
+
         found: dict[Code, float] = {best: float(value.max())}
-        front = dict.fromkeys(code for view in views for code in view.front)
-        wanted = [*candidates.around(list(front), rng), *candidates.neighbours(top, rng)]
+        wanted = [*candidates.around(views.front, rng), *candidates.neighbours(top, rng)]
         for _ in range(ROUNDS):
             before = max(found.values())
-            new = [c for c in wanted if c not in found and not candidates.tried(c, history.tried)]
+            new = [code for code in wanted if code not in found and fresh(code)]
             if not new:
                 break
-            first = views[0].of(model.points(new), candidates.costs(new))
-            new = [new[i] for i in np.argsort(-first, kind="stable")[:SCREENED]]
-            points, costs = model.points(new), candidates.costs(new)
-            gains = np.mean([view.of(points, costs) for view in views], axis=0)
+            new, gains = views.of(new)
             found.update(zip(new, gains.tolist(), strict=True))
             if max(found.values()) <= before:
                 break
@@ -193,43 +191,75 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         return max(found, key=lambda code: found[code])
 
 
-class _View:
-    """Improvement as one set of hyper-parameters sees it, the front through the noise.
+class _Views:
+    """Improvement as sets of hyper-parameters see it, the front through the noise.
 
     The front is made of predictions at what was trained or is running, not of what was
-    measured: a lucky measurement would hide what is really better.
+    measured: a lucky measurement would hide what is really better. The improvement is the
+    mean over all sets; what the first one, the most probable, thinks little of is left out.
     """
 
     def __init__(
-        self, model: ErrorModel, posterior: Posterior, history: History, candidates: Candidates
+        self, model: ErrorModel, posteriors: Posteriors, history: History, candidates: Candidates
     ) -> None:
-        self._scale, self._posterior = posterior.scale, posterior
-        self._mean, self._deviation = self._rescale(*posterior.predict())
+        self._model, self._posteriors, self._candidates = model, posteriors, candidates
+        self._pool = _rescale(posteriors.scales[0], *posteriors.predict_pool())
+        worst = np.percentile(np.exp(self._pool[0]), REFERENCE_PERCENTILE)
+        reference = [*candidates.base_costs.max(axis=0), worst + posteriors.scales[0].floor]
         codes = [*history.finished, *history.pending]
-        believed, _ = self._rescale(*posterior.predict_at(model.points(codes)))
-        errors = np.exp(believed) + self._scale.floor
         costs = candidates.costs(codes)
-        predicted = np.exp(self._mean) + self._scale.floor
-        worst = np.percentile(predicted, REFERENCE_PERCENTILE)
-        keep = non_dominated(np.column_stack([costs, errors]))
-        self.front = [code for code, kept in zip(codes, keep, strict=True) if kept]
-        reference = [*candidates.base_costs.max(axis=0), worst]
-        self._cells = cut(costs[keep], errors[keep], reference)
+        front: dict[Code, None] = {}
+        self._cells: list[Cells] = []
+        for scale, mean, _ in self._predict(codes, slice(None)):
+            errors = np.exp(mean) + scale.floor
+            keep = non_dominated(np.column_stack([costs, errors]))
+            front |= dict.fromkeys(code for code, kept in zip(codes, keep, strict=True) if kept)
+            self._cells.append(cut(costs[keep], errors[keep], reference))
+        self.front = list(front)  # of any of the sets
 
-    def of_pool(self, costs: Array, rows: list[int]) -> Array:
-        """Improvements of rows of the pool, whose costs are given."""
-        return self._improvement(costs, self._mean[rows], self._deviation[rows])
+    def of_pool(self, rows: list[int]) -> tuple[list[Code], Array]:
+        """The best of some rows of the pool, and their improvements."""
+        mean, deviation = (moment[rows] for moment in self._pool)
+        first = self._improvement(0, self._candidates.base_costs[rows], mean, deviation)
+        return self._best([self._candidates.codes[row] for row in rows], first, SCREENED_POOL)
 
-    def of(self, points: Points, costs: Array) -> Array:
-        """Improvements of points that are not of the pool."""
-        return self._improvement(costs, *self._rescale(*self._posterior.predict_at(points)))
+    def of(self, codes: list[Code]) -> tuple[list[Code], Array]:
+        """The best of some codes, and their improvements."""
+        return self._best(codes, self._improvements(codes, slice(1))[0], SCREENED)
 
-    def _improvement(self, costs: Array, mean: Array, deviation: Array) -> Array:
-        gain = expected_improvement(self._cells, costs, mean, deviation, floor=self._scale.floor)
+    def _best(self, codes: list[Code], first: Array, count: int) -> tuple[list[Code], Array]:
+        """So many of the codes, with means over all sets; given what the first set sees."""
+        best = np.sort(np.argsort(-first, kind="stable")[:count])
+        codes = [codes[i] for i in best]
+        return codes, np.mean([first[best], *self._improvements(codes, slice(1, None))], axis=0)
+
+    def _improvements(self, codes: list[Code], sets: slice) -> list[Array]:
+        """Of codes, [N], as each of some sets sees them."""
+        indices = range(len(self._cells))[sets]
+        if not indices:
+            return []
+        costs, predicted = self._candidates.costs(codes), self._predict(codes, sets)
+        return [
+            self._improvement(index, costs, mean, deviation)
+            for index, (_, mean, deviation) in zip(indices, predicted, strict=True)
+        ]
+
+    def _improvement(self, index: int, costs: Array, mean: Array, deviation: Array) -> Array:
+        floor = self._posteriors.scales[index].floor
+        gain = expected_improvement(self._cells[index], costs, mean, deviation, floor=floor)
         # Where nothing is expected to improve, look where least is known.
         return gain + 1e-15 * deviation
 
-    def _rescale(self, mean: Array, variance: Array) -> tuple[Array, Array]:
-        """Mean and standard deviation of log(error - floor)."""
-        scale = self._scale
-        return mean * scale.deviation + scale.mean, np.sqrt(variance) * scale.deviation
+    def _predict(self, codes: list[Code], sets: slice) -> list[tuple[Scale, Array, Array]]:
+        """Of each of some sets: its scale, then mean and deviation of log(error - floor), [N]."""
+        means, variances = self._posteriors.predict(self._model.points(codes), sets)
+        scales = self._posteriors.scales[sets]
+        return [
+            (scale, *_rescale(scale, mean, variance))
+            for scale, mean, variance in zip(scales, means, variances, strict=True)
+        ]
+
+
+def _rescale(scale: Scale, mean: Array, variance: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of log(error - floor), from those of targets."""
+    return mean * scale.deviation + scale.mean, np.sqrt(variance) * scale.deviation

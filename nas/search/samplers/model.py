@@ -16,7 +16,7 @@ from nas.search.samplers.kernel import Kernel, Points
 from nas.search.samplers.luck import Luck
 from nas.search.samplers.scale import Warp
 from nas.search.samplers.stopped import Trials, final_errors
-from nas.search.samplers.surrogate import Posterior, fit
+from nas.search.samplers.surrogate import Posteriors, fit
 
 Array = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ class ErrorModel:
         self._pool = self.points(candidates.codes)
         self._luck: Luck
         self._fitted: tuple[Ended, ...] = ()
-        self.posteriors: list[Posterior] = []
+        self._posteriors: Posteriors | None = None
 
     def points(self, codes: Sequence[Code]) -> Points:
         """Codes as the kernel sees them."""
@@ -75,7 +75,7 @@ class ErrorModel:
         """[N, costs], log10; N may be 0."""
         return self._candidates.costs(codes).reshape(len(codes), len(self._centre))
 
-    def condition(self, history: History) -> list[Posterior]:
+    def condition(self, history: History) -> Posteriors:
         """The posteriors given finished, stopped and pending trials.
 
         Pending ones enter with their predicted value, so that the next suggestion is
@@ -84,20 +84,17 @@ class ErrorModel:
         Raises:
             FitError: numerical failure; the next call fits from scratch.
         """
-        self._refit(history)
-        observed = self._observed(history.ended)
-        points = self.points(observed.codes)
-        pending = self.points(history.pending)
-        both = self.points([*observed.codes, *history.pending])
-        for posterior in self.posteriors:
-            targets = posterior.scale.targets(observed.errors, observed.expected)
-            noise = posterior.scale.variances(observed.expected, observed.variances)
-            posterior.observe(points, targets, noise)
-            if history.pending:
-                mean, _ = posterior.predict_at(pending)
-                padded = np.append(noise, np.zeros(len(mean)))
-                posterior.observe(both, np.append(targets, mean), padded)
-        return self.posteriors
+        posteriors = self._refit(history)
+        seen = self._observed(history.ended)
+        targets = np.stack([s.targets(seen.errors, seen.expected) for s in posteriors.scales])
+        noise = np.stack([s.variances(seen.expected, seen.variances) for s in posteriors.scales])
+        posteriors.observe(self.points(seen.codes), targets, noise)
+        if history.pending:
+            mean, _ = posteriors.predict(self.points(history.pending))
+            both = self.points([*seen.codes, *history.pending])
+            targets, noise = np.hstack([targets, mean]), np.hstack([noise, np.zeros(mean.shape)])
+            posteriors.observe(both, targets, noise)
+        return posteriors
 
     def _observed(self, ended: Sequence[Ended]) -> Observed:
         """What finished trials showed, then what those stopped early let expect."""
@@ -123,13 +120,13 @@ class ErrorModel:
     def _trials(self, ended: Sequence[Ended]) -> Trials:
         return Trials(self._costs([trial.code for trial in ended]), [t.curve for t in ended])
 
-    def _refit(self, history: History) -> None:
+    def _refit(self, history: History) -> Posteriors:
         finished = [i for i, trial in enumerate(history.ended, 1) if trial.error is not None]
         size = max(fit_size(len(history.ended)), finished[LEAST - 1])
         fitted = tuple(history.ended[:size])
-        if fitted == self._fitted and self.posteriors:
-            return
-        self.posteriors = []
+        if fitted == self._fitted and self._posteriors is not None:
+            return self._posteriors
+        self._posteriors = None
         trials, errors = _finished(fitted)
         self._luck = Luck(self._costs([t.code for t in trials]), errors, self._images)
         observed = self._observed(fitted)
@@ -138,9 +135,9 @@ class ErrorModel:
         warp = Warp(observed.errors[rows], observed.expected[rows], observed.variances[rows])
         rng = np.random.default_rng([self._seed, 4, size])
         draws = next((count for most, count in DRAWS if len(rows) <= most), 0)
-        for fitted_to in fit(self._kernel, points, warp, draws, rng):
-            self.posteriors.append(Posterior(self._kernel, fitted_to, self._pool))
-        self._fitted = fitted
+        sets = fit(self._kernel, points, warp, draws, rng)
+        self._fitted, self._posteriors = fitted, Posteriors(self._kernel, sets, self._pool)
+        return self._posteriors
 
     def _informative(self, codes: Sequence[Code], errors: Array) -> NDArray[np.int64]:
         """All rows, or of many: half those nearest to the front, half random others."""

@@ -39,6 +39,13 @@ class Similarity:
         )
 
 
+def matern(distance: Array, log_factor: Array | float = 0.0) -> Array:
+    """The Matérn-5/2 correlation, times a factor whose logarithm is given."""
+    q = math.sqrt(5.0) * distance
+    correlation: Array = (1 + q + q * q / 3) * np.exp(log_factor - q)
+    return correlation
+
+
 def log_matern(distance: Array) -> Array:
     """Logarithm of the Matérn-5/2 correlation."""
     q = math.sqrt(5.0) * distance

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 from scipy.optimize import minimize
 
-from nas.search.samplers.kernel import CHUNK, Kernel, Points, Pullback
+from nas.search.samplers.kernel import CHUNK, Covariance, Kernel, Points, Pullback, covariances
 from nas.search.samplers.scale import GAP, Scale, Warp
 
 Array = NDArray[np.float64]
@@ -71,7 +72,7 @@ class Likelihood:
         Where the covariance is singular these are minus infinity and zeros.
         """
         every = self._mean + self._deviation * u
-        covariances, pullbacks = self._covariances(every[:-1])
+        covariances, pullbacks = self._covariances(self._kernel.at(every[:-1]))
         warped = self._warp(float(every[-1]))
         covariances[self._own] += warped.variances
         matrix = np.zeros((self._count, self._count), order="F")
@@ -93,12 +94,12 @@ class Likelihood:
         gradient = np.append(of_theta, of_gap)
         return value - 0.5 * float(u @ u), gradient * self._deviation - u
 
-    def _covariances(self, theta: Array) -> tuple[Array, list[Pullback]]:
+    def _covariances(self, covariance: Covariance) -> tuple[Array, list[Pullback]]:
         """Of the lower triangle, row by row, and how those of each block depend on theta."""
         covariances, pullbacks = np.empty(len(self._own)), []
         for pairs, block in zip(self._pairs, self._blocks, strict=True):
             own = self._own[block]
-            covariances[block], pullback = self._kernel.with_pullback(theta, pairs, own)
+            covariances[block], pullback = covariance.with_pullback(pairs, own)
             pullbacks.append(pullback)
         return covariances, pullbacks
 
@@ -173,23 +174,28 @@ def _trajectory(density: Likelihood, start: State, step: float, rng: np.random.G
     return at if np.log(rng.random()) < change else start
 
 
-class Posterior:
-    """Predictions over a pool that follow observations as they come and go.
+class Posteriors:
+    """Predictions that follow observations as they come and go.
 
-    Keeps the Cholesky factor L of the observations and V = L^-1 K(observed, pool).
-    Observations are compared with those of the call before: what stayed at the front
-    of the list is kept, only the rest is computed, at O(N * pool) a row.
+    There is one posterior for each set of hyper-parameters. Each keeps the Cholesky factor L
+    of the observations; the first, the most probable, V = L^-1 K(observed, pool) besides.
+    Observations are compared with those of the call before: what stayed at the front of the
+    list is kept, only the rest is computed, at O(N * pool) a row.
+
+    Args:
+        kernel: of the process.
+        fitted: S sets of hyper-parameters.
+        pool: P architectures.
     """
 
-    def __init__(self, kernel: Kernel, fitted: Fitted, pool: Points) -> None:
-        self._kernel, self._theta, self._pool = kernel, fitted.theta, pool
-        self.scale = fitted.scale
-        self._noise = kernel.noise(self._theta)
-        self._prior = kernel.diagonal(self._theta, pool)
-        self._rows: list[tuple[tuple[int, ...], float, float]] = []
+    def __init__(self, kernel: Kernel, fitted: Sequence[Fitted], pool: Points) -> None:
+        self.scales = [one.scale for one in fitted]
+        self._covariances = [kernel.at(one.theta) for one in fitted]
+        self._pool, self._prior = pool, self._covariances[0].diagonal(pool)
+        self._rows: list[tuple[Any, ...]] = []
         self._points = pool.part(slice(0))
-        self._factor = np.zeros((0, 0))
-        self._solved = np.zeros(0)  # L^-1 targets
+        self._factor = np.zeros((len(fitted), 0, 0))
+        self._solved = np.zeros((len(fitted), 0))  # L^-1 targets
         self._buffer = np.zeros((0, len(pool.codes)))  # V in its first rows, room in the others
 
     def observe(self, points: Points, targets: Array, extra: Array) -> None:
@@ -197,46 +203,62 @@ class Posterior:
 
         Args:
             points: N architectures.
-            targets: [N], standardised.
-            extra: [N], variances of the targets besides the noise.
+            targets: [S, N], standardised.
+            extra: [S, N], variances of the targets besides the noise.
 
         Raises:
             FitError: their covariance is singular.
         """
-        codes = [tuple(code) for code in points.codes.tolist()]
-        rows = list(zip(codes, targets.tolist(), extra.tolist(), strict=True))
+        columns = (points.codes.tolist(), targets.T.tolist(), extra.T.tolist())
+        rows = list(zip(*columns, strict=True))
         kept = 0
         while kept < min(len(rows), len(self._rows)) and rows[kept] == self._rows[kept]:
             kept += 1
         self._rows = rows
-        factor, cross, solved = self._factor[:kept, :kept], self._buffer[:kept], self._solved[:kept]
         old, new = points.part(slice(kept)), points.part(slice(kept, None))
-        self._points, self._factor, self._solved = old, factor, solved
+        self._points = old
+        self._factor, self._solved = self._factor[:, :kept, :kept], self._solved[:, :kept]
         if kept == len(rows):
             return
-        corner = self._kernel(self._theta, new, new) + np.diag(extra[kept:] + self._noise)
-        side = _forward(factor, self._kernel(self._theta, old, new))
-        block, failed = lapack.dpotrf(corner - side.T @ side, lower=1)
-        if failed or not np.isfinite(block[-1, -1]):
-            raise FitError("the covariance of the observations is singular")
-        grown = np.zeros((len(rows), len(rows)))
-        grown[:kept, :kept], grown[kept:, :kept], grown[kept:, kept:] = factor, side.T, block
-        self._points, self._factor = points, grown
-        below = _forward(block, self._kernel(self._theta, new, self._pool) - side.T @ cross)
+        corner = covariances(self._covariances, new, new)
+        side = covariances(self._covariances, old, new)
+        factor = np.zeros((len(self._factor), len(rows), len(rows)))
+        factor[:, :kept, :kept] = self._factor
+        solved = np.zeros((len(factor), len(rows)))
+        solved[:, :kept] = self._solved
+        for i, covariance in enumerate(self._covariances):
+            side[i] = _forward(self._factor[i], side[i])
+            noisy = corner[i] + np.diag(extra[i, kept:] + covariance.noise)
+            block, failed = lapack.dpotrf(noisy - side[i].T @ side[i], lower=1)
+            if failed or not np.isfinite(block[-1, -1]):
+                raise FitError("the covariance of the observations is singular")
+            factor[i, kept:, :kept], factor[i, kept:, kept:] = side[i].T, block
+            unexplained = targets[i, kept:] - side[i].T @ self._solved[i]
+            solved[i, kept:] = _forward(block, unexplained)
+        cross = self._covariances[0](new, self._pool) - side[0].T @ self._buffer[:kept]
+        self._points, self._factor, self._solved = points, factor, solved
+        below = _forward(factor[0, kept:, kept:], cross)
         self._buffer = _with_rows(self._buffer, kept, below)
-        self._solved = np.append(solved, _forward(block, targets[kept:] - side.T @ solved))
 
-    def predict(self) -> tuple[Array, Array]:
-        """Mean and variance over the pool, without noise."""
-        cross = self._buffer[: len(self._solved)]
-        variance = self._prior - np.einsum("np,np->p", cross, cross)
-        return self._solved @ cross, np.maximum(variance, LEAST_VARIANCE)
+    def predict_pool(self) -> tuple[Array, Array]:
+        """Mean and variance over the pool, [P], as the first set sees them, without noise."""
+        cross = self._buffer[: self._solved.shape[1]]
+        return self._moments(0, cross, self._prior)
 
-    def predict_at(self, points: Points) -> tuple[Array, Array]:
-        """Mean and variance at points outside the pool."""
-        cross = _forward(self._factor, self._kernel(self._theta, self._points, points))
-        variance = self._kernel.diagonal(self._theta, points) - (cross * cross).sum(0)
-        return self._solved @ cross, np.maximum(variance, LEAST_VARIANCE)
+    def predict(self, points: Points, sets: slice = slice(None)) -> tuple[Array, Array]:
+        """Mean and variance at N architectures, [sets, N], as some sets see them, without noise."""
+        chosen = range(len(self.scales))[sets]
+        cross = covariances(self._covariances[sets], self._points, points)
+        found = [
+            self._moments(i, _forward(self._factor[i], k), self._covariances[i].diagonal(points))
+            for i, k in zip(chosen, cross, strict=True)
+        ]
+        return np.stack([mean for mean, _ in found]), np.stack([spread for _, spread in found])
+
+    def _moments(self, index: int, cross: Array, prior: Array) -> tuple[Array, Array]:
+        """Of one set, from L^-1 K(observed, points) and the prior variances."""
+        variance = prior - np.einsum("np,np->p", cross, cross)
+        return self._solved[index] @ cross, np.maximum(variance, LEAST_VARIANCE)
 
 
 def _with_rows(buffer: Array, kept: int, rows: Array) -> Array:
