@@ -84,6 +84,19 @@ def test_a_certain_error_improves_by_exactly_the_growth_of_the_hypervolume():
             assert value[0] == pytest.approx(growth, abs=1e-9)
 
 
+def test_each_candidate_is_looked_at_alone(monkeypatch):
+    costs, errors = front(2)
+    cells = cut(costs, errors, REFERENCE[2])
+    rng = np.random.default_rng(7)
+    many = (rng.random((50, 2)), rng.normal(-1, 1, 50), rng.random(50))
+    at_once = expected_improvement(cells, *many)
+    for block in (1, 3 * len(cells.height)):  # the second takes three candidates at a time
+        monkeypatch.setattr("nas.search.samplers.improvement.BLOCK", block)
+        assert expected_improvement(cells, *many).tolist() == at_once.tolist()
+    assert (at_once > 0).any()
+    assert expected_improvement(cells, np.zeros((0, 2)), [], []).tolist() == []
+
+
 def test_an_empty_front_is_the_reference_box():
     value = expected_improvement(
         cut(np.empty((0, 1)), [], (1.0, 1.0)), [[0.25]], [np.log(0.5)], [0]
