@@ -26,11 +26,11 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import BindParameter, ColumnElement, Table, bindparam, select
+from sqlalchemy import BindParameter, ColumnElement, Select, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-FEW = 500  # trials, up to which their rows are asked for by id
+AT_ONCE = 1000  # trials whose rows one statement asks for
 
 TRIALS: Table = models.TrialModel.__table__
 PARAMS: Table = models.TrialParamModel.__table__
@@ -155,7 +155,8 @@ class StudyStorage(RDBStorage):
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
         ids = [i for i in included_trial_ids if i <= trial_id_greater_than]
-        some = TRIALS.c.trial_id.in_(_literal(ids)) | (TRIALS.c.trial_id > trial_id_greater_than)
+        listed = bindparam("ids", ids, expanding=True, literal_execute=True)
+        some = TRIALS.c.trial_id.in_(listed) | (TRIALS.c.trial_id > trial_id_greater_than)
         wanted = (TRIALS.c.study_id == study_id) & some
         with _create_scoped_session(self.scoped_session) as session:
             trials = read_trials(session, wanted)
@@ -164,30 +165,42 @@ class StudyStorage(RDBStorage):
         return [trial for trial in trials if states is None or trial.state in states]
 
 
+def _rows_of(table: Table, *columns: str) -> Select[Any]:
+    """Trial and columns of the rows of the trials `ids`, in the order in which they were written.
+
+    The ids are in the text of the statement, as databases limit the number of parameters.
+    """
+    ids: BindParameter[Any] = bindparam("ids", expanding=True, literal_execute=True)
+    chosen = [table.c[name] for name in ("trial_id", *columns)]
+    return select(*chosen).where(table.c.trial_id.in_(ids)).order_by(*table.primary_key)
+
+
+_TRIALS = select(
+    *(TRIALS.c[name] for name in ("trial_id", "number", "state", "datetime_start")),
+    TRIALS.c.datetime_complete,
+).order_by(TRIALS.c.trial_id)
+_PARAMS = _rows_of(PARAMS, "param_name", "param_value", "distribution_json")
+_ATTRIBUTES = _rows_of(ATTRIBUTES, "key", "value_json")
+_SYSTEM = _rows_of(SYSTEM_ATTRIBUTES, "key", "value_json")
+_VALUES = _rows_of(VALUES, "objective", "value", "value_type")
+_INTERMEDIATE = _rows_of(INTERMEDIATE, "step", "intermediate_value", "intermediate_value_type")
+
+
 def read_trials(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTrial]:
     """The trials of which a condition on their table holds, in the order of their ids."""
-    columns = (TRIALS.c.trial_id, TRIALS.c.number, TRIALS.c.state)
-    times = (TRIALS.c.datetime_start, TRIALS.c.datetime_complete)
-    trials = session.execute(select(*columns, *times).where(wanted).order_by(TRIALS.c.trial_id))
-    found = trials.all()
-    few = [trial_id for trial_id, *_ in found] if len(found) <= FEW else None
-    ids = select(TRIALS.c.trial_id).where(wanted) if few is None else _literal(few)
+    found = session.execute(_TRIALS.where(wanted)).all()
 
-    def rows(table: Table, *columns: str) -> dict[int, list[Any]]:
-        """Of each trial, in the order in which they were written."""
+    def rows(statement: Select[Any]) -> dict[int, list[Any]]:
+        """Of each trial."""
         of_trial = defaultdict(list)
-        chosen = [table.c[name] for name in columns]
-        key = next(iter(table.primary_key))
-        statement = select(table.c.trial_id, *chosen).where(table.c.trial_id.in_(ids)).order_by(key)
-        for trial_id, *row in session.execute(statement):
-            of_trial[trial_id].append(row)
+        for start in range(0, len(found), AT_ONCE):
+            ids = [trial[0] for trial in found[start : start + AT_ONCE]]
+            for row in session.execute(statement, {"ids": ids}):
+                of_trial[row[0]].append(row[1:])
         return of_trial
 
-    params = rows(PARAMS, "param_name", "param_value", "distribution_json")
-    attributes = rows(ATTRIBUTES, "key", "value_json")
-    system = rows(SYSTEM_ATTRIBUTES, "key", "value_json")
-    values = rows(VALUES, "objective", "value", "value_type")
-    intermediate = rows(INTERMEDIATE, "step", "intermediate_value", "intermediate_value_type")
+    params, attributes, system = rows(_PARAMS), rows(_ATTRIBUTES), rows(_SYSTEM)
+    values, intermediate = rows(_VALUES), rows(_INTERMEDIATE)
     read = []
     for trial_id, number, state, start, complete in found:
         kinds = {name: _distribution(kind) for name, _, kind in params[trial_id]}
@@ -213,11 +226,6 @@ def read_trials(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTri
             )
         )
     return read
-
-
-def _literal(ids: Sequence[int]) -> BindParameter[Sequence[int]]:
-    """In the text of a statement, as databases limit the number of parameters."""
-    return bindparam("ids", ids, expanding=True, literal_execute=True)
 
 
 def _local(time: datetime.datetime | None) -> datetime.datetime | None:

@@ -12,8 +12,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from nas.search import study_storage
 from nas.search.storage import open_storage, sqlite_url
-from nas.search.study_storage import FEW, StudyStorage
+from nas.search.study_storage import StudyStorage
 
 KINDS = {
     "word": CategoricalDistribution(("dct", "pointwise")),
@@ -77,8 +78,9 @@ def test_reads_what_optuna_reads(study, storage):
         assert storage.get_all_trials(study._study_id, states=states) == wanted
 
 
-def test_reads_many_trials(study):
-    for depth in range(FEW + 1):
+def test_reads_many_trials(study, monkeypatch):
+    monkeypatch.setattr(study_storage, "AT_ONCE", 7)
+    for depth in range(20):
         study.add_trial(
             create_trial(
                 values=[depth, depth],
