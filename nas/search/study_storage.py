@@ -155,24 +155,23 @@ class StudyStorage(RDBStorage):
         trial_id_greater_than: int,
     ) -> list[FrozenTrial]:
         ids = [i for i in included_trial_ids if i <= trial_id_greater_than]
-        listed = bindparam("ids", ids, expanding=True, literal_execute=True)
-        some = TRIALS.c.trial_id.in_(listed) | (TRIALS.c.trial_id > trial_id_greater_than)
+        some = TRIALS.c.trial_id.in_(_IDS) | (TRIALS.c.trial_id > trial_id_greater_than)
         wanted = (TRIALS.c.study_id == study_id) & some
         with _create_scoped_session(self.scoped_session) as session:
-            trials = read_trials(session, wanted)
+            trials = read_trials(session, wanted.params(ids=ids))
             if not trials:
                 models.StudyModel.find_or_raise_by_id(study_id, session)
         return [trial for trial in trials if states is None or trial.state in states]
 
 
-def _rows_of(table: Table, *columns: str) -> Select[Any]:
-    """Trial and columns of the rows of the trials `ids`, in the order in which they were written.
+# In the text of a statement, as databases limit the number of parameters.
+_IDS: BindParameter[Any] = bindparam("ids", expanding=True, literal_execute=True)
 
-    The ids are in the text of the statement, as databases limit the number of parameters.
-    """
-    ids: BindParameter[Any] = bindparam("ids", expanding=True, literal_execute=True)
+
+def _rows_of(table: Table, *columns: str) -> Select[Any]:
+    """Trial and columns of the rows of the trials `ids`, in the order of their writing."""
     chosen = [table.c[name] for name in ("trial_id", *columns)]
-    return select(*chosen).where(table.c.trial_id.in_(ids)).order_by(*table.primary_key)
+    return select(*chosen).where(table.c.trial_id.in_(_IDS)).order_by(*table.primary_key)
 
 
 _TRIALS = select(
@@ -188,15 +187,15 @@ _INTERMEDIATE = _rows_of(INTERMEDIATE, "step", "intermediate_value", "intermedia
 
 def read_trials(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTrial]:
     """The trials of which a condition on their table holds, in the order of their ids."""
-    found = session.execute(_TRIALS.where(wanted)).all()
+    found: Sequence[Any] = session.execute(_TRIALS.where(wanted)).all()
 
     def rows(statement: Select[Any]) -> dict[int, list[Any]]:
         """Of each trial."""
         of_trial = defaultdict(list)
         for start in range(0, len(found), AT_ONCE):
             ids = [trial[0] for trial in found[start : start + AT_ONCE]]
-            for row in session.execute(statement, {"ids": ids}):
-                of_trial[row[0]].append(row[1:])
+            for trial_id, *row in session.execute(statement, {"ids": ids}).tuples():
+                of_trial[trial_id].append(row)
         return of_trial
 
     params, attributes, system = rows(_PARAMS), rows(_ATTRIBUTES), rows(_SYSTEM)
