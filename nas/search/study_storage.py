@@ -26,7 +26,7 @@ from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
-from sqlalchemy import BindParameter, ColumnElement, Select, Table, bindparam, select
+from sqlalchemy import BindParameter, Select, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
@@ -142,7 +142,7 @@ class StudyStorage(RDBStorage):
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """Raises KeyError where there is none."""
         with _create_scoped_session(self.scoped_session) as session:
-            found = read_trials(session, TRIALS.c.trial_id == trial_id)
+            found = read_trials(session, _TRIALS.where(TRIALS.c.trial_id == trial_id))
         if not found:
             raise KeyError(models.NOT_FOUND_MSG)
         return found[0]
@@ -158,7 +158,7 @@ class StudyStorage(RDBStorage):
         some = TRIALS.c.trial_id.in_(_IDS) | (TRIALS.c.trial_id > trial_id_greater_than)
         wanted = (TRIALS.c.study_id == study_id) & some
         with _create_scoped_session(self.scoped_session) as session:
-            trials = read_trials(session, wanted.params(ids=ids))
+            trials = read_trials(session, _TRIALS.where(wanted).params(ids=ids))
             if not trials:
                 models.StudyModel.find_or_raise_by_id(study_id, session)
         return [trial for trial in trials if states is None or trial.state in states]
@@ -185,17 +185,17 @@ _VALUES = _rows_of(VALUES, "objective", "value", "value_type")
 _INTERMEDIATE = _rows_of(INTERMEDIATE, "step", "intermediate_value", "intermediate_value_type")
 
 
-def read_trials(session: Session, wanted: ColumnElement[bool]) -> list[FrozenTrial]:
-    """The trials of which a condition on their table holds, in the order of their ids."""
-    found: Sequence[Any] = session.execute(_TRIALS.where(wanted)).all()
+def read_trials(session: Session, wanted: Select[Any]) -> list[FrozenTrial]:
+    """The trials that a statement like `_TRIALS` finds."""
+    found: Sequence[Any] = session.execute(wanted).all()
 
     def rows(statement: Select[Any]) -> dict[int, list[Any]]:
         """Of each trial."""
         of_trial = defaultdict(list)
         for start in range(0, len(found), AT_ONCE):
             ids = [trial[0] for trial in found[start : start + AT_ONCE]]
-            for trial_id, *row in session.execute(statement, {"ids": ids}).tuples():
-                of_trial[trial_id].append(row)
+            for row in session.execute(statement, {"ids": ids}):
+                of_trial[row[0]].append(row[1:])
         return of_trial
 
     params, attributes, system = rows(_PARAMS), rows(_ATTRIBUTES), rows(_SYSTEM)
