@@ -204,17 +204,19 @@ class _Views:
     ) -> None:
         self._model, self._posteriors, self._candidates = model, posteriors, candidates
         self._pool = _rescale(posteriors.scales[0], *posteriors.predict_pool())
-        worst = np.percentile(np.exp(self._pool[0]), REFERENCE_PERCENTILE)
-        reference = [*candidates.base_costs.max(axis=0), worst + posteriors.scales[0].floor]
         codes = [*history.finished, *history.pending]
-        costs = candidates.costs(codes)
+        costs, largest = candidates.costs(codes), candidates.base_costs.max(axis=0)
+        typical = self._predict(model.typical, slice(None))
         front: dict[Code, None] = {}
         self._cells: list[Cells] = []
-        for scale, mean, _ in self._predict(codes, slice(None)):
+        for (scale, mean, _), (_, at_typical, _) in zip(
+            self._predict(codes, slice(None)), typical, strict=True
+        ):
             errors = np.exp(mean) + scale.floor
+            worst = np.exp(np.percentile(at_typical, REFERENCE_PERCENTILE)) + scale.floor
             keep = non_dominated(np.column_stack([costs, errors]))
             front |= dict.fromkeys(code for code, kept in zip(codes, keep, strict=True) if kept)
-            self._cells.append(cut(costs[keep], errors[keep], reference))
+            self._cells.append(cut(costs[keep], errors[keep], [*largest, worst]))
         self.front = list(front)  # of any of the sets
 
     def of_pool(self, rows: list[int]) -> tuple[list[Code], Array]:
