@@ -52,7 +52,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
 
     Args:
         choices: the space; conditions come before what depends on them.
-        costs: values of the known objectives for a setting.
+        costs: values of the known objectives for any setting, feasible or not.
         seed: of everything random.
         objective: position of the objective that is learned.
         limits: the largest value of each known objective, None where there is none.
