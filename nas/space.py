@@ -127,8 +127,9 @@ class SearchSpace:
         Raises:
             ValueError: a choice that has an effect is missing or holds no value of the space.
         """
+        by_alpha = self._built
         try:
-            stem, stages = self._built[setting["alpha"]]
+            stem, stages = by_alpha[setting["alpha"]]
             return Arch(
                 stem,
                 tuple(
@@ -154,7 +155,7 @@ class SearchSpace:
                 if setting[choice.name] not in choice.values:
                     value = setting[choice.name]
                     return ValueError(f"{choice.name}: {value!r} is not in the space; {accepted}")
-        raise AssertionError(f"{setting} is of the space")
+        return ValueError(f"{dict(setting)}: accepted: plain numbers and words")
 
     def encode(self, arch: Arch) -> Setting:
         """A setting that builds `arch`: `decode(encode(arch)) == arch`.

@@ -210,3 +210,6 @@ def test_operator_and_overhead_figures_are_those_of_the_files() -> None:
     over, busy = file["seconds_over_the_floor"]["known-cost"], file["busy_share"]
     assert f"adds {over:.2f} s to each" in text
     assert f"{busy['known-cost']:.2f} of the slots are busy, {busy['bare Tuner']:.2f} with" in text
+    opening = next(timing for timing in file["study"] if timing["operation"].startswith("open"))
+    assert f"A study of {file['sizes']['stored']:,} trials in SQLite opens in" in text
+    assert f"opens in {opening['seconds']:.1f} s" in text

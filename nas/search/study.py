@@ -96,6 +96,7 @@ class SearchStudy:
         self._running: dict[int, Candidate] = {}
         self._trials: dict[int, optuna.Trial] = {}
         self._next = 0  # number of the next new trial, if none is left behind
+        self._asking = False  # whether a trial may be there that nobody got to see
         self._recover()
 
     @property
@@ -179,16 +180,23 @@ class SearchStudy:
 
     def _suggest(self) -> Candidate | None:
         """Ask once; None where the suggestion was answered without training."""
+        if self._asking:  # the call before failed
+            self._discard()
+        self._asking = True
         try:
             trial = self.study.ask()
             if trial.number > self._next:  # a connection that was cut left one behind
                 self._discard(but=trial.number)
             self._next = max(self._next, trial.number + 1)
             with together(self.study):
-                return self._describe(trial)
+                candidate = self._describe(trial)
         except SpaceExhausted:
             self._discard()
             raise
+        self._asking = False
+        if candidate is not None:
+            self._running[trial.number], self._trials[trial.number] = candidate, trial
+        return candidate
 
     def _describe(self, trial: optuna.Trial) -> Candidate | None:
         """Draw the parameters of a new trial, and write down what it is."""
@@ -214,8 +222,6 @@ class SearchStudy:
         trial.set_user_attr("seed", candidate.seed)
         # Last: a RUNNING trial that has its architecture was launched (DESIGN, section 6).
         trial.set_user_attr("arch", arch.to_dict())
-        self._running[trial.number] = candidate
-        self._trials[trial.number] = trial
         return candidate
 
     def _discard(self, but: int | None = None) -> None:

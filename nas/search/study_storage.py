@@ -2,7 +2,7 @@
 
 Optuna loads each parameter and attribute of a trial as an object, and writes each in a
 transaction of its own. Here trials are read by columns, and what is written of a trial at
-one moment goes in one transaction, which is carried out as a whole or not at all. The
+one moment goes in one transaction, carried out as a whole or not at all. The
 tables are Optuna's: its dashboard and its other programs read and write them as well.
 """
 
@@ -47,16 +47,18 @@ _distribution = lru_cache(maxsize=4096)(json_to_distribution)  # nobody changes 
 class StudyStorage(RDBStorage):
     """A storage that answers as Optuna's does."""
 
-    _held: list[tuple[Table, dict[str, Any]]] | None = None  # what `together` is to write
+    # What `together` is to write: the row of each table, trial and name.
+    _held: dict[tuple[Table, int, str], dict[str, Any]] | None = None
 
     @contextmanager
     def together(self) -> Iterator[None]:
         """Write what is set of trials in here at once: parameters and user attributes.
 
-        That is at the end, or before the state of a trial changes. Where an exception ends
-        the block nothing is written. For one thread.
+        That is at the end, or before the state of a trial changes; what is still held when an
+        exception ends the block is not written. The first value of a parameter in this process
+        goes alone and at once, as Optuna compares it with the study's. For one thread.
         """
-        self._held = []
+        self._held = {}
         try:
             yield
             self._write_held()
@@ -66,7 +68,10 @@ class StudyStorage(RDBStorage):
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
         """Write it at once, or hold it."""
         row = {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-        self._write_or_hold(ATTRIBUTES, row)
+        if self._held is None:
+            self._write([(ATTRIBUTES, row)])
+        else:
+            self._held[ATTRIBUTES, trial_id, key] = row
 
     def _set_trial_param(
         self,
@@ -86,7 +91,10 @@ class StudyStorage(RDBStorage):
             "param_value": param_value_internal,
             "distribution_json": distribution_to_json(distribution),
         }
-        self._write_or_hold(PARAMS, row)
+        if self._held is None:
+            self._write([(PARAMS, row)])
+        else:
+            self._held.setdefault((PARAMS, trial_id, param_name), row)
 
     def _set_first_param(
         self, trial_id: int, name: str, internal: float, distribution: BaseDistribution
@@ -100,16 +108,10 @@ class StudyStorage(RDBStorage):
         self._write_held()
         return super().set_trial_state_values(trial_id, state, values)
 
-    def _write_or_hold(self, table: Table, row: dict[str, Any]) -> None:
-        if self._held is None:
-            self._write([(table, row)])
-        else:
-            self._held.append((table, row))
-
     def _write_held(self) -> None:
         if self._held:
-            rows, self._held = self._held, []
-            self._write(rows)
+            held, self._held = self._held, {}
+            self._write([(table, row) for (table, *_), row in held.items()])
 
     def _write(self, rows: Sequence[tuple[Table, dict[str, Any]]]) -> None:
         """Parameters that are there stay, attributes are replaced; all in one transaction.

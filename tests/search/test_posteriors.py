@@ -87,8 +87,13 @@ def test_another_value_at_the_same_place_is_another_observation():
 
 def test_no_number_is_an_error_of_the_fit():
     rng = np.random.default_rng(3)
-    posteriors = Posteriors(KERNEL, some_sets(rng), architectures(5, rng))
-    extra = np.zeros((SETS, 4))
+    sets, pool, points = some_sets(rng), architectures(5, rng), architectures(4, rng)
+    posteriors = Posteriors(KERNEL, sets, pool)
+    targets, extra = rng.normal(size=(SETS, 4)), np.zeros((SETS, 4))
     extra[1, 2] = np.nan
     with pytest.raises(FitError, match="singular"):
-        posteriors.observe(architectures(4, rng), np.zeros((SETS, 4)), extra)
+        posteriors.observe(points, targets, extra)
+    posteriors.observe(points, targets, np.zeros((SETS, 4)))  # nothing of the failure is left
+    assert posteriors.predict_pool()[0] == pytest.approx(
+        by_formula(sets[0], points, targets[0], np.zeros(4), pool)[0], abs=1e-8
+    )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -15,6 +16,7 @@ from nas.search.front import finished_trials, front
 from nas.search.plan import parse_failures
 from nas.search.storage import open_storage, sqlite_url
 from nas.search.study import Candidate, Measurement, SearchStudy
+from nas.search.study_storage import StudyStorage
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -291,6 +293,46 @@ def test_what_a_cut_connection_left_behind_is_failed_at_the_next_ask(driver: Dri
     trials = study.study.get_trials()
     assert trials[orphan.number].user_attrs["reason"] == "never_launched"
     assert [t.state for t in trials].count(TrialState.RUNNING) == 1
+
+
+class _FailsOnce(RandomSampler):
+    """Raises in the middle of the first trial's parameters."""
+
+    asked = 0
+
+    def sample_independent(self, *args: Any) -> Any:
+        self.asked += 1
+        if self.asked == 2:
+            raise RuntimeError("once")
+        return super().sample_independent(*args)
+
+
+def test_a_trial_of_an_ask_that_failed_is_failed_at_the_next_ask(driver: Driver) -> None:
+    study = driver.open(3, _FailsOnce(seed=0))
+    with pytest.raises(RuntimeError, match="once"):
+        study.ask()
+    assert not study.running
+    assert study.ask() is not None
+    assert states(study) == [TrialState.FAIL, TrialState.RUNNING]
+    assert len(finish(study)) == 2
+
+
+def test_a_candidate_that_could_not_be_written_is_not_running(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(driver.open(1))
+    study = driver.open(3)
+
+    def fail(storage: StudyStorage, rows: Any) -> None:
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(StudyStorage, "_write", fail)
+        with pytest.raises(OSError, match="no space left"):
+            study.ask()
+    assert not study.running
+    assert len(finish(study)) == 2
+    assert states(study).count(TrialState.FAIL) == 1
 
 
 def test_config_round_trip_and_differences(tiny_config: StudyConfig) -> None:

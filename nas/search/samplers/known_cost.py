@@ -57,7 +57,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         objective: position of the objective that is learned.
         limits: the largest value of each known objective, None where there is none.
         feasible: False for settings that must not be suggested.
-        identity: equal for settings that build the same architecture; default: all differ.
+        identity: of any setting; equal where the same architecture is built. Default: all
+            settings differ.
         images: of the validation split, where the objective is a share of them: their number
             tells how much of an accuracy is luck. None: accuracies are taken as exact.
     """
@@ -223,13 +224,13 @@ class _Views:
         """The best of some rows of the pool, and their improvements."""
         mean, deviation = (moment[rows] for moment in self._pool)
         first = self._improvement(0, self._candidates.base_costs[rows], mean, deviation)
-        return self._best([self._candidates.codes[row] for row in rows], first, SCREENED_POOL)
+        return self._screened([self._candidates.codes[row] for row in rows], first, SCREENED_POOL)
 
     def of(self, codes: list[Code]) -> tuple[list[Code], Array]:
         """The best of some codes, and their improvements."""
-        return self._best(codes, self._improvements(codes, slice(1))[0], SCREENED)
+        return self._screened(codes, self._improvements(codes, slice(1))[0], SCREENED)
 
-    def _best(self, codes: list[Code], first: Array, count: int) -> tuple[list[Code], Array]:
+    def _screened(self, codes: list[Code], first: Array, count: int) -> tuple[list[Code], Array]:
         """So many of the codes, with means over all sets; given what the first set sees."""
         best = np.sort(np.argsort(-first, kind="stable")[:count])
         codes = [codes[i] for i in best]

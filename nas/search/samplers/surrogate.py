@@ -72,11 +72,11 @@ class Likelihood:
         Where the covariance is singular these are minus infinity and zeros.
         """
         every = self._mean + self._deviation * u
-        covariances, pullbacks = self._covariances(self._kernel.at(every[:-1]))
+        entries, pullbacks = self._entries(self._kernel.at(every[:-1]))
         warped = self._warp(float(every[-1]))
-        covariances[self._own] += warped.variances
+        entries[self._own] += warped.variances
         matrix = np.zeros((self._count, self._count), order="F")
-        matrix[self._lower] = covariances
+        matrix[self._lower] = entries
         factor, failed = lapack.dpotrf(matrix, lower=1, overwrite_a=1)
         if failed or not np.isfinite(factor[-1, -1]):  # some LAPACKs let what is no number pass
             return -np.inf, np.zeros_like(u)
@@ -94,14 +94,14 @@ class Likelihood:
         gradient = np.append(of_theta, of_gap)
         return value - 0.5 * float(u @ u), gradient * self._deviation - u
 
-    def _covariances(self, covariance: Covariance) -> tuple[Array, list[Pullback]]:
+    def _entries(self, covariance: Covariance) -> tuple[Array, list[Pullback]]:
         """Of the lower triangle, row by row, and how those of each block depend on theta."""
-        covariances, pullbacks = np.empty(len(self._own)), []
+        entries, pullbacks = np.empty(len(self._own)), []
         for pairs, block in zip(self._pairs, self._blocks, strict=True):
             own = self._own[block]
-            covariances[block], pullback = covariance.with_pullback(pairs, own)
+            entries[block], pullback = covariance.with_pullback(pairs, own)
             pullbacks.append(pullback)
-        return covariances, pullbacks
+        return entries, pullbacks
 
     def fitted(self, u: Array) -> Fitted:
         """The hyper-parameters of a whitened vector."""
@@ -214,9 +214,8 @@ class Posteriors:
         kept = 0
         while kept < min(len(rows), len(self._rows)) and rows[kept] == self._rows[kept]:
             kept += 1
-        self._rows = rows
         old, new = points.part(slice(kept)), points.part(slice(kept, None))
-        self._points = old
+        self._points, self._rows = old, rows[:kept]
         self._factor, self._solved = self._factor[:, :kept, :kept], self._solved[:, :kept]
         if kept == len(rows):
             return
@@ -236,7 +235,7 @@ class Posteriors:
             unexplained = targets[i, kept:] - side[i].T @ self._solved[i]
             solved[i, kept:] = _forward(block, unexplained)
         cross = self._covariances[0](new, self._pool) - side[0].T @ self._buffer[:kept]
-        self._points, self._factor, self._solved = points, factor, solved
+        self._points, self._rows, self._factor, self._solved = points, rows, factor, solved
         below = _forward(factor[0, kept:, kept:], cross)
         self._buffer = _with_rows(self._buffer, kept, below)
 
