@@ -21,6 +21,8 @@ from nas import space_file
 from nas.arch import Arch, Expansion, StageArch, make_stage, scale_stem
 from nas.space_file import SpaceFile
 
+_PLAIN = frozenset((int, str, type(None)))  # types of a stage's settings
+
 Value = int | float | str
 Setting = dict[str, Value]
 
@@ -129,21 +131,17 @@ class SearchSpace:
         """
         by_alpha = self._built
         try:
-            stem, stages = by_alpha[setting["alpha"]]
-            return Arch(
-                stem,
-                tuple(
-                    built[
-                        setting[repeats],
-                        setting[p],
-                        setting[expansion],
-                        setting[r] if setting[expansion] == "dct" else None,
-                    ]
-                    for built, (repeats, p, expansion, r) in zip(stages, self._names, strict=True)
-                ),
-            )
+            stem, by_stage = by_alpha[setting["alpha"]]
+            stages = []
+            for built, (repeats, p, expansion, r) in zip(by_stage, self._names, strict=True):
+                kind = setting[expansion]
+                chosen = (setting[repeats], setting[p], kind, setting[r] if kind == "dct" else None)
+                if not _PLAIN.issuperset(map(type, chosen)):  # True and 2.0 equal an integer
+                    raise TypeError
+                stages.append(built[chosen])
         except (KeyError, TypeError):
             raise self._mistake(setting) from None
+        return Arch(stem, tuple(stages))
 
     def _mistake(self, setting: Mapping[str, Any]) -> ValueError:
         """What is wrong with a setting that builds nothing."""
@@ -155,7 +153,7 @@ class SearchSpace:
                 if setting[choice.name] not in choice.values:
                     value = setting[choice.name]
                     return ValueError(f"{choice.name}: {value!r} is not in the space; {accepted}")
-        return ValueError(f"{dict(setting)}: accepted: plain numbers and words")
+        return ValueError(f"{dict(setting)}: accepted: numbers of type int, words of type str")
 
     def encode(self, arch: Arch) -> Setting:
         """A setting that builds `arch`: `decode(encode(arch)) == arch`.

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
@@ -217,3 +218,10 @@ def test_missing_choices_are_named(name):
     setting = {key: value for key, value in SETTING.items() if key != name}
     with pytest.raises(ValueError, match=rf"^{re.escape(name)}: missing; accepted: \["):
         DYCLOTNET.decode(setting)
+
+
+@pytest.mark.parametrize("value", [2.0, True, np.int64(2), np.array(2), [2]])
+def test_only_an_int_is_a_number_of_a_stage(value: object) -> None:
+    setting = DYCLOTNET.sample_setting(random.Random(0))
+    with pytest.raises(ValueError, match="accepted: "):
+        DYCLOTNET.decode(setting | {"stage1.p": value})

@@ -2,8 +2,8 @@
 
 Optuna loads each parameter and attribute of a trial as an object, and writes each in a
 transaction of its own. Here trials are read by columns, and what is written of a trial at
-one moment goes in one transaction, carried out as a whole or not at all. The
-tables are Optuna's: its dashboard and its other programs read and write them as well.
+one moment goes in one transaction, carried out as a whole or not at all. The tables are
+Optuna's: its dashboard and its other programs read and write them as well.
 """
 
 from __future__ import annotations
@@ -176,10 +176,8 @@ def _rows_of(table: Table, *columns: str) -> Select[Any]:
     return select(*chosen).where(table.c.trial_id.in_(_IDS)).order_by(*table.primary_key)
 
 
-_TRIALS = select(
-    *(TRIALS.c[name] for name in ("trial_id", "number", "state", "datetime_start")),
-    TRIALS.c.datetime_complete,
-).order_by(TRIALS.c.trial_id)
+_COLUMNS = ("trial_id", "number", "state", "datetime_start", "datetime_complete")
+_TRIALS = select(*(TRIALS.c[name] for name in _COLUMNS)).order_by(TRIALS.c.trial_id)
 _PARAMS = _rows_of(PARAMS, "param_name", "param_value", "distribution_json")
 _ATTRIBUTES = _rows_of(ATTRIBUTES, "key", "value_json")
 _SYSTEM = _rows_of(SYSTEM_ATTRIBUTES, "key", "value_json")
