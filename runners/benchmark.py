@@ -114,15 +114,21 @@ def training(
         int, _option("Times that each network is trained, each with a seed", min=1, max=1000)
     ] = 3,
     data_dir: Annotated[Path, _option("Where data sets are kept")] = Path("data"),
+    gpu: Annotated[bool, _option("Train on this machine's GPU", "--gpu")] = False,
     json: Annotated[Path | None, _option("Keep the runs here; a file begun is continued")] = None,
     debug: Annotated[bool, _option("Show a traceback on errors")] = False,
 ) -> int:
     """Images a second of the trainer against the loop that a user would write."""
+    import torch
+
     from nas.benchmarks.training_report import run_and_report
+
+    if gpu and not torch.cuda.is_available():
+        raise ValueError("--gpu: PyTorch finds no GPU here; accepted: without it, on the CPU")
 
     if json is not None and json.is_dir():
         raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
-    run_and_report(repetitions, data_dir, json)
+    run_and_report(repetitions, data_dir, torch.device("cuda" if gpu else "cpu"), json)
     return 0
 
 

@@ -22,15 +22,16 @@ import torchvision
 from nas.arch import Arch, make_stage, scale_stem, table2_arch
 from nas.benchmarks import user_loop
 from nas.benchmarks.rows import RowFile
+from nas.benchmarks.user_loop import CPU
 from nas.data import SearchData, load_search_data
 from nas.data.splits import Split, resize, thin_out
 from nas.models import kernels
 from nas.threads import cpu_threads
 from nas.training import Recipe, Trainer, build, get_recipe
 
-OURS = "ours"
-WORKERS = (0, 2)  # of the user's loader; the faster one counts
-THREADS = (1, 2)
+OURS, LAUNCHED = "ours", "ours, kernel by kernel"
+WORKERS = {"cpu": (0, 2), "cuda": (2, 8)}  # of the user's loader; the faster one counts
+THREADS = {"cpu": (1, 2), "cuda": (1,)}
 KEY = ("images", "arch", "threads", "seed")
 
 ARCHITECTURES: dict[str, Arch] = {
@@ -90,7 +91,8 @@ class Row:
     @property
     def user(self) -> str:
         """The faster version of the user's loop."""
-        return max((name for name in self.images_per_s if name != OURS), key=self.images_per_s.get)  # type: ignore[arg-type]
+        users = [name for name in self.images_per_s if name.startswith("user")]
+        return max(users, key=self.images_per_s.__getitem__)
 
     @property
     def speedup(self) -> float:
@@ -103,14 +105,25 @@ class Row:
         return [a - b for a, b in zip(self.accuracy[OURS], self.accuracy[self.user], strict=True)]
 
 
-def load_images(data_dir: Path) -> list[Images]:
-    """The digits; Fashion-MNIST as searches on the CPU see it and whole; 32x32 in colour.
+def load_images(data_dir: Path, device: torch.device) -> list[Images]:
+    """What is trained on, on the CPU or on a GPU.
+
+    The digits; Fashion-MNIST; 32x32 images in colour. On the CPU Fashion-MNIST is as
+    searches see it there and also at its own size, on a GPU there are more images.
 
     Raises:
         DatasetError: Fashion-MNIST is not found.
     """
     digits = load_search_data("digits", data_dir)
     fashion = load_search_data("fashion-mnist", data_dir, download=False)
+    if device.type == "cuda":
+        recipe = get_recipe("short-gpu", epochs=3)
+        many = shrink(fashion, 25_600, 2560, 28)
+        return [
+            Images("digits", digits, get_recipe("short-gpu")),
+            Images("fashion-mnist", many, recipe),
+            Images("fashion-mnist as 32x32x3", in_colour(shrink(many, 25_600, 2560, 32)), recipe),
+        ]
     subset = get_recipe("short-cpu-subset", epochs=2)
     batches_of_128 = get_recipe("full", epochs=2, ema=None)
     assert subset.image_size is not None
@@ -148,8 +161,9 @@ def measure(
     images: Sequence[Images],
     file: RowFile,
     architectures: Iterable[str] = ARCHITECTURES,
-    threads: Iterable[int] = THREADS,
+    threads: Iterable[int] = THREADS["cpu"],
     repetitions: int = 3,
+    device: torch.device = CPU,
     progress: Callable[[Iterable[None], int, int], Iterable[None]] = lambda steps, *_: steps,
 ) -> list[Row]:
     """Train every case with every version, `repetitions` times with another seed.
@@ -160,6 +174,7 @@ def measure(
         architectures: names in `ARCHITECTURES`.
         threads: numbers of PyTorch's threads, which are as before afterwards.
         repetitions: of each case.
+        device: where to train.
         progress: given one step for each run, their number, and how many were there.
     """
     cases = [Case(some, arch, n) for n in threads for some in images for arch in architectures]
@@ -171,7 +186,7 @@ def measure(
     def steps() -> Iterator[None]:
         for case, seed in left:
             with cpu_threads(case.threads):
-                taken = take_turns(versions(case, seed))
+                taken = take_turns(versions(case, seed, device))
             seconds = {version: spent for version, (spent, _) in taken.items()}
             accuracy = {version: reached for version, (_, reached) in taken.items()}
             row = dict(zip(KEY, (*case.key, seed), strict=True))
@@ -195,22 +210,30 @@ def _row(case: Case, runs: list[dict[str, Any]]) -> Row:
     )
 
 
-def versions(case: Case, seed: int) -> dict[str, Iterator[float]]:
-    """Each version as an iterator that trains an epoch and gives the accuracy."""
+def versions(case: Case, seed: int, device: torch.device) -> dict[str, Iterator[float]]:
+    """Each version as an iterator that trains an epoch and gives the accuracy.
+
+    On a GPU also our trainer without its CUDA graph.
+    """
     arch, data, recipe = ARCHITECTURES[case.arch], case.images.data, case.images.recipe
 
-    def ours() -> Iterator[float]:
+    def ours(graphed: bool) -> Iterator[float]:
         network = build(arch, data.info, seed)
-        trainer = Trainer(network, data, recipe, seed=seed, device=torch.device("cpu"))
+        trainer = Trainer(network, data, recipe, seed=seed, device=device, graphed=graphed)
         for _ in range(recipe.epochs):
             trainer.train_epoch()
             yield trainer.evaluate()
 
     def users(workers: int) -> Iterator[float]:
         network = user_loop.plain_network(arch, data.info, seed)
-        yield from user_loop.train(network, data, recipe, seed=seed, workers=workers)
+        yield from user_loop.train(network, data, recipe, seed=seed, workers=workers, device=device)
 
-    return {OURS: ours()} | {f"user, {workers} workers": users(workers) for workers in WORKERS}
+    gpu = device.type == "cuda"
+    return (
+        {OURS: ours(gpu)}
+        | ({LAUNCHED: ours(False)} if gpu else {})
+        | {f"user, {workers} workers": users(workers) for workers in WORKERS[device.type]}
+    )
 
 
 def take_turns(running: dict[str, Iterator[float]]) -> dict[str, tuple[float, float]]:
@@ -246,13 +269,14 @@ def bars(rows: Sequence[Row]) -> dict[str, bool]:
     }
 
 
-def report(rows: Sequence[Row]) -> dict[str, Any]:
+def report(rows: Sequence[Row], device: torch.device = CPU) -> dict[str, Any]:
     """Plain values for the JSON file: figures, what they were measured on, and the bars."""
+    gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
     mean, error = difference(rows)
     return {
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores{gpu}",
         "repetitions": len(rows[0].differences),
         "cases": [{**asdict(row), "speedup": row.speedup} for row in rows],
         "speedup": {

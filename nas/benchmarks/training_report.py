@@ -12,32 +12,45 @@ from rich.progress import track
 from rich.table import Table
 
 from nas.benchmarks.rows import RowFile
-from nas.benchmarks.training import KEY, OURS, Row, load_images, measure, report
+from nas.benchmarks.training import KEY, OURS, THREADS, Row, load_images, measure, report
 
 
-def run_and_report(repetitions: int, data_dir: Path, json_path: Path | None) -> None:
+def run_and_report(
+    repetitions: int, data_dir: Path, device: torch.device, json_path: Path | None
+) -> None:
     """Measure what is missing, print a table, write the figures; a file begun is continued.
 
     Args:
         repetitions: of each version, each with another seed.
         data_dir: where data sets are kept.
+        device: where to train.
         json_path: where to write the figures; None: nowhere.
 
     Raises:
         DatasetError: Fashion-MNIST is not found.
     """
     errors = Console(stderr=True)
-    images = load_images(data_dir)
+    images = load_images(data_dir, device)
     recipes = {some.name: some.recipe.model_dump(mode="json") for some in images}
-    file = RowFile(json_path, {"torch": torch.__version__, "recipes": recipes}, KEY)
+    setting = {"torch": torch.__version__, "recipes": recipes}
+    if device.type == "cuda":
+        setting["device"] = torch.cuda.get_device_name(device)
+    file = RowFile(json_path, setting, KEY)
 
     def progress(steps: Iterable[None], total: int, there: int) -> Iterable[None]:
         return track(
             steps, "Training", total=total, completed=there, console=errors, transient=True
         )
 
-    rows = measure(images, file, repetitions=repetitions, progress=progress)
-    figures = report(rows)
+    rows = measure(
+        images,
+        file,
+        threads=THREADS[device.type],
+        device=device,
+        repetitions=repetitions,
+        progress=progress,
+    )
+    figures = report(rows, device)
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table(rows))
     for threads, speedup in figures["speedup"].items():

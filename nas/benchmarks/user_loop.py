@@ -26,6 +26,8 @@ from nas.models.dct import DCT
 from nas.training import Recipe, build
 from nas.training.trainer import EVALUATION_BATCH
 
+CPU = torch.device("cpu")
+
 
 class RepeatedDCT(nn.Module):
     """Equation (5) as it is written down: repeat the channels, add the coefficients."""
@@ -67,18 +69,26 @@ class Images(Dataset[tuple[Tensor, int]]):
 
 
 def train(
-    network: nn.Module, data: SearchData, recipe: Recipe, *, seed: int, workers: int
+    network: nn.Module,
+    data: SearchData,
+    recipe: Recipe,
+    *,
+    seed: int,
+    workers: int,
+    device: torch.device = CPU,
 ) -> Iterator[float]:
     """Train `network` in place; yields the validation accuracy after each epoch.
 
     Args:
-        network: of plain modules.
+        network: of plain modules; moved to `device`.
         data: all of it is trained on, at the size that it has.
         recipe: epochs, batch and optimiser; what it says of fewer or smaller images is not done.
         seed: of order and augmentation.
         workers: processes that load the images.
+        device: where to train.
     """
     info = data.info
+    network.to(device)
     to_input = [transforms.ToTensor(), transforms.Normalize(info.mean, info.std)]
     augment = [transforms.RandomCrop(info.image_size, padding=info.crop)] if info.crop else []
     if info.flip:
@@ -91,12 +101,14 @@ def train(
         drop_last=True,
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
     )
     val_loader = DataLoader(
         Images(data.val, transforms.Compose(to_input)),
         EVALUATION_BATCH,
         num_workers=workers,
         persistent_workers=workers > 0,
+        pin_memory=device.type == "cuda",
     )
     groups: list[dict[str, Any]] = [
         {
@@ -118,6 +130,8 @@ def train(
     for _ in range(recipe.epochs):
         network.train()
         for images_BCHW, labels_B in train_loader:
+            images_BCHW = images_BCHW.to(device, non_blocking=True)
+            labels_B = labels_B.to(device, non_blocking=True)
             optimizer.zero_grad()
             loss = F.cross_entropy(
                 network(images_BCHW), labels_B, label_smoothing=recipe.label_smoothing
@@ -125,15 +139,18 @@ def train(
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-        yield evaluate(network, val_loader)
+        yield evaluate(network, val_loader, device)
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, loader: DataLoader[tuple[Tensor, int]]) -> float:
+def evaluate(
+    network: nn.Module, loader: DataLoader[tuple[Tensor, int]], device: torch.device
+) -> float:
     """Accuracy, a fraction in [0, 1]."""
     network.eval()
     right = total = 0
     for images_BCHW, labels_B in loader:
-        right += int((network(images_BCHW).argmax(1) == labels_B).sum())
+        found_B = network(images_BCHW.to(device)).argmax(1)
+        right += int((found_B == labels_B.to(device)).sum())
         total += len(labels_B)
     return right / total

@@ -75,7 +75,9 @@ class DyClotNet(nn.Module):
         """Images [B, in_channels, H, W] to logits [B, num_classes]."""
         x_BSHW = self.stem(x_BCHW)
         x_BNHW = self.stages(x_BSHW)
-        logits_BK: Tensor = self.classifier(x_BNHW.mean((2, 3)))
+        # Pixels before channels, so that the gradient is in channels-last memory as well.
+        x_BPN = x_BNHW.flatten(2).transpose(1, 2)
+        logits_BK: Tensor = self.classifier(x_BPN.mean(1))
         return logits_BK
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -24,12 +25,14 @@ from nas.models import DyClotNet
 from nas.models.fold import fold
 from nas.models.fused import use_fused
 from nas.training.average import WeightAverage
+from nas.training.cuda_graph import GraphedStep
 from nas.training.recipe import Recipe
 
 EVALUATION_BATCH = 500  # images at the most
 EVALUATION_PIXELS = 50_000  # of a batch on the CPU: with more its feature maps leave the caches
 FOLDED_PIXELS = 100_000  # of a validation split, from which on folding the network pays
 CALIBRATION_IMAGES = 128  # for the statistics of batch norms; more tell no better
+_Number = float | Tensor  # a tensor of no axis where the device is not to be waited for
 SUBSET_SEED = 0  # all trials of a study see the same subset, so that they compare
 
 
@@ -57,6 +60,7 @@ class Trainer:
         seed: of the order of the images and of their augmentation.
         device: where to train.
         threads: CPU threads, for the whole process; None leaves them as they are.
+        graphed: whether a GPU is given a step as one CUDA graph, not kernel by kernel.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class Trainer:
         seed: int,
         device: torch.device,
         threads: int | None = None,
+        graphed: bool = True,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -100,6 +105,9 @@ class Trainer:
             fused=device.type in ("cpu", "cuda"),
         )
         self._average = None if recipe.ema is None else WeightAverage(self.network, recipe.ema)
+        self._step: Callable[..., Tensor] = (
+            GraphedStep(self._train_step) if graphed and device.type == "cuda" else self._train_step
+        )
 
     @property
     def evaluated(self) -> nn.Module:
@@ -118,47 +126,59 @@ class Trainer:
         assert self.epoch < self.recipe.epochs
         self.network.train()
         steps = len(self._train)
+        done, all_steps = self.epoch * steps, self.recipe.epochs * steps
+        rates = self._each_step(
+            [self.recipe.learning_rate_at(done + index, all_steps) for index in range(steps)]
+        )
+        shares = [self._each_step(self._draw_shares(steps))] if self.recipe.mixup else []
         total = torch.zeros((), device=self.device)
-        shares = self._draw_shares(steps)
         for index, (images_BCHW, labels_B) in enumerate(self._train):
-            share = shares[index]
-            rate = self.recipe.learning_rate_at(
-                self.epoch * steps + index, self.recipe.epochs * steps
+            total += self._step(
+                images_BCHW, labels_B, rates[index], *(share[index] for share in shares)
             )
-            for group in self._optimizer.param_groups:
-                group["lr"] = rate
-            with _autocast(self.device):
-                logits_BK = self.network(_mix(images_BCHW, share))
-            loss = self._loss(logits_BK.float(), labels_B, share)
-            self._optimizer.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
             if self._average is not None:
                 self._average.update(self.network)
-            total += loss.detach()
         self.epoch += 1
         mean = float(total) / steps
         if not math.isfinite(mean):
             raise Diverged(f"the loss is {mean} in epoch {self.epoch}")
         return mean
 
-    def _draw_shares(self, steps: int) -> list[float]:
-        """Each batch's share of its own images in what is trained on; 1 without mixup."""
-        alpha = self.recipe.mixup
-        if alpha == 0:
-            return [1.0] * steps
-        seed = torch.randint(2**62, (), generator=self._generator)  # torch's own Beta takes none
-        shares = np.random.default_rng(int(seed)).beta(alpha, alpha, steps)
-        return [float(share) for share in shares]
+    def _train_step(
+        self, images_BCHW: Tensor, labels_B: Tensor, rate: _Number, share: _Number | None = None
+    ) -> Tensor:
+        """Train on a batch and give its loss; `share` is of its own images, with mixup."""
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        with _autocast(self.device):
+            logits_BK = self.network(_mix(images_BCHW, share))
+        loss = self._loss(logits_BK.float(), labels_B, share)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        self._optimizer.step()
+        return loss.detach()
 
-    def _loss(self, logits_BK: Tensor, labels_B: Tensor, share: float) -> Tensor:
+    def _loss(self, logits_BK: Tensor, labels_B: Tensor, share: _Number | None) -> Tensor:
         """Cross-entropy with the batch's labels and, for the rest, with those mixed in."""
         smoothing = self.recipe.label_smoothing
         loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
-        if share < 1:
+        if share is not None:
             other = F.cross_entropy(logits_BK, labels_B.flip(0), label_smoothing=smoothing)
             loss = share * loss + (1 - share) * other
         return loss
+
+    def _draw_shares(self, steps: int) -> list[float]:
+        """Each batch's share of its own images in what is trained on, with mixup."""
+        seed = torch.randint(2**62, (), generator=self._generator)  # torch's own Beta takes none
+        alpha = self.recipe.mixup
+        shares: list[float] = np.random.default_rng(int(seed)).beta(alpha, alpha, steps).tolist()
+        return shares
+
+    def _each_step(self, values: list[float]) -> list[float] | Tensor:
+        """One number for each step: on a GPU where its kernels find it without waiting."""
+        if self.device.type != "cuda":
+            return values
+        return torch.tensor(values).pin_memory().to(self.device, non_blocking=True)
 
     def evaluate(self) -> float:
         """Accuracy on the validation split, a fraction in [0, 1]; training is as if never asked."""
@@ -204,6 +224,8 @@ class Trainer:
         """Continue from what `state_dict` gave, under the same recipe and seed."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
+        if isinstance(self._step, GraphedStep):
+            self._step.forget()
         self._generator.set_state(state["generator"])
         if self._average is not None:
             self._average.network.load_state_dict(state["average"])
@@ -222,9 +244,9 @@ def accuracy(network: nn.Module, batches: Batches) -> float:
     return int(right) / batches.size
 
 
-def _mix(images_BCHW: Tensor, share: float) -> Tensor:
+def _mix(images_BCHW: Tensor, share: _Number | None) -> Tensor:
     """Mixup (Zhang et al., arXiv 1710.09412) with the batch in reverse, whose order is random."""
-    return images_BCHW if share == 1 else images_BCHW.lerp(images_BCHW.flip(0), 1 - share)
+    return images_BCHW if share is None else images_BCHW.lerp(images_BCHW.flip(0), 1 - share)
 
 
 def _shorten(data: SearchData, recipe: Recipe) -> SearchData:
