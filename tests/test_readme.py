@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from statistics import geometric_mean
 
 import pytest
 from PIL import Image
@@ -213,3 +214,17 @@ def test_operator_and_overhead_figures_are_those_of_the_files() -> None:
     opening = next(timing for timing in file["study"] if timing["operation"].startswith("open"))
     assert f"A study of {file['sizes']['stored']:,} trials in SQLite opens in" in text
     assert f"opens in {opening['seconds']:.1f} s" in text
+
+
+def test_training_figures_on_a_gpu_are_those_of_the_file() -> None:
+    rows = json.loads((ROOT / "results/benchmarks/training-gpu.json").read_text())["rows"]
+    users, launched = [], []
+    for seconds in (row["seconds"] for row in rows):
+        best = min(spent for name, spent in seconds.items() if name.startswith("user"))
+        users.append(best / seconds["ours"])
+        launched.append(seconds["ours, kernel by kernel"] / seconds["ours"])
+    text = " ".join(README.split())
+    assert f"{len(rows)} comparisons" in text
+    assert f"trains {geometric_mean(users):.1f} times as many images a second" in text
+    assert f"({min(users):.1f} to {max(users):.1f} times)" in text
+    assert f"{geometric_mean(launched):.1f} times as many as without the CUDA graph" in text

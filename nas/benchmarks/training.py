@@ -118,11 +118,11 @@ def load_images(data_dir: Path, device: torch.device) -> list[Images]:
     fashion = load_search_data("fashion-mnist", data_dir, download=False)
     if device.type == "cuda":
         recipe = get_recipe("short-gpu", epochs=3)
-        many = shrink(fashion, 25_600, 2560, 28)
+        many = shrink(fashion, 12_800, 2560, 28)
         return [
-            Images("digits", digits, get_recipe("short-gpu")),
+            Images("digits", digits, get_recipe("short-cpu", epochs=3)),
             Images("fashion-mnist", many, recipe),
-            Images("fashion-mnist as 32x32x3", in_colour(shrink(many, 25_600, 2560, 32)), recipe),
+            Images("fashion-mnist as 32x32x3", in_colour(shrink(many, 12_800, 2560, 32)), recipe),
         ]
     subset = get_recipe("short-cpu-subset", epochs=2)
     batches_of_128 = get_recipe("full", epochs=2, ema=None)
@@ -186,6 +186,9 @@ def measure(
     def steps() -> Iterator[None]:
         for case, seed in left:
             with cpu_threads(case.threads):
+                if device.type == "cuda":  # libraries choose kernels, once for each shape
+                    for version in versions(case, seed, device).values():
+                        next(version)
                 taken = take_turns(versions(case, seed, device))
             seconds = {version: spent for version, (spent, _) in taken.items()}
             accuracy = {version: reached for version, (_, reached) in taken.items()}
@@ -229,10 +232,11 @@ def versions(case: Case, seed: int, device: torch.device) -> dict[str, Iterator[
         yield from user_loop.train(network, data, recipe, seed=seed, workers=workers, device=device)
 
     gpu = device.type == "cuda"
+    # A worker that is forked where there is a CUDA graph complains of it: the user's come first.
     return (
-        {OURS: ours(gpu)}
+        {f"user, {workers} workers": users(workers) for workers in WORKERS[device.type]}
+        | {OURS: ours(gpu)}
         | ({LAUNCHED: ours(False)} if gpu else {})
-        | {f"user, {workers} workers": users(workers) for workers in WORKERS[device.type]}
     )
 
 

@@ -10,54 +10,54 @@ from torch import Tensor
 WARMUP = 3  # calls that run as they are; PyTorch's documentation asks for as many
 
 
-class GraphedStep:
-    """Calls `step`; from the fourth call on by replaying a CUDA graph of it.
+class StepGraph:
+    """Runs a step; from the fourth call on by replaying a CUDA graph of it.
 
     What a first call sets up (cuDNN's handles, the optimizer's momentum) cannot be recorded,
     so the first calls are ordinary ones, on the stream that is recorded afterwards. Recording
     runs nothing: each call is one step.
-
-    Args:
-        step: of tensors on a CUDA device to a tensor there, which holds until the next call.
-            It does the same work at each call, waits for nothing, and all that it reads and
-            writes besides are tensors that stay where they are.
     """
 
-    def __init__(self, step: Callable[..., Tensor]) -> None:
-        self._step = step
+    def __init__(self) -> None:
         self._stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self.forget()
-
-    def forget(self) -> None:
-        """Start anew: tensors that the step uses were replaced."""
         self._calls = 0
         self._graph: torch.cuda.CUDAGraph | None = None
         self._inputs: tuple[Tensor, ...] = ()
         self._output: Tensor | None = None
 
-    def __call__(self, *inputs: Tensor) -> Tensor:
-        """The step's result; `inputs` are as in the calls before, in shape and layout too."""
+    def run(self, step: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """Run `step` on `inputs`.
+
+        Args:
+            step: of tensors on a CUDA device to a tensor there; the same one at each call. It
+                does the same work each time, waits for nothing, and all that it reads and
+                writes besides are tensors that stay where they are.
+            inputs: as in the calls before, in shape and layout too.
+
+        Returns:
+            What `step` gives; it holds until the next call.
+        """
         if self._calls < WARMUP:
             self._calls += 1
-            return self._run(*inputs)
+            return self._launch(step, *inputs)
         if self._graph is None:
-            self._record(*inputs)
+            self._record(step, *inputs)
         assert self._graph is not None
         assert self._output is not None
         torch._foreach_copy_(self._inputs, inputs)
         self._graph.replay()
         return self._output
 
-    def _run(self, *inputs: Tensor) -> Tensor:
+    def _launch(self, step: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            output = self._step(*inputs)
+            output = step(*inputs)
         torch.cuda.current_stream().wait_stream(self._stream)
         return output
 
-    def _record(self, *inputs: Tensor) -> None:
+    def _record(self, step: Callable[..., Tensor], *inputs: Tensor) -> None:
         self._inputs = tuple(given.clone() for given in inputs)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads of the process, Ray's among them, may use the device meanwhile.
         with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
-            self._output = self._step(*self._inputs)
+            self._output = step(*self._inputs)

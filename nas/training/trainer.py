@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -25,10 +24,10 @@ from nas.models import DyClotNet
 from nas.models.fold import fold
 from nas.models.fused import use_fused
 from nas.training.average import WeightAverage
-from nas.training.cuda_graph import GraphedStep
+from nas.training.cuda_graph import StepGraph
 from nas.training.recipe import Recipe
 
-EVALUATION_BATCH = 500  # images at the most
+EVALUATION_BATCH = 500  # images: on the CPU at the most, on a GPU at the least
 EVALUATION_PIXELS = 50_000  # of a batch on the CPU: with more its feature maps leave the caches
 FOLDED_PIXELS = 100_000  # of a validation split, from which on folding the network pays
 CALIBRATION_IMAGES = 128  # for the statistics of batch norms; more tell no better
@@ -90,11 +89,13 @@ class Trainer:
             generator=self._generator,
             cutout=recipe.cutout,
         )
-        some = thin_out(data.train, max(CALIBRATION_IMAGES, data.info.num_classes), SUBSET_SEED)
+        statistics = max(CALIBRATION_IMAGES, data.info.num_classes)
+        batch = min(EVALUATION_BATCH, max(1, EVALUATION_PIXELS // data.info.image_size**2))
+        if device.type == "cuda":  # cuDNN takes up to a second for each size of batch it meets
+            statistics = max(statistics, recipe.batch_size)
+            batch = max(EVALUATION_BATCH, recipe.batch_size)
+        some = thin_out(data.train, statistics, SUBSET_SEED)
         self._calibration = Batches(some, data.info, recipe.batch_size, device)
-        batch = EVALUATION_BATCH
-        if device.type == "cpu":
-            batch = min(batch, max(1, EVALUATION_PIXELS // data.info.image_size**2))
         self._val = Batches(data.val, data.info, batch, device)
         self._folds = uses_kernels and len(data.val) * data.info.image_size**2 >= FOLDED_PIXELS
         self._optimizer = torch.optim.SGD(
@@ -105,9 +106,7 @@ class Trainer:
             fused=device.type in ("cpu", "cuda"),
         )
         self._average = None if recipe.ema is None else WeightAverage(self.network, recipe.ema)
-        self._step: Callable[..., Tensor] = (
-            GraphedStep(self._train_step) if graphed and device.type == "cuda" else self._train_step
-        )
+        self._graph = StepGraph() if graphed and device.type == "cuda" else None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -133,7 +132,7 @@ class Trainer:
         shares = [self._each_step(self._draw_shares(steps))] if self.recipe.mixup else []
         total = torch.zeros((), device=self.device)
         for index, (images_BCHW, labels_B) in enumerate(self._train):
-            total += self._step(
+            total += self._run_step(
                 images_BCHW, labels_B, rates[index], *(share[index] for share in shares)
             )
             if self._average is not None:
@@ -143,6 +142,11 @@ class Trainer:
         if not math.isfinite(mean):
             raise Diverged(f"the loss is {mean} in epoch {self.epoch}")
         return mean
+
+    def _run_step(self, *inputs: Any) -> Tensor:
+        if self._graph is None:
+            return self._train_step(*inputs)
+        return self._graph.run(self._train_step, *inputs)
 
     def _train_step(
         self, images_BCHW: Tensor, labels_B: Tensor, rate: _Number, share: _Number | None = None
@@ -224,8 +228,8 @@ class Trainer:
         """Continue from what `state_dict` gave, under the same recipe and seed."""
         self.network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
-        if isinstance(self._step, GraphedStep):
-            self._step.forget()
+        if self._graph is not None:
+            self._graph = StepGraph()  # the optimizer's tensors are others now
         self._generator.set_state(state["generator"])
         if self._average is not None:
             self._average.network.load_state_dict(state["average"])
@@ -239,8 +243,11 @@ def accuracy(network: nn.Module, batches: Batches) -> float:
     network.eval()
     right = torch.zeros((), dtype=torch.int64, device=batches.device)
     for images_BCHW, labels_B in batches:
+        images = len(labels_B)
+        if batches.device.type == "cuda":  # the last batch is made as large as the others
+            images_BCHW = F.pad(images_BCHW, [0] * 7 + [batches.batch_size - images])
         logits_BK: Tensor = network(images_BCHW)
-        right += (logits_BK.argmax(1) == labels_B).sum()
+        right += (logits_BK[:images].argmax(1) == labels_B).sum()
     return int(right) / batches.size
 
 

@@ -317,7 +317,7 @@ def test_a_step_on_a_gpu_does_not_wait_for_it(
     torch.cuda.set_sync_debug_mode("error")
     try:
         images_BCHW, labels_B = next(batches)
-        run._step(images_BCHW, labels_B, rates[0], rates[1])
+        run._run_step(images_BCHW, labels_B, rates[0], rates[1])
         assert run._average is not None
         run._average.update(run.network)
     finally:
