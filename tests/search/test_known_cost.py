@@ -16,6 +16,7 @@ from nas.search.samplers import KnownCostSampler, SpaceExhausted, distribution
 from nas.search.samplers.candidates import BINS, POOL, Candidates
 from nas.search.samplers.encoding import Encoding
 from nas.search.samplers.history import read
+from nas.search.samplers.known_cost import _Views
 from nas.search.samplers.model import ErrorModel
 from nas.search.samplers.surrogate import FitError
 from nas.space import Choice, SearchSpace
@@ -230,6 +231,27 @@ def test_hyper_parameters_are_fitted_on_stopped_trials_too():
     again = ErrorModel(candidates, seed=0).condition(read(study, -1, candidates, 0))
     assert before[0] != after[0]  # the most probable, where nothing is drawn
     assert after == again.scales
+
+
+def test_where_trials_are_stopped_a_lucky_measurement_has_to_be_beaten():
+    """A trial that does not beat it would be stopped, whatever it is worth."""
+    study = new_study(KnownCostSampler(CHOICES, macs, images=100))
+    search(None, 12, study=study)
+    lucky = suggest(trial := study.ask())
+    study.tell(trial, [0.99, *macs(lucky)])
+    candidates = study.sampler._draw(0)
+    model = ErrorModel(candidates, seed=0, images=100)
+
+    def height():
+        """Of the front where nothing costs more than the lucky trial."""
+        history = read(study, -1, candidates, 0)
+        cells = _Views(model, model.condition(history), history, candidates)._cells[0]
+        at = np.log10(macs(lucky)[0])
+        return cells.height[(cells.low[:, 0] <= at) & (at < cells.high[:, 0])].max()
+
+    assert height() > 0.02
+    stop_early(trial := study.ask(), suggest(trial))
+    assert height() == pytest.approx(0.01)
 
 
 @pytest.mark.parametrize("finished", [0, 2, 12])

@@ -14,8 +14,9 @@ EPOCHS, RUNG = 10, 2
 
 
 def trial(macs: float, early: float, final: float | None = None) -> Shown:
-    curve = {RUNG: early} if final is None else {RUNG: early, EPOCHS: final}
-    return Shown((macs,), curve)
+    """Evaluated once before the rung, which says nothing."""
+    end = {} if final is None else {EPOCHS: final}
+    return Shown((macs,), {1: 0.1, RUNG: early, **end})
 
 
 def finished(n: int = 20, spread: float = 0.01, seed: int = 0) -> list[Shown]:
@@ -63,13 +64,27 @@ def test_the_prediction_covers_what_comes_as_often_as_it_says() -> None:
     for seed in range(150):
         shown = finished(30, spread=0.2, seed=seed)
         last = shown.pop(20)
-        decision = decide(
-            Shown(last.costs, {RUNG: last.curve[RUNG]}), shown, EPOCHS, confidence=0.8
-        )
+        decision = decide(trial(last.costs[0], last.curve[RUNG]), shown, EPOCHS, confidence=0.8)
         assert decision.at_best is not None
         over += last.curve[EPOCHS] > decision.at_best
         total += 1
     assert 0.12 < over / total < 0.28  # 0.2, give or take two and a half standard errors
+
+
+def test_at_its_first_evaluation_a_trial_needs_better_prospects() -> None:
+    """Confidence .95, odds of 19 to 1, is then one of 19 to 5."""
+    others = finished(spread=0.2)
+    costs = others[10].costs
+    went_on = {"first": 0, "later": 0}
+    for early in np.linspace(0.5, 0.95, 100):
+        first = decide(Shown(costs, {RUNG: early}), others, EPOCHS)
+        later = decide(trial(costs[0], early), others, EPOCHS)
+        assert later.goes_on or not first.goes_on
+        same = decide(trial(costs[0], early), others, EPOCHS, confidence=19 / 24)
+        assert first.at_best == pytest.approx(same.at_best)
+        went_on["first"] += first.goes_on
+        went_on["later"] += later.goes_on
+    assert 0 < went_on["first"] < went_on["later"]
 
 
 @pytest.mark.parametrize("early", [0.0, 0.1, 0.5])
@@ -136,9 +151,9 @@ def test_other_epochs_and_the_order_of_the_others_do_not_matter() -> None:
     others = finished(spread=0.1)
     asked = trial(5e6, 0.7)
     plain = decide(asked, others, EPOCHS)
-    noisy = [Shown(s.costs, {1: 0.0, 5: 0.99, **s.curve}) for s in reversed(others)]
+    noisy = [Shown(s.costs, {**s.curve, 1: 0.0, 5: 0.99}) for s in reversed(others)]
     running = [trial(4e6, 0.99), Shown((4e6,), {1: 0.99})]
-    again = decide(Shown(asked.costs, {1: 0.9, **asked.curve}), [*noisy, *running], EPOCHS)
+    again = decide(Shown(asked.costs, {**asked.curve, 1: 0.9}), [*noisy, *running], EPOCHS)
     assert again.goes_on == plain.goes_on
     assert again.at_best == pytest.approx(plain.at_best)
     assert again.to_beat == plain.to_beat

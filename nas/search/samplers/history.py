@@ -41,6 +41,11 @@ class History:
         return [trial.code for trial in self.ended if trial.error is not None]
 
     @property
+    def errors(self) -> list[float]:
+        """Of those, as measured."""
+        return [trial.error for trial in self.ended if trial.error is not None]
+
+    @property
     def started(self) -> int:
         """Trials that were trained or are being trained."""
         return len(self.ended) + len(self.pending)

@@ -196,8 +196,10 @@ class _Views:
     """Improvement as sets of hyper-parameters see it, the front through the noise.
 
     The front is made of predictions at what was trained or is running, not of what was
-    measured: a lucky measurement would hide what is really better. The improvement is the
-    mean over all sets; what the first one, the most probable, thinks little of is left out.
+    measured: a lucky measurement would hide what is really better. Where trials are stopped
+    early, what is no better than a measurement does not finish, lucky or not, so there it
+    counts as well. The improvement is the mean over all sets; what the first one, the most
+    probable, thinks little of is left out.
     """
 
     def __init__(
@@ -208,12 +210,15 @@ class _Views:
         codes = [*history.finished, *history.pending]
         costs, largest = candidates.costs(codes), candidates.base_costs.max(axis=0)
         typical = self._predict(model.typical, slice(None))
+        shown = np.full(len(codes), np.inf)
+        if len(history.finished) < len(history.ended):
+            shown[: len(history.finished)] = history.errors
         front: dict[Code, None] = {}
         self._cells: list[Cells] = []
         for (scale, mean, _), (_, at_typical, _) in zip(
             self._predict(codes, slice(None)), typical, strict=True
         ):
-            errors = np.exp(mean) + scale.floor
+            errors = np.minimum(np.exp(mean) + scale.floor, shown)
             worst = np.exp(np.percentile(at_typical, REFERENCE_PERCENTILE)) + scale.floor
             keep = non_dominated(np.column_stack([costs, errors]))
             front |= dict.fromkeys(code for code, kept in zip(codes, keep, strict=True) if kept)
