@@ -42,8 +42,8 @@ from nas.search.pareto import hypervolume, non_dominated
 CONFIDENCE = 0.96
 FIRST_ODDS = 5.0  # by which its odds are divided at a trial's first evaluation
 RUNG_FACTOR = 2  # thirds cost NAAP-440 a tenth more epochs for the same front
-LEAST_GAIN = 0.05  # of a trial's average gain: what the cheapest architecture must add
-MOST_GAIN = 0.01  # of the front's hypervolume: no trial must add more
+LEAST_GAIN = 0.03  # of a trial's average gain: what the cheapest architecture must add
+MOST_GAIN = 0.009  # of the front's hypervolume: no trial has to add more
 COST_MARGIN = 0.15  # of the front's extent: the reference point lies so far beyond its dear end
 ERROR_MARGIN = 0.05  # and so far beyond its worst error
 MIN_FINISHED = 4  # before that many trials have finished, none is stopped
@@ -133,7 +133,7 @@ def decide(
     ends = goodness([other.curve[epochs] for other in finished], images)
     at = _features([trial], rung, images)[0]
     perfect = float(goodness(1.0, images))
-    if len(trial.curve) == 1:
+    if len(trial.curve) == 1 and rung <= epochs / 4:
         confidence /= confidence + FIRST_ODDS * (1 - confidence)
     hope = min(_optimistic(features, ends, at, confidence, images), perfect)
     points = np.column_stack([features[:, 1:], np.exp(-ends)])  # log costs, error
