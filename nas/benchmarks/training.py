@@ -189,6 +189,7 @@ def measure(
                 if device.type == "cuda":  # libraries choose kernels, once for each shape
                     for version in versions(case, seed, device).values():
                         next(version)
+                    del version  # and the network that it holds
                 taken = take_turns(versions(case, seed, device))
             seconds = {version: spent for version, (spent, _) in taken.items()}
             accuracy = {version: reached for version, (_, reached) in taken.items()}

@@ -64,6 +64,7 @@ class Batches:
         std = torch.tensor(info.std, device=device)
         self._scale_C, self._shift_C = 1 / (255 * std), -mean / std
         self.device = device
+        self.pads = device.type == "cuda"  # whether evaluation fills up the last batch
 
     def __len__(self) -> int:
         """Number of batches of an epoch, at least one."""

@@ -61,9 +61,9 @@ class Bottleneck(nn.Module):
         y_BMHW = F.relu_(self.depthwise_norm(self.depthwise(x_BMHW)))
         contracted_BDHW = self.contract_norm(self.contract(y_BMHW))
         mixed_BDHW = self.mix_norm(self.mix(contracted_BDHW))
-        if mixed_BDHW.requires_grad:
-            # Its gradient is a part of the concatenation's, with gaps between; a GPU's batch
-            # norm is eight times as slow with them.
+        if mixed_BDHW.is_cuda and mixed_BDHW.requires_grad:
+            # What flows back is a part of the concatenation's gradient, with gaps between: a
+            # GPU's batch norm is eight times as slow with them.
             mixed_BDHW.register_hook(Tensor.clone)
         y_BCHW = torch.cat([contracted_BDHW, mixed_BDHW], 1)
         y_BNHW: Tensor = self.expand_norm(self.expand(y_BCHW))

@@ -106,7 +106,7 @@ class Trainer:
             fused=device.type in ("cpu", "cuda"),
         )
         self._average = None if recipe.ema is None else WeightAverage(self.network, recipe.ema)
-        self._graph = StepGraph() if graphed and device.type == "cuda" else None
+        self._graph = StepGraph(device) if graphed and device.type == "cuda" else None
 
     @property
     def evaluated(self) -> nn.Module:
@@ -114,7 +114,7 @@ class Trainer:
         return self.network if self._average is None else self._average.network
 
     def train_epoch(self) -> float:
-        """Train one epoch; the device is waited for once, at its end.
+        """Train one epoch; the device is waited for at its end, and to record the CUDA graph.
 
         Returns:
             The mean training loss.
@@ -126,9 +126,8 @@ class Trainer:
         self.network.train()
         steps = len(self._train)
         done, all_steps = self.epoch * steps, self.recipe.epochs * steps
-        rates = self._each_step(
-            [self.recipe.learning_rate_at(done + index, all_steps) for index in range(steps)]
-        )
+        schedule = [self.recipe.learning_rate_at(done + i, all_steps) for i in range(steps)]
+        rates = self._each_step(schedule)
         shares = [self._each_step(self._draw_shares(steps))] if self.recipe.mixup else []
         total = torch.zeros((), device=self.device)
         for index, (images_BCHW, labels_B) in enumerate(self._train):
@@ -137,6 +136,7 @@ class Trainer:
             )
             if self._average is not None:
                 self._average.update(self.network)
+        self._set_rate(schedule[-1])  # a number, also where steps were given a tensor
         self.epoch += 1
         mean = float(total) / steps
         if not math.isfinite(mean):
@@ -152,8 +152,7 @@ class Trainer:
         self, images_BCHW: Tensor, labels_B: Tensor, rate: _Number, share: _Number | None = None
     ) -> Tensor:
         """Train on a batch and give its loss; `share` is of its own images, with mixup."""
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        self._set_rate(rate)
         with _autocast(self.device):
             logits_BK = self.network(_mix(images_BCHW, share))
         loss = self._loss(logits_BK.float(), labels_B, share)
@@ -161,6 +160,10 @@ class Trainer:
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
         return loss.detach()
+
+    def _set_rate(self, rate: _Number) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
 
     def _loss(self, logits_BK: Tensor, labels_B: Tensor, share: _Number | None) -> Tensor:
         """Cross-entropy with the batch's labels and, for the rest, with those mixed in."""
@@ -227,9 +230,10 @@ class Trainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from what `state_dict` gave, under the same recipe and seed."""
         self.network.load_state_dict(state["network"])
-        self._optimizer.load_state_dict(state["optimizer"])
+        # The optimizer would share the state's tensors.
+        self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         if self._graph is not None:
-            self._graph = StepGraph()  # the optimizer's tensors are others now
+            self._graph = StepGraph(self.device)  # the optimizer's tensors are others now
         self._generator.set_state(state["generator"])
         if self._average is not None:
             self._average.network.load_state_dict(state["average"])
@@ -244,7 +248,7 @@ def accuracy(network: nn.Module, batches: Batches) -> float:
     right = torch.zeros((), dtype=torch.int64, device=batches.device)
     for images_BCHW, labels_B in batches:
         images = len(labels_B)
-        if batches.device.type == "cuda":  # the last batch is made as large as the others
+        if batches.pads:  # the last batch is made as large as the others
             images_BCHW = F.pad(images_BCHW, [0] * 7 + [batches.batch_size - images])
         logits_BK: Tensor = network(images_BCHW)
         right += (logits_BK[:images].argmax(1) == labels_B).sum()

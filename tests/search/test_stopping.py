@@ -160,11 +160,14 @@ def test_other_epochs_and_the_order_of_the_others_do_not_matter() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.floats(0.05, 0.97), st.floats(1e6, 3e7), st.integers(0, 5))
-def test_more_confidence_never_stops_more(early: float, macs: float, seed: int) -> None:
+@given(st.floats(0.05, 0.97), st.floats(1e6, 3e7), st.integers(0, 5), st.booleans())
+def test_more_confidence_never_stops_more(
+    early: float, macs: float, seed: int, first: bool
+) -> None:
     others = finished(spread=0.2, seed=seed)
+    asked = Shown((macs,), {RUNG: early}) if first else trial(macs, early)
     went_on = [
-        decide(trial(macs, early), others, EPOCHS, confidence=confidence).goes_on
+        decide(asked, others, EPOCHS, confidence=confidence).goes_on
         for confidence in (0.05, 0.5, 0.9, 0.99, 0.9999)
     ]
     assert went_on == sorted(went_on)

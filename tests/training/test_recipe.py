@@ -56,6 +56,11 @@ def test_every_data_set_has_a_default(dataset: str, gpu: bool) -> None:
     assert default_recipe(dataset, gpu) in PRESETS.values()
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+def test_the_digits_are_too_few_for_the_batches_of_a_gpu(gpu: bool) -> None:
+    assert default_recipe("digits", gpu).name == "short-cpu"
+
+
 @pytest.mark.parametrize("steps", [1, 2, 7, 100])
 @pytest.mark.parametrize("warmup", [0.0, 0.2, 0.9])
 def test_learning_rate_rises_to_its_peak_once_and_falls_towards_0(
