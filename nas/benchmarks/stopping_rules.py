@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nas.search.stopping import Shown, decide
+from nas.search.stopping import CONFIDENCE, Shown, decide
 
 Rule = Callable[[Shown, Sequence[Shown]], bool]
 """Whether a trial goes on, given all the others that have reached a rung."""
@@ -93,7 +93,7 @@ RULES: dict[str, Callable[[float, int, int | None], Rule]] = {
 }
 STRENGTHS: dict[str, tuple[float, ...]] = {
     # a confidence, and twice a share that is kept at each rung
-    "front": (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.93, 0.95, 0.98),
+    "front": (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.93, CONFIDENCE, 0.98),
     "halving": (0.1, 0.2, 0.33, 0.5, 0.6, 0.7, 0.8, 0.9),
     "sorting": (0.2, 0.25, 0.33, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
 }
