@@ -125,7 +125,6 @@ def training(
 
     if gpu and not torch.cuda.is_available():
         raise ValueError("--gpu: PyTorch finds no GPU here; accepted: without it, on the CPU")
-
     if json is not None and json.is_dir():
         raise ValueError(f"--json: {json} is a folder; accepted: a file to write")
     run_and_report(repetitions, data_dir, torch.device("cuda" if gpu else "cpu"), json)

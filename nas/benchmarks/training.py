@@ -186,10 +186,8 @@ def measure(
     def steps() -> Iterator[None]:
         for case, seed in left:
             with cpu_threads(case.threads):
-                if device.type == "cuda":  # libraries choose kernels, once for each shape
-                    for version in versions(case, seed, device).values():
-                        next(version)
-                    del version  # and the network that it holds
+                if device.type == "cuda":
+                    _warm_up(versions(case, seed, device))
                 taken = take_turns(versions(case, seed, device))
             seconds = {version: spent for version, (spent, _) in taken.items()}
             accuracy = {version: reached for version, (_, reached) in taken.items()}
@@ -200,6 +198,12 @@ def measure(
     for _ in progress(steps(), len(work), len(work) - len(left)):
         pass
     return [_row(case, [row for row in file if case.runs(row)]) for case in cases]
+
+
+def _warm_up(versions: dict[str, Iterator[float]]) -> None:
+    """Train an epoch of each: libraries choose a GPU's kernels once for each shape."""
+    for version in versions.values():
+        next(version)
 
 
 def _row(case: Case, runs: list[dict[str, Any]]) -> Row:
@@ -232,12 +236,11 @@ def versions(case: Case, seed: int, device: torch.device) -> dict[str, Iterator[
         network = user_loop.plain_network(arch, data.info, seed)
         yield from user_loop.train(network, data, recipe, seed=seed, workers=workers, device=device)
 
-    gpu = device.type == "cuda"
     # A worker that is forked where there is a CUDA graph complains of it: the user's come first.
     return (
         {f"user, {workers} workers": users(workers) for workers in WORKERS[device.type]}
-        | {OURS: ours(gpu)}
-        | ({LAUNCHED: ours(False)} if gpu else {})
+        | {OURS: ours(graphed=True)}
+        | ({LAUNCHED: ours(graphed=False)} if device.type == "cuda" else {})
     )
 
 

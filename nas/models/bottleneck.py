@@ -62,8 +62,8 @@ class Bottleneck(nn.Module):
         contracted_BDHW = self.contract_norm(self.contract(y_BMHW))
         mixed_BDHW = self.mix_norm(self.mix(contracted_BDHW))
         if mixed_BDHW.is_cuda and mixed_BDHW.requires_grad:
-            # What flows back is a part of the concatenation's gradient, with gaps between: a
-            # GPU's batch norm is eight times as slow with them.
+            # What flows back is a part of the concatenation's gradient, with gaps between, for
+            # which a GPU's batch norm has only a slow kernel.
             mixed_BDHW.register_hook(Tensor.clone)
         y_BCHW = torch.cat([contracted_BDHW, mixed_BDHW], 1)
         y_BNHW: Tensor = self.expand_norm(self.expand(y_BCHW))

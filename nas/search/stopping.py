@@ -18,8 +18,7 @@ up to a limit that leaves the dear end of a wide range open. The hypervolume rea
 the dearest that finished: what is best there serves every larger budget too.
 
 At a trial's first evaluation less confidence is asked for than later, as nearly all of its
-training still lies ahead: on NAAP-440, and on recorded searches of the digits, this takes a
-tenth fewer epochs for the same front than one confidence at every rung.
+training still lies ahead.
 
 Rungs are compared at the same epoch only, so the learning-rate schedule may do anything
 in between.
@@ -106,8 +105,8 @@ def decide(
         others: all other trials: running, stopped and finished, in any order.
         epochs: of the whole schedule; a trial with an accuracy there has finished.
         confidence: of the final accuracy that is hoped for: it stays below with this
-            probability, from a trial's second evaluation on, and at the first one with a
-            lower one. Higher is more careful; in (0, 1).
+            probability. At a trial's first evaluation, within the first quarter of the
+            schedule, a lower one is taken. Higher is more careful; in (0, 1).
         images: of the validation split, for the noise of its accuracies.
 
     Returns:

@@ -31,8 +31,9 @@ EVALUATION_BATCH = 500  # images: on the CPU at the most, on a GPU at the least
 EVALUATION_PIXELS = 50_000  # of a batch on the CPU: with more its feature maps leave the caches
 FOLDED_PIXELS = 100_000  # of a validation split, from which on folding the network pays
 CALIBRATION_IMAGES = 128  # for the statistics of batch norms; more tell no better
-_Number = float | Tensor  # a tensor of no axis where the device is not to be waited for
 SUBSET_SEED = 0  # all trials of a study see the same subset, so that they compare
+
+_Number = float | Tensor  # a tensor of no axis where the device is not to be waited for
 
 
 class Diverged(ValueError):
@@ -91,7 +92,7 @@ class Trainer:
         )
         statistics = max(CALIBRATION_IMAGES, data.info.num_classes)
         batch = min(EVALUATION_BATCH, max(1, EVALUATION_PIXELS // data.info.image_size**2))
-        if device.type == "cuda":  # cuDNN takes up to a second for each size of batch it meets
+        if device.type == "cuda":  # cuDNN takes long over a size of batch that it has not met
             statistics = max(statistics, recipe.batch_size)
             batch = max(EVALUATION_BATCH, recipe.batch_size)
         some = thin_out(data.train, statistics, SUBSET_SEED)
@@ -127,13 +128,12 @@ class Trainer:
         steps = len(self._train)
         done, all_steps = self.epoch * steps, self.recipe.epochs * steps
         schedule = [self.recipe.learning_rate_at(done + i, all_steps) for i in range(steps)]
-        rates = self._each_step(schedule)
-        shares = [self._each_step(self._draw_shares(steps))] if self.recipe.mixup else []
+        numbers = [self._each_step(schedule)]
+        if self.recipe.mixup:
+            numbers.append(self._each_step(self._draw_shares(steps)))
         total = torch.zeros((), device=self.device)
-        for index, (images_BCHW, labels_B) in enumerate(self._train):
-            total += self._run_step(
-                images_BCHW, labels_B, rates[index], *(share[index] for share in shares)
-            )
+        for index, batch in enumerate(self._train):
+            total += self._run_step(*batch, *(each[index] for each in numbers))
             if self._average is not None:
                 self._average.update(self.network)
         self._set_rate(schedule[-1])  # a number, also where steps were given a tensor

@@ -186,6 +186,10 @@ def test_noise_of_a_small_validation_split_is_allowed_for() -> None:
     others = finished(spread=0.0)
     near = others[10]
     error = 1 - near.curve[RUNG]
+    farther = decide(trial(near.costs[0], 1 - 1.1 * error), others, EPOCHS, images=200)
+    assert farther.at_best is not None
+    assert farther.to_beat is not None
+    assert farther.at_best > farther.to_beat  # but by too little for what it costs
     close = trial(near.costs[0], 1 - 1.03 * error)
     assert not decide(close, others, EPOCHS).goes_on
     assert not decide(close, others, EPOCHS, images=1_000_000).goes_on

@@ -265,12 +265,12 @@ def test_averaged_weights_follow_the_formula() -> None:
 
 @pytest.mark.gpu
 def test_training_on_a_gpu_learns_the_digits(tiny_arch: Arch, digits_data: SearchData) -> None:
-    recipe = Recipe(name="test", epochs=12, batch_size=64, learning_rate=0.2, ema=0.99)
+    recipe = Recipe(name="test", epochs=6, batch_size=16, learning_rate=0.1, ema=0.99)
     network = build(tiny_arch, digits_data.info, 0)
     run = Trainer(network, digits_data, recipe, seed=0, device=GPU)
     for _ in range(recipe.epochs):
         run.train_epoch()
-    assert run.evaluate() > 0.7
+    assert run.evaluate() > 0.8
 
 
 def trained_on_a_gpu(
