@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from statistics import fmean
 
 import numpy as np
 import pytest
@@ -39,7 +40,7 @@ def test_the_formula(count: int) -> None:
     found = kernel.at(theta)(points, points)
     slices = kernel.hyperparameters.slices
     named = {name: np.exp(theta[part]).tolist() for name, part in slices.items()}
-    one = {name: values[0] for name, values in named.items()}
+    one = {name: values[0] for name, values in named.items() if values}
 
     def similarity(index: int, x: int, y: int, length: float) -> float:
         size = len(choices[index].values)
@@ -49,20 +50,39 @@ def test_the_formula(count: int) -> None:
         distance = 2.0 * (x != y) if far else abs(x - y) * 2.0 / (size - 1)
         return matern(distance / length)
 
-    def mean_over_tuples(terms: list[float], order: int) -> float:
-        tuples = list(itertools.permutations(range(count), order))
-        total = 0.0
-        for each in tuples:
-            closeness = math.exp(-(abs(each[0] - each[1]) - 1) / one["decay"]) if order == 2 else 1
-            total += closeness * math.prod(terms[i] for i in each)
-        return total / len(tuples) if tuples else 0.0
+    def centred(index: int, x: int, y: int, length: float) -> float:
+        choice = choices[index]
+        values = range(len(choice.values) + (choice.needs is not None))
+
+        def without_means(x: int, y: int) -> float:
+            shared = fmean(similarity(index, x, z, length) for z in values)
+            shared += fmean(similarity(index, z, y, length) for z in values)
+            every = itertools.product(values, repeat=2)
+            return (
+                similarity(index, x, y, length)
+                - shared
+                + fmean(similarity(index, *pair, length) for pair in every)
+            )
+
+        return without_means(x, y) / fmean(without_means(z, z) for z in values)
+
+    couples = dict(zip(itertools.combinations(range(count), 2), named["couple"], strict=True))
+
+    def share(group: tuple[int, ...]) -> float:
+        gaps = (b - a - 1 for a, b in itertools.pairwise(group))
+        own = couples[group] if len(group) == 2 else 1.0
+        return own * math.exp(-sum(gaps) / one["decay"])
+
+    def mean_over_groups(terms: list[float], order: int) -> float:
+        groups = list(itertools.combinations(range(count), order))
+        total = sum(share(group) * math.prod(terms[i] for i in group) for group in groups)
+        return total / len(groups) if groups else 0.0
 
     for row, column in itertools.product(range(6), repeat=2):
         a, b = codes[row].tolist(), codes[column].tolist()
         t, u = costs[row, 0], costs[column, 0]
         terms = [
-            named["weight"][i]
-            * similarity(i, a[i], b[i], one["common_length"] * named["length"][i])
+            named["weight"][i] * centred(i, a[i], b[i], one["common_length"] * named["length"][i])
             for i in range(count)
         ]
         product = math.prod(
@@ -73,7 +93,7 @@ def test_the_formula(count: int) -> None:
             OFFSET + one["trend"] * t * u + one["cost"] * matern(abs(t - u) / one["cost_length"])
         )
         for order, name in enumerate(("effects", "pairs", "triples"), start=1):
-            expected += one[name] * mean_over_tuples(terms, order)
+            expected += one[name] * mean_over_groups(terms, order)
         expected += one["all"] * matern(abs(t - u) / one["all_cost_length"]) * product
         assert found[row, column] == pytest.approx(expected, rel=1e-9)
     assert kernel.at(theta).diagonal(points).tolist() == pytest.approx(found.diagonal().tolist())

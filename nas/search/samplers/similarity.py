@@ -25,6 +25,7 @@ class Similarity:
         self.size = 1 + max(len(choice.values) for choice in choices)
         self._distance = np.stack([_distances(choice, self.size) for choice in choices])
         self._ordinal = np.array([choice.ordinal for choice in choices])[:, None, None]
+        self._shares = np.stack([_shares(choice, self.size) for choice in choices])
 
     def __call__(self, lengths: Array) -> tuple[Array, Array]:
         """Log similarities and their slopes in log length, each [choices, size, size].
@@ -37,6 +38,32 @@ class Similarity:
             np.where(self._ordinal, log_matern(scaled), -scaled),
             np.where(self._ordinal, matern_slope(scaled), scaled),
         )
+
+    def centred(self, lengths: Array) -> tuple[Array, Array]:
+        """Similarities without what all values of a choice share, and slopes in log length.
+
+        Each [choices, size, size]. With each value as likely, the mean over either of two
+        values is 0, and that over a value with itself is 1.
+
+        Args:
+            lengths: [choices].
+        """
+        logs, slopes = self(lengths)
+        similar = np.exp(logs)
+        centred, slope = self._centre(similar), self._centre(similar * slopes)
+        variance, of_variance = (
+            np.einsum("ijj,ij->i", t, self._shares)[:, None, None] for t in (centred, slope)
+        )
+        variance = np.where(variance > 0, variance, 1.0)  # a single value is like itself alone
+        return centred / variance, slope / variance - centred * of_variance / variance**2
+
+    def _centre(self, table: Array) -> Array:
+        """Tables of symmetric functions of two values, of mean 0 over either."""
+        shares = self._shares
+        means = np.einsum("ijk,ik->ij", table, shares)
+        total = np.einsum("ij,ij->i", means, shares)[:, None, None]
+        centred: Array = table - means[:, :, None] - means[:, None, :] + total
+        return centred
 
 
 def matern(distance: Array, log_factor: Array | float = 0.0) -> Array:
@@ -70,6 +97,13 @@ def _distances(choice: Choice, size: int) -> Array:
     table: Array = far * (1.0 - np.eye(size))
     table[:n, :n] = inner
     return table
+
+
+def _shares(choice: Choice, size: int) -> Array:
+    """[size], of each value among those that occur, "without effect" where there is a condition."""
+    occurring = len(choice.values) + (choice.needs is not None)
+    shares: Array = (np.arange(size) < occurring) / occurring
+    return shares
 
 
 def _ranks(choice: Choice) -> list[int]:
