@@ -3,7 +3,7 @@
 Theta holds their logarithms in one vector, so that every gradient is with respect to a
 logarithm. Every hyper-parameter has a log-normal prior. A choice's length is the product of
 one that all share and of its own deviation: few trials tell little of each choice, but much
-of how smooth the space is.
+of how smooth the space is. Few pairs of choices interact much, so theirs spreads widely.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ PRIORS = {
     "decay": (1.0, 1.0),  # length of d, in choices
     "cost_length": (2.5, 0.5),  # lengths, in standard deviations of log cost
     "all_cost_length": (4.0, 0.5),
-    "common_length": (0.8, 1.0),  # of all choices, in the main effects and pairs
+    "common_length": (0.8, 1.0),  # of all choices, in effects, pairs and triples
     "common_all_length": (1.5, 1.0),  # of all choices, in the product
     "weight": (1.0, 0.7),  # of each choice
     "length": (1.0, 0.7),  # of each choice, in units of the common one
     "all_length": (1.0, 0.7),
     "couple": (1.0, 1.5),  # of each pair of choices
 }
-PER_CHOICE = ("weight", "length", "all_length")
-PER_COUPLE = "couple"
+GROUP = {"weight": 1, "length": 1, "all_length": 1, "couple": 2}
+"""Number of choices that each of these belongs to; there is one for each such group."""
 
 
 class Values(NamedTuple):
@@ -71,9 +71,8 @@ class Hyperparameters:
         self.slices: dict[str, slice] = {}
         medians: list[float] = []
         spreads: list[float] = []
-        counts = dict.fromkeys(PER_CHOICE, choices) | {PER_COUPLE: math.comb(choices, 2)}
         for name, (median, spread) in PRIORS.items():
-            n = counts.get(name, 1)
+            n = math.comb(choices, GROUP[name]) if name in GROUP else 1
             self.slices[name] = slice(len(medians), len(medians) + n)
             medians += [math.log(median)] * n
             spreads += [spread] * n
@@ -82,9 +81,9 @@ class Hyperparameters:
 
     def values(self, theta: Array) -> Values:
         """The hyper-parameters that theta holds the logarithms of."""
-        numbers, several = np.exp(theta), (*PER_CHOICE, PER_COUPLE)
+        numbers = np.exp(theta)
         named: dict[str, Any] = {
-            name: numbers[part] if name in several else float(numbers[part.start])
+            name: numbers[part] if name in GROUP else float(numbers[part.start])
             for name, part in self.slices.items()
         }
         return Values(**named)

@@ -1,21 +1,23 @@
 r"""The covariance of two architectures' accuracies.
 
-With z_i the similarity of choice i (a Matérn-5/2 of the distance of ranks for numbers,
-exp(-1/l_i) between different words, a value of its own where the choice has no effect),
-c_i the same without the part that all values share, and t the standardised log costs:
+With z_i the similarity of two values of choice i (a Matérn-5/2 of the distance of ranks for
+numbers, exp(-1/l_i) between different words, "without effect" being a value of its own) and
+t the standardised log costs:
 
     k = a_0 + a_1 t.t' + a_2 M(t, t') + a_3 \sum_i v_i + a_4 \sum_{i<j} b_ij d_ij v_i v_j
         + a_5 \sum_{i<j<l} d_ij d_jl v_i v_j v_l + a_6 M'(t, t') \prod_i z'_i,    v_i = w_i c_i
 
+    c(x, y) = z(x, y) - z(x, .) - z(., y) + z(., .), over the mean of c(x, x)
+
 A trend in cost, main effects, interactions of pairs and of triples, and a product over all
 choices that stands for all the rest. The three sums are divided by the numbers of their
-terms. As each c_i is centred over the values of its choice, an interaction says nothing of
-main effects, as in an analysis of variance (Durrande et al., "ANOVA kernels and RKHS of
-zero mean functions", 2013). Choices that a network applies one after the other may interact
-more than distant ones: d_ij = exp(-(|i - j| - 1) / l) with a length l that is learned, as
-spaces list their choices in the order of the network; b_ij lets a pair differ from that. The
-weights, lengths and variances are the hyper-parameters (`hyperparameters.py`), given as
-theta; z, c and M are in `similarity.py`.
+terms. A dot is a mean over the choice's values: where choices are independent an interaction
+then says nothing of main effects, as in an analysis of variance (in the spirit of Durrande et
+al., "ANOVA kernels and RKHS of zero mean functions", 2013). Choices that a network applies
+one after the other may interact more than distant ones: d_ij = exp(-(|i - j| - 1) / l) with
+a length l that is learned, as spaces list their choices in the order of the network; b_ij
+lets a pair differ from that. The weights, lengths and variances are the hyper-parameters
+(`hyperparameters.py`), given as theta; z, c and M are in `similarity.py`.
 """
 
 from __future__ import annotations
@@ -101,8 +103,8 @@ class Kernel:
         self._begin = np.arange(count)[:, None, None] * self.similarity.size**2
         self.couples = np.triu_indices(count, 1)  # as `couple` lists them
         self.between = np.abs(np.arange(count)[:, None] - np.arange(count)) - 1  # two choices
-        # Numbers of ordered tuples of one, two and three choices; infinite where there is none.
-        self.tuples = tuple(float(math.perm(count, order) or math.inf) for order in (1, 2, 3))
+        # Numbers of groups of one, two and three choices; infinite where there is none.
+        self.groups = tuple(float(math.comb(count, order) or math.inf) for order in (1, 2, 3))
 
     def pairs(self, a: Points, b: Points) -> Pairs:
         """Each of A architectures with each of B: [A * B] pairs, those of A's first one first."""
@@ -112,10 +114,11 @@ class Kernel:
         distance = _distance_of_costs(a.costs, b.costs).ravel()
         return Pairs(entries, distance, (a.costs @ b.costs.T).ravel())
 
-    def own(self, a: Points) -> NDArray[np.int64]:
-        """Where tables hold each of A architectures compared with itself, [choices, A]."""
-        begin = self._begin[:, 0] + a.codes.T * self.similarity.size
-        entries: NDArray[np.int64] = np.add(begin, a.codes.T, order="C")
+    def with_itself(self, a: Points) -> NDArray[np.int64]:
+        """`entries` of each of A architectures with itself, [choices, A]."""
+        entries: NDArray[np.int64] = np.add(
+            self._begin[:, 0], a.codes.T * (self.similarity.size + 1), order="C"
+        )
         return entries
 
     def at(self, theta: Array) -> Covariance:
@@ -132,9 +135,11 @@ class Covariance:
     def __init__(self, kernel: Kernel, values: Values) -> None:
         self._kernel, self._values = kernel, values
         self.noise = values.noise + JITTER
-        n, couples, triples = kernel.tuples
-        self._scales = values.effects / n, values.pairs / couples, 6 * values.triples / triples
-        # d, [choices, choices]; no choice is a pair with itself.
+        effects, pairs, triples = values.effects, values.pairs, values.triples
+        n, couples, threes = kernel.groups
+        # Each couple stands twice in a symmetric matrix.
+        self._scales = effects / n, pairs / (2 * couples), triples / threes
+        # d, then b d, and d to choices before and after; no choice is a pair with itself.
         closeness = np.where(kernel.between < 0, 0.0, np.exp(-kernel.between / values.decay))
         self._coupling = np.zeros_like(closeness)
         self._coupling[kernel.couples] = values.couple * closeness[kernel.couples]
@@ -158,7 +163,7 @@ class Covariance:
     def diagonal(self, a: Points) -> Array:
         """Variances, [A]."""
         values = self._values
-        additive = self._additive(self._each.take(self._kernel.own(a)))
+        additive = self._additive(self._each.take(self._kernel.with_itself(a)))
         variances: Array = OFFSET + values.trend * (a.costs * a.costs).sum(1)
         variances += additive.effects + additive.couples + additive.triples
         return variances + values.cost + values.all

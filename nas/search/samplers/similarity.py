@@ -42,8 +42,10 @@ class Similarity:
     def centred(self, lengths: Array) -> tuple[Array, Array]:
         """Similarities without what all values of a choice share, and slopes in log length.
 
-        Each [choices, size, size]. With each value as likely, the mean over either of two
-        values is 0, and that over a value with itself is 1.
+        Each [choices, size, size]. With each value as likely, "without effect" too where there
+        is a condition, the mean over either of two values is 0, and that over a value with
+        itself is 1. Of values that are all as far from each other (words, two numbers) this
+        does not depend on the length.
 
         Args:
             lengths: [choices].
@@ -52,9 +54,9 @@ class Similarity:
         similar = np.exp(logs)
         centred, slope = self._centre(similar), self._centre(similar * slopes)
         variance, of_variance = (
-            np.einsum("ijj,ij->i", t, self._shares)[:, None, None] for t in (centred, slope)
+            np.einsum("ijj,ij->i", table, self._shares)[:, None, None] for table in (centred, slope)
         )
-        variance = np.where(variance > 0, variance, 1.0)  # a single value is like itself alone
+        variance = np.where(variance > 0, variance, 1.0)  # of a single value all is 0
         return centred / variance, slope / variance - centred * of_variance / variance**2
 
     def _centre(self, table: Array) -> Array:
@@ -80,22 +82,25 @@ def log_matern(distance: Array) -> Array:
 
 
 def matern_slope(distance: Array) -> Array:
-    """Derivative of that by the logarithm of the length, the distance being in lengths."""
+    """Derivative of `log_matern` by the logarithm of the length, the distance being in lengths."""
     q = math.sqrt(5.0) * distance
     return q * q * (1 + q) / (3 + 3 * q + q * q)
 
 
 def _distances(choice: Choice, size: int) -> Array:
-    """[size, size], distances of a choice's values; "without effect" is as far as the farthest."""
+    """[size, size], distances of a choice's values.
+
+    "Without effect" is as far from words as these are from each other. Numbers lie on a line:
+    it lies beside the line, as far from both ends as these are from each other.
+    """
     n = len(choice.values)
-    if choice.ordinal:
-        ranks = np.array(_ranks(choice)) * RANK_RANGE / max(1, n - 1)
-        inner = np.abs(ranks[:, None] - ranks[None, :])
-        far = RANK_RANGE
-    else:
-        inner, far = 1.0 - np.eye(n), 1.0
-    table: Array = far * (1.0 - np.eye(size))
-    table[:n, :n] = inner
+    table: Array = 1.0 - np.eye(size)
+    if not choice.ordinal:
+        return table
+    ranks = np.array(_ranks(choice)) * RANK_RANGE / max(1, n - 1)
+    table[:n, :n] = np.abs(ranks[:, None] - ranks[None, :])
+    beside = np.hypot(ranks - RANK_RANGE / 2, RANK_RANGE * math.sqrt(3) / 2)
+    table[:n, n] = table[n, :n] = beside
     return table
 
 
