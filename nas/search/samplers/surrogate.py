@@ -20,7 +20,7 @@ ITERATIONS = 60  # of L-BFGS; most fits need half of it
 TOLERANCE = 2e-5  # of a log density of some hundreds: a hundredth, which tells nothing apart
 BOUND = 4.0  # prior standard deviations
 LEAPS = 4  # of a Hamiltonian trajectory
-THIN = 3  # trajectories between two draws that are kept
+THIN = 2  # trajectories between two draws that are kept
 LEAST_VARIANCE = 1e-10  # of a prediction
 
 
