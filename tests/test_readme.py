@@ -163,6 +163,28 @@ def test_sampler_figures_are_those_of_the_file() -> None:
         assert [f"{median:.3f}" for median in measured] == medians
 
 
+def test_sampler_comparisons_are_those_of_the_file() -> None:
+    rows = json.loads((ROOT / "results/benchmarks/sampler.json").read_text())["rows"]
+    at = {(row["table"], row["sampler"], row["evaluations"]): row["median"] for row in rows}
+    ms = {(row["table"], row["sampler"]): row["ms_per_ask"] for row in rows}
+    tables = {row["table"]: row["table"].startswith("full") for row in rows}
+    best = {name: max(at[name, s, 200] for s in ("gp", "tpe", "nsga2")) for name in tables}
+    left = {name: (1 - at[name, "known-cost", 200]) / (1 - best[name]) for name in tables}
+    of_tables = [left[name] for name, full in tables.items() if not full]
+    (of_full,) = (left[name] for name, full in tables.items() if full)
+    text = " ".join(README.split())
+    told = f"{min(of_tables):.0f} to {max(of_tables):.2f} of (1 - hypervolume) after 200"
+    assert f"{told}, {of_full:.2f} on the full space" in text
+    behind = {name: best[name] - at[name, "known-cost", 100] for name in tables}
+    (worst,) = (name for name in tables if behind[name] > 0)
+    assert f"four of the five, and {behind[worst]:.3f} behind on `{worst}`" in text
+    peers = [name for name in tables if (name, "botorch") in ms]
+    ratios = [(1 - at[n, "known-cost", 200]) / (1 - at[n, "botorch", 200]) for n in peers]
+    times = [ms[name, "known-cost"] / ms[name, "botorch"] for name in peers]
+    told = f"{min(ratios):.0f} to {max(ratios):.2f}, at {min(times):.2f} to {max(times):.2f}"
+    assert f"qLogNEHVI it leaves {told} of its time" in text
+
+
 def test_end_to_end_figures_are_those_of_the_file() -> None:
     file = json.loads((ROOT / "results/benchmarks/end-to-end.json").read_text())
     found, medians = file["summary"], file["medians"]
