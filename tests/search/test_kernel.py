@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
+from statistics import fmean
 
 import numpy as np
 import pytest
 
 from nas.search.samplers.kernel import JITTER, OFFSET, Kernel, Points
+from nas.search.samplers.similarity import Similarity
 from nas.space import Choice
 
 CHOICES = (
     Choice("width", (1, 2, 3)),
     Choice("kind", ("dct", "pointwise")),
-    Choice("hidden", (4, 8), ("kind", "dct")),
+    Choice("hidden", (4, 8, 16), ("kind", "dct")),
     Choice("depth", (1, 2, 3, 4)),
+    Choice("fixed", (5,)),
 )
 
 
@@ -24,7 +27,7 @@ def matern(distance: float) -> float:
     return (1 + q + q * q / 3) * math.exp(-q)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_the_formula(count: int) -> None:
     choices = CHOICES[:count]
     kernel = Kernel(choices)
@@ -39,30 +42,53 @@ def test_the_formula(count: int) -> None:
     found = kernel.at(theta)(points, points)
     slices = kernel.hyperparameters.slices
     named = {name: np.exp(theta[part]).tolist() for name, part in slices.items()}
-    one = {name: values[0] for name, values in named.items()}
+    one = {name: values[0] for name, values in named.items() if values}
 
     def similarity(index: int, x: int, y: int, length: float) -> float:
         size = len(choices[index].values)
         if not choices[index].ordinal:
             return math.exp(-float(x != y) / length)
-        far = size in (x, y)
-        distance = 2.0 * (x != y) if far else abs(x - y) * 2.0 / (size - 1)
-        return matern(distance / length)
+        if x == y:
+            return 1.0
+        rank_x, rank_y = (2.0 * value / (size - 1) for value in (x, y))
+        if size in (x, y):  # beside the line of the numbers, 2 away from both ends
+            return matern(math.hypot(min(rank_x, rank_y) - 1.0, math.sqrt(3)) / length)
+        return matern(abs(rank_x - rank_y) / length)
 
-    def mean_over_tuples(terms: list[float], order: int) -> float:
-        tuples = list(itertools.permutations(range(count), order))
-        total = 0.0
-        for each in tuples:
-            closeness = math.exp(-(abs(each[0] - each[1]) - 1) / one["decay"]) if order == 2 else 1
-            total += closeness * math.prod(terms[i] for i in each)
-        return total / len(tuples) if tuples else 0.0
+    def centred(index: int, x: int, y: int, length: float) -> float:
+        choice = choices[index]
+        values = range(len(choice.values) + (choice.needs is not None))
+
+        def without_means(x: int, y: int) -> float:
+            shared = fmean(similarity(index, x, z, length) for z in values)
+            shared += fmean(similarity(index, z, y, length) for z in values)
+            every = itertools.product(values, repeat=2)
+            return (
+                similarity(index, x, y, length)
+                - shared
+                + fmean(similarity(index, *pair, length) for pair in every)
+            )
+
+        variance = fmean(without_means(z, z) for z in values)
+        return without_means(x, y) / variance if variance else 0.0
+
+    couples = dict(zip(itertools.combinations(range(count), 2), named["couple"], strict=True))
+
+    def share(group: tuple[int, ...]) -> float:
+        gaps = (b - a - 1 for a, b in itertools.pairwise(group))
+        own = couples[group] if len(group) == 2 else 1.0
+        return own * math.exp(-sum(gaps) / one["decay"])
+
+    def mean_over_groups(terms: list[float], order: int) -> float:
+        groups = list(itertools.combinations(range(count), order))
+        total = sum(share(group) * math.prod(terms[i] for i in group) for group in groups)
+        return total / len(groups) if groups else 0.0
 
     for row, column in itertools.product(range(6), repeat=2):
         a, b = codes[row].tolist(), codes[column].tolist()
         t, u = costs[row, 0], costs[column, 0]
         terms = [
-            named["weight"][i]
-            * similarity(i, a[i], b[i], one["common_length"] * named["length"][i])
+            named["weight"][i] * centred(i, a[i], b[i], one["common_length"] * named["length"][i])
             for i in range(count)
         ]
         product = math.prod(
@@ -73,14 +99,14 @@ def test_the_formula(count: int) -> None:
             OFFSET + one["trend"] * t * u + one["cost"] * matern(abs(t - u) / one["cost_length"])
         )
         for order, name in enumerate(("effects", "pairs", "triples"), start=1):
-            expected += one[name] * mean_over_tuples(terms, order)
+            expected += one[name] * mean_over_groups(terms, order)
         expected += one["all"] * matern(abs(t - u) / one["all_cost_length"]) * product
         assert found[row, column] == pytest.approx(expected, rel=1e-9)
     assert kernel.at(theta).diagonal(points).tolist() == pytest.approx(found.diagonal().tolist())
     assert kernel.at(theta).noise == pytest.approx(one["noise"] + JITTER)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("costs", [1, 2])
 def test_the_gradient_is_that_of_finite_differences(count: int, costs: int) -> None:
     kernel = Kernel(CHOICES[:count])
@@ -104,3 +130,23 @@ def test_the_gradient_is_that_of_finite_differences(count: int, costs: int) -> N
     steps = 1e-6 * np.eye(len(theta))
     differences = [(weighted(theta + s) - weighted(theta - s)) / 2e-6 for s in steps]
     assert pullback(weights.ravel()) == pytest.approx(np.array(differences), rel=1e-6, abs=1e-7)
+
+
+CONDITIONAL = [Choice("r", tuple(range(1, n + 1)), ("kind", "dct")) for n in range(1, 8)]
+
+
+@pytest.mark.parametrize("length", [0.1, 1.0, 10.0, 100.0])
+@pytest.mark.parametrize("choice", [*CHOICES, *CONDITIONAL], ids=str)
+def test_similarities_are_covariances(choice: Choice, length: float) -> None:
+    similarity = Similarity([choice])
+    occurring = len(choice.values) + (choice.needs is not None)
+    logs, _ = similarity(np.array([length]))
+    centred, slope = (table[0] for table in similarity.centred(np.array([length])))
+    for table in (np.exp(logs[0]), centred):
+        assert np.linalg.eigvalsh(table[:occurring, :occurring]).min() > -1e-9
+    means = centred[:occurring, :occurring].mean(axis=0)
+    assert means == pytest.approx(np.zeros(occurring), abs=1e-9)
+    variance = centred.diagonal()[:occurring].mean()
+    assert variance == pytest.approx(1.0 if occurring > 1 else 0.0)
+    if not choice.ordinal:
+        assert slope == pytest.approx(np.zeros_like(slope), abs=1e-9)

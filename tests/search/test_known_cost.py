@@ -485,8 +485,7 @@ def test_a_model_that_knows_how_many_images_errors_are_measured_on_is_nearer_to_
             accuracy = 1 - rng.binomial(images, true(settings[row])) / images
             search(sampler, 1, choices, lambda _, value=accuracy: value, cost, study)
         found = ErrorModel(candidates, seed, known).condition(read(study, -1, candidates, 0))
-        scale, mean = found.scales[0], found.predict_pool()[0]
-        predicted = scale.floor + np.exp(scale.mean + scale.deviation * mean)
+        predicted = found.scales[0].errors(found.predict_pool()[0])
         truth = np.array([true(setting) for setting in settings])
         distances[known] += np.square(np.log(predicted / truth)).mean()
     assert distances[images] < 0.8 * distances[None]

@@ -74,6 +74,28 @@ def test_predictions_follow_observations(calls: list[int]):
     assert later.tolist() == means[1:].tolist()
 
 
+# How many observations there are at each call, and how many of them have a target.
+@pytest.mark.parametrize("calls", [[(12, 9)], [(9, 9), (10, 9), (12, 9)], [(12, 6), (12, 9)]])
+def test_pending_ones_enter_with_their_predicted_values(calls: list[tuple[int, int]]):
+    rng = np.random.default_rng(4)
+    sets, pool, points = some_sets(rng), architectures(15, rng), architectures(12, rng)
+    targets, extra = rng.normal(size=(SETS, 9)), rng.uniform(0.01, 0.5, (SETS, 9))
+    posteriors = Posteriors(KERNEL, sets, pool)
+    for count, known in calls:
+        posteriors.observe(points.part(slice(count)), targets[:, :known], extra[:, :known])
+    means, variances = posteriors.predict(pool)
+    smoothed = posteriors.smoothed()
+    for i, fitted in enumerate(sets):
+        given = fitted, points.part(slice(9)), targets[i], extra[i]
+        at_points, _ = by_formula(*given, points)
+        assert smoothed[i] == pytest.approx(at_points, abs=1e-8)
+        every = np.append(targets[i], at_points[9:]), np.append(extra[i], np.zeros(3))
+        mean, variance = by_formula(fitted, points, *every, pool)
+        assert means[i] == pytest.approx(mean, abs=1e-8)
+        assert means[i] == pytest.approx(by_formula(*given, pool)[0], abs=1e-8)
+        assert variances[i] == pytest.approx(variance, abs=1e-8)
+
+
 def test_another_value_at_the_same_place_is_another_observation():
     rng = np.random.default_rng(2)
     sets, pool = some_sets(rng)[:1], architectures(5, rng)

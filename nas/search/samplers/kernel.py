@@ -1,20 +1,23 @@
 r"""The covariance of two architectures' accuracies.
 
-With z_i the similarity of choice i (a Matérn-5/2 of the distance of ranks for numbers,
-exp(-1/l_i) between different words, a value of its own where the choice has no effect)
-and t the standardised log costs:
+With z_i the similarity of two values of choice i (a Matérn-5/2 of the distance of ranks for
+numbers, exp(-1/l_i) between different words, "without effect" being a value of its own) and
+t the standardised log costs:
 
-    k = a_0 + a_1 t.t' + a_2 M(t, t') + a_3 \sum_i w_i z_i + a_4 \sum_{i<j} d_ij w_i w_j z_i z_j
-        + a_5 \sum_{i<j<l} w_i w_j w_l z_i z_j z_l + a_6 M'(t, t') \prod_i z'_i
+    k = a_0 + a_1 t.t' + a_2 M(t, t') + a_3 \sum_i v_i + a_4 \sum_{i<j} b_ij d_ij v_i v_j
+        + a_5 \sum_{i<j<l} d_ij d_jl v_i v_j v_l + a_6 M'(t, t') \prod_i z'_i,    v_i = w_i c_i
+
+    c(x, y) = z(x, y) - z(x, .) - z(., y) + z(., .), over the mean of c(x, x)
 
 A trend in cost, main effects, interactions of pairs and of triples, and a product over all
 choices that stands for all the rest. The three sums are divided by the numbers of their
-terms. Choices that a network applies one after the other may interact more than distant
-ones: d_ij = exp(-(|i - j| - 1) / l) with a length l that is learned, as spaces list their
-choices in the order of the network. Effects and triples are elementary symmetric polynomials
-of w_i z_i and follow from sums of powers by Newton's identities (Duvenaud et al., "Additive
-Gaussian Processes", 2011). The weights, lengths and variances are the hyper-parameters
-(`hyperparameters.py`), given as theta; z and M are in `similarity.py`.
+terms. A dot is a mean over the choice's values: where choices are independent an interaction
+then says nothing of main effects, as in an analysis of variance (in the spirit of Durrande et
+al., "ANOVA kernels and RKHS of zero mean functions", 2013). Choices that a network applies
+one after the other may interact more than distant ones: d_ij = exp(-(|i - j| - 1) / l) with
+a length l that is learned, as spaces list their choices in the order of the network; b_ij
+lets a pair differ from that. The weights, lengths and variances are the hyper-parameters
+(`hyperparameters.py`), given as theta; z, c and M are in `similarity.py`.
 """
 
 from __future__ import annotations
@@ -66,9 +69,9 @@ class Pairs(NamedTuple):
 class Additive(NamedTuple):
     """Sums over choices, couples and triples of them; each [pairs] unless it says otherwise."""
 
-    others: Array  # sum_j d_ij v_j, [choices, pairs]
-    first: Array  # sum of v_i
-    second: Array  # sum of v_i^2
+    partners: Array  # sum_j b_ij d_ij v_j, [choices, pairs]
+    before: Array  # sum_{j<i} d_ij v_j, [choices, pairs]
+    after: Array  # sum_{j>i} d_ij v_j, [choices, pairs]
     effects: Array
     couples: Array
     triples: Array
@@ -79,7 +82,7 @@ class Terms(NamedTuple):
 
     trend: Array
     cost: Array
-    each: Array  # v_i = w_i z_i, [choices, pairs]
+    each: Array  # v_i = w_i c_i, [choices, pairs]
     additive: Additive
     all: Array
 
@@ -98,9 +101,10 @@ class Kernel:
         self.similarity = Similarity(choices)
         # Where the table of each choice begins.
         self._begin = np.arange(count)[:, None, None] * self.similarity.size**2
+        self.couples = np.triu_indices(count, 1)  # as `couple` lists them
         self.between = np.abs(np.arange(count)[:, None] - np.arange(count)) - 1  # two choices
-        # Numbers of ordered tuples of one, two and three choices; infinite where there is none.
-        self.tuples = tuple(float(math.perm(count, order) or math.inf) for order in (1, 2, 3))
+        # Numbers of groups of one, two and three choices; infinite where there is none.
+        self.groups = tuple(float(math.comb(count, order) or math.inf) for order in (1, 2, 3))
 
     def pairs(self, a: Points, b: Points) -> Pairs:
         """Each of A architectures with each of B: [A * B] pairs, those of A's first one first."""
@@ -109,6 +113,13 @@ class Kernel:
         entries = np.add(begin, b.codes.T[:, None, :], order="C").reshape(len(begin), -1)
         distance = _distance_of_costs(a.costs, b.costs).ravel()
         return Pairs(entries, distance, (a.costs @ b.costs.T).ravel())
+
+    def with_itself(self, a: Points) -> NDArray[np.int64]:
+        """`entries` of each of A architectures with itself, [choices, A]."""
+        entries: NDArray[np.int64] = np.add(
+            self._begin[:, 0], a.codes.T * (self.similarity.size + 1), order="C"
+        )
+        return entries
 
     def at(self, theta: Array) -> Covariance:
         """The covariance for some hyper-parameters."""
@@ -124,20 +135,25 @@ class Covariance:
     def __init__(self, kernel: Kernel, values: Values) -> None:
         self._kernel, self._values = kernel, values
         self.noise = values.noise + JITTER
-        n, couples, triples = kernel.tuples
-        self._scales = values.effects / n, values.pairs / couples, values.triples / triples
-        # d, [choices, choices]; no choice is a pair with itself.
-        self._closeness = np.where(kernel.between < 0, 0.0, np.exp(-kernel.between / values.decay))
-        self._ones = np.ones(len(values.weight))
-        # One product of matrices gives all sums over choices of v_j itself.
-        self._sums = np.vstack([self._closeness, self._ones])
-        # Of each two values of each choice, [choices * values * values]: v, log z', and the
-        # slopes of log z and log z' by the logarithms of their lengths.
-        similar, slope = kernel.similarity(values.common_length * values.length)
+        effects, pairs, triples = values.effects, values.pairs, values.triples
+        n, couples, threes = kernel.groups
+        # Each couple stands twice in a symmetric matrix.
+        self._scales = effects / n, pairs / (2 * couples), triples / threes
+        # d, then b d, and d to choices before and after; no choice is a pair with itself.
+        closeness = np.where(kernel.between < 0, 0.0, np.exp(-kernel.between / values.decay))
+        self._coupling = np.zeros_like(closeness)
+        self._coupling[kernel.couples] = values.couple * closeness[kernel.couples]
+        self._coupling += self._coupling.T
+        self._lower, self._upper = np.tril(closeness), np.triu(closeness)
+        # One product of matrices gives the three sums over other choices.
+        self._sums = np.vstack([self._coupling, self._lower, self._upper])
+        # Of each two values of each choice, [choices * values * values]: v and its slope by the
+        # logarithm of its length, log z', likewise.
+        weight = values.weight[:, None, None]
+        centred, slope = kernel.similarity.centred(values.common_length * values.length)
         product, product_slope = kernel.similarity(values.common_all_length * values.all_length)
-        self._each = (values.weight[:, None, None] * np.exp(similar)).ravel()
-        self._log_product = product.ravel()
-        self._slope, self._product_slope = slope.ravel(), product_slope.ravel()
+        self._each, self._slope = (weight * centred).ravel(), (weight * slope).ravel()
+        self._log_product, self._product_slope = product.ravel(), product_slope.ravel()
 
     def __call__(self, a: Points, b: Points) -> Array:
         """Covariances, [A, B]."""
@@ -147,7 +163,7 @@ class Covariance:
     def diagonal(self, a: Points) -> Array:
         """Variances, [A]."""
         values = self._values
-        additive = self._additive(values.weight[:, None])  # z = 1, of any architecture
+        additive = self._additive(self._each.take(self._kernel.with_itself(a)))
         variances: Array = OFFSET + values.trend * (a.costs * a.costs).sum(1)
         variances += additive.effects + additive.couples + additive.triples
         return variances + values.cost + values.all
@@ -175,20 +191,24 @@ class Covariance:
     def _gradient(self, terms: Terms, pairs: Pairs, slopes: Array) -> dict[str, Any]:
         """Gradient by the logarithm of all but the noise, from that by covariances, [pairs]."""
         values, each, additive = self._values, terms.each, terms.additive
-        first, second = additive.first, additive.second
+        before, after = additive.before, additive.after
         effects, couples, triples = self._scales
-        of_each = 6 * triples * (each - first)  # in place from here on: by v_i, then by its log
-        of_each *= each
-        of_each += effects + 3 * triples * (first * first - second)
-        of_each += 2 * couples * additive.others
-        of_each *= each
+        up, down = each * after, each * before
+        of_each = before * after  # in place from here on: by v_i
+        of_each += self._upper @ up
+        of_each += self._lower @ down
+        of_each *= triples
+        of_each += 2 * couples * additive.partners
+        of_each += effects
         of_each *= slopes
-        of_lengths = np.einsum("ip,ip->i", of_each, self._slope.take(pairs.entries))
         of_all = slopes * terms.all
         of_all_lengths = self._product_slope.take(pairs.entries) @ of_all
-        of_closeness = couples * (each * slopes) @ each.T
-        closeness_slope = self._closeness * self._kernel.between / values.decay
+        sloped = each * slopes
+        of_coupling = couples * self._coupling * (sloped @ each.T)  # by its logarithm
+        of_lower = self._lower * ((up * slopes) @ each.T + sloped @ down.T)
+        decaying = self._kernel.between / values.decay
         of_cost = slopes * terms.cost
+        of_lengths = np.einsum("ip,ip->i", of_each, self._slope.take(pairs.entries))
         return {
             "trend": np.vdot(slopes, terms.trend),
             "cost": of_cost.sum(),
@@ -196,22 +216,23 @@ class Covariance:
             "pairs": np.vdot(slopes, additive.couples),
             "triples": np.vdot(slopes, additive.triples),
             "all": of_all.sum(),
-            "decay": np.vdot(of_closeness, closeness_slope),
+            "decay": np.vdot(of_coupling + triples * of_lower, decaying),
             "cost_length": np.vdot(of_cost, matern_slope(pairs.distance / values.cost_length)),
             "all_cost_length": np.vdot(
                 of_all, matern_slope(pairs.distance / values.all_cost_length)
             ),
             "common_length": of_lengths.sum(),
             "common_all_length": of_all_lengths.sum(),
-            "weight": of_each.sum(1),
+            "weight": np.einsum("ip,ip->i", of_each, each),
             "length": of_lengths,
             "all_length": of_all_lengths,
+            "couple": 2 * of_coupling[self._kernel.couples],
         }
 
     def _terms(self, pairs: Pairs) -> Terms:
         values = self._values
         each = self._each.take(pairs.entries)
-        product = self._ones @ self._log_product.take(pairs.entries)
+        product = self._log_product.take(pairs.entries).sum(0)
         return Terms(
             values.trend * pairs.product,
             values.cost * matern(pairs.distance / values.cost_length),
@@ -223,18 +244,16 @@ class Covariance:
     def _additive(self, each: Array) -> Additive:
         """From v_i, [choices, pairs]."""
         effects, couples, triples = self._scales
+        count = len(each)
         sums = self._sums @ each
-        others, first = sums[:-1], sums[-1]
-        square = each * each
-        second = self._ones @ square
-        third, both = (np.einsum("ip,ip->p", each, factor) for factor in (square, others))
+        partners, before, after = sums[:count], sums[count : 2 * count], sums[2 * count :]
         return Additive(
-            others,
-            first,
-            second,
-            effects * first,
-            couples * both,
-            triples * (first * (first * first - 3 * second) + 2 * third),
+            partners,
+            before,
+            after,
+            effects * each.sum(0),
+            couples * np.einsum("ip,ip->p", each, partners),
+            triples * np.einsum("ip,ip,ip->p", each, before, after),
         )
 
 

@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 
 START = 6  # trials before the model takes over
 ROUNDS = 3  # of hill climbing on the improvement, at most
-SCREENED_POOL = 600  # of the pool, that all sets of hyper-parameters look at, chosen by the first
-SCREENED = 100  # of a round of hill climbing, likewise
+SCREENED_WHOLE = 600  # of a whole space, that all sets look at, chosen by the first
+SCREENED = 100  # of a pool from which hills are climbed, and of a round of that, likewise
 REFERENCE_PERCENTILE = 90  # of the predicted errors: worse ones bound no hypervolume
 
 
@@ -167,7 +167,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
     ) -> Code:
         """The candidate of the largest expected improvement."""
         views = _Views(model, model.condition(history), history, candidates)
-        codes, value = views.of_pool(free)
+        codes, value = views.of_pool(free, SCREENED_WHOLE if candidates.whole else SCREENED)
         best = codes[int(value.argmax())]
         if candidates.whole:
             return best
@@ -207,29 +207,31 @@ class _Views:
     ) -> None:
         self._model, self._posteriors, self._candidates = model, posteriors, candidates
         self._pool = _rescale(posteriors.scales[0], *posteriors.predict_pool())
+        worst = np.exp(np.percentile(self._pool[0], REFERENCE_PERCENTILE))  # as the first sees it
+        reference = [*candidates.base_costs.max(axis=0), worst + posteriors.scales[0].floor]
         codes = [*history.finished, *history.pending]
-        costs, largest = candidates.costs(codes), candidates.base_costs.max(axis=0)
-        typical = self._predict(model.typical, slice(None))
+        costs = candidates.costs(codes)
         shown = np.full(len(codes), np.inf)
         if len(history.finished) < len(history.ended):
             shown[: len(history.finished)] = history.errors
+        smoothed = posteriors.smoothed()  # those that finished, were stopped, are pending
+        stopped = slice(len(history.finished), smoothed.shape[1] - len(history.pending))
         front: dict[Code, None] = {}
         self._cells: list[Cells] = []
-        for (scale, mean, _), (_, at_typical, _) in zip(
-            self._predict(codes, slice(None)), typical, strict=True
+        for scale, means in zip(
+            posteriors.scales, np.delete(smoothed, stopped, axis=1), strict=True
         ):
-            errors = np.minimum(np.exp(mean) + scale.floor, shown)
-            worst = np.exp(np.percentile(at_typical, REFERENCE_PERCENTILE)) + scale.floor
+            errors = np.minimum(scale.errors(means), shown)
             keep = non_dominated(np.column_stack([costs, errors]))
             front |= dict.fromkeys(code for code, kept in zip(codes, keep, strict=True) if kept)
-            self._cells.append(cut(costs[keep], errors[keep], [*largest, worst]))
+            self._cells.append(cut(costs[keep], errors[keep], reference))
         self.front = list(front)  # of any of the sets
 
-    def of_pool(self, rows: list[int]) -> tuple[list[Code], Array]:
-        """The best of some rows of the pool, and their improvements."""
+    def of_pool(self, rows: list[int], count: int) -> tuple[list[Code], Array]:
+        """The best of some rows of the pool, so many, and their improvements."""
         mean, deviation = (moment[rows] for moment in self._pool)
         first = self._improvement(0, self._candidates.base_costs[rows], mean, deviation)
-        return self._screened([self._candidates.codes[row] for row in rows], first, SCREENED_POOL)
+        return self._screened([self._candidates.codes[row] for row in rows], first, count)
 
     def of(self, codes: list[Code]) -> tuple[list[Code], Array]:
         """The best of some codes, and their improvements."""
@@ -246,10 +248,11 @@ class _Views:
         indices = range(len(self._cells))[sets]
         if not indices:
             return []
-        costs, predicted = self._candidates.costs(codes), self._predict(codes, sets)
+        costs, points = self._candidates.costs(codes), self._model.points(codes)
+        predicted = zip(indices, *self._posteriors.predict(points, sets), strict=True)
         return [
-            self._improvement(index, costs, mean, deviation)
-            for index, (_, mean, deviation) in zip(indices, predicted, strict=True)
+            self._improvement(index, costs, *_rescale(self._posteriors.scales[index], *moments))
+            for index, *moments in predicted
         ]
 
     def _improvement(self, index: int, costs: Array, mean: Array, deviation: Array) -> Array:
@@ -257,15 +260,6 @@ class _Views:
         gain = expected_improvement(self._cells[index], costs, mean, deviation, floor=floor)
         # Where nothing is expected to improve, look where least is known.
         return gain + 1e-15 * deviation
-
-    def _predict(self, codes: list[Code], sets: slice) -> list[tuple[Scale, Array, Array]]:
-        """Of each of some sets: its scale, then mean and deviation of log(error - floor), [N]."""
-        means, variances = self._posteriors.predict(self._model.points(codes), sets)
-        scales = self._posteriors.scales[sets]
-        return [
-            (scale, *_rescale(scale, mean, variance))
-            for scale, mean, variance in zip(scales, means, variances, strict=True)
-        ]
 
 
 def _rescale(scale: Scale, mean: Array, variance: Array) -> tuple[Array, Array]:

@@ -22,9 +22,8 @@ Array = NDArray[np.float64]
 
 LEAST = 4  # finished trials that a fit needs
 GROWTH = 1.1  # hyper-parameters are fitted again when there are so many times more trials
-DRAWS = ((64, 4), (128, 2))
+DRAWS = ((128, 8), (180, 4))
 """(trials, draws of hyper-parameters besides the most probable): they pay while trials are few."""
-TYPICAL = 200  # architectures of the pool, which stand for all of it
 FIT_ON = 200  # trials at most; fits cost the cube of it
 
 
@@ -54,8 +53,6 @@ class ErrorModel:
 
     Args:
         images: that errors are measured on; None: errors are taken as exact.
-
-    `typical` is a part of the pool, drawn at random.
     """
 
     def __init__(self, candidates: Candidates, seed: int, images: int | None = None) -> None:
@@ -64,10 +61,6 @@ class ErrorModel:
         costs = candidates.base_costs
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         self._pool = self.points(candidates.codes)
-        rng = np.random.default_rng([seed, 5])
-        size = min(TYPICAL, len(candidates.codes))
-        rows = rng.choice(len(candidates.codes), size, replace=False)
-        self.typical = [candidates.codes[row] for row in rows]
         self._luck: Luck
         self._fitted: tuple[Ended, ...] = ()
         self._posteriors: Posteriors | None = None
@@ -95,12 +88,8 @@ class ErrorModel:
         seen = self._observed(history.ended)
         targets = np.stack([s.targets(seen.errors, seen.expected) for s in posteriors.scales])
         noise = np.stack([s.variances(seen.expected, seen.variances) for s in posteriors.scales])
-        posteriors.observe(self.points(seen.codes), targets, noise)
-        if history.pending:
-            mean, _ = posteriors.predict(self.points(history.pending))
-            both = self.points([*seen.codes, *history.pending])
-            targets, noise = np.hstack([targets, mean]), np.hstack([noise, np.zeros(mean.shape)])
-            posteriors.observe(both, targets, noise)
+        points = self.points([*seen.codes, *history.pending])
+        posteriors.observe(points, targets, noise)
         return posteriors
 
     def _observed(self, ended: Sequence[Ended]) -> Observed:

@@ -46,6 +46,11 @@ class Scale(NamedTuple):
         scaled: Array = (np.log(above) + (errors - expected) / above - self.mean) / self.deviation
         return scaled
 
+    def errors(self, targets: Array) -> Array:
+        """Errors, [N], that are expected of targets, [N]."""
+        found: Array = np.exp(targets * self.deviation + self.mean) + self.floor
+        return found
+
     def variances(self, expected: Array, of_logs: Array) -> Array:
         """Variances of targets, [N], from those of the logarithms of errors, [N]."""
         # d log(e - floor) = e / (e - floor) d log e

@@ -25,6 +25,7 @@ class Similarity:
         self.size = 1 + max(len(choice.values) for choice in choices)
         self._distance = np.stack([_distances(choice, self.size) for choice in choices])
         self._ordinal = np.array([choice.ordinal for choice in choices])[:, None, None]
+        self._shares = np.stack([_shares(choice, self.size) for choice in choices])
 
     def __call__(self, lengths: Array) -> tuple[Array, Array]:
         """Log similarities and their slopes in log length, each [choices, size, size].
@@ -37,6 +38,34 @@ class Similarity:
             np.where(self._ordinal, log_matern(scaled), -scaled),
             np.where(self._ordinal, matern_slope(scaled), scaled),
         )
+
+    def centred(self, lengths: Array) -> tuple[Array, Array]:
+        """Similarities without what all values of a choice share, and slopes in log length.
+
+        Each [choices, size, size]. With each value as likely, "without effect" too where there
+        is a condition, the mean over either of two values is 0, and that over a value with
+        itself is 1. Of values that are all as far from each other (words, two numbers) this
+        does not depend on the length.
+
+        Args:
+            lengths: [choices].
+        """
+        logs, slopes = self(lengths)
+        similar = np.exp(logs)
+        centred, slope = self._centre(similar), self._centre(similar * slopes)
+        variance, of_variance = (
+            np.einsum("ijj,ij->i", table, self._shares)[:, None, None] for table in (centred, slope)
+        )
+        variance = np.where(variance > 0, variance, 1.0)  # of a single value all is 0
+        return centred / variance, slope / variance - centred * of_variance / variance**2
+
+    def _centre(self, table: Array) -> Array:
+        """Tables of symmetric functions of two values, of mean 0 over either."""
+        shares = self._shares
+        means = np.einsum("ijk,ik->ij", table, shares)
+        total = np.einsum("ij,ij->i", means, shares)[:, None, None]
+        centred: Array = table - means[:, :, None] - means[:, None, :] + total
+        return centred
 
 
 def matern(distance: Array, log_factor: Array | float = 0.0) -> Array:
@@ -53,23 +82,33 @@ def log_matern(distance: Array) -> Array:
 
 
 def matern_slope(distance: Array) -> Array:
-    """Derivative of that by the logarithm of the length, the distance being in lengths."""
+    """Derivative of `log_matern` by the logarithm of the length, the distance being in lengths."""
     q = math.sqrt(5.0) * distance
     return q * q * (1 + q) / (3 + 3 * q + q * q)
 
 
 def _distances(choice: Choice, size: int) -> Array:
-    """[size, size], distances of a choice's values; "without effect" is as far as the farthest."""
+    """[size, size], distances of a choice's values.
+
+    "Without effect" is as far from words as these are from each other. Numbers lie on a line:
+    it lies beside the line, as far from both ends as these are from each other.
+    """
     n = len(choice.values)
-    if choice.ordinal:
-        ranks = np.array(_ranks(choice)) * RANK_RANGE / max(1, n - 1)
-        inner = np.abs(ranks[:, None] - ranks[None, :])
-        far = RANK_RANGE
-    else:
-        inner, far = 1.0 - np.eye(n), 1.0
-    table: Array = far * (1.0 - np.eye(size))
-    table[:n, :n] = inner
+    table: Array = 1.0 - np.eye(size)
+    if not choice.ordinal:
+        return table
+    ranks = np.array(_ranks(choice)) * RANK_RANGE / max(1, n - 1)
+    table[:n, :n] = np.abs(ranks[:, None] - ranks[None, :])
+    beside = np.hypot(ranks - RANK_RANGE / 2, RANK_RANGE * math.sqrt(3) / 2)
+    table[:n, n] = table[n, :n] = beside
     return table
+
+
+def _shares(choice: Choice, size: int) -> Array:
+    """[size], of each value among those that occur, "without effect" where there is a condition."""
+    occurring = len(choice.values) + (choice.needs is not None)
+    shares: Array = (np.arange(size) < occurring) / occurring
+    return shares
 
 
 def _ranks(choice: Choice) -> list[int]:

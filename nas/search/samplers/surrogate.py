@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 ITERATIONS = 60  # of L-BFGS; most fits need half of it
 TOLERANCE = 2e-5  # of a log density of some hundreds: a hundredth, which tells nothing apart
 BOUND = 4.0  # prior standard deviations
-LEAPS = 4  # of a Hamiltonian trajectory
+LEAPS = 8  # of a Hamiltonian trajectory; with half as many, draws are too alike
 THIN = 2  # trajectories between two draws that are kept
 LEAST_VARIANCE = 1e-10  # of a prediction
 
@@ -196,6 +196,7 @@ class Posteriors:
         self._points = pool.part(slice(0))
         self._factor = np.zeros((len(fitted), 0, 0))
         self._solved = np.zeros((len(fitted), 0))  # L^-1 targets
+        self._noise = np.zeros((len(fitted), 0))  # variance of each target's
         self._buffer = np.zeros((0, len(pool.codes)))  # V in its first rows, room in the others
 
     def observe(self, points: Points, targets: Array, extra: Array) -> None:
@@ -203,41 +204,61 @@ class Posteriors:
 
         Args:
             points: N architectures.
-            targets: [S, N], standardised.
-            extra: [S, N], variances of the targets besides the noise.
+            targets: [S, M], standardised, of the first M. The others are pending: they enter
+                with their predicted values, which changes no mean, only variances.
+            extra: [S, M], variances of the targets besides the noise.
 
         Raises:
             FitError: their covariance is singular.
         """
-        columns = (points.codes.tolist(), targets.T.tolist(), extra.T.tolist())
+        count, known = len(points.codes), targets.shape[1]
+        unknown = [[None] * len(targets)] * (count - known)
+        columns = points.codes.tolist(), targets.T.tolist() + unknown, extra.T.tolist() + unknown
         rows = list(zip(*columns, strict=True))
         kept = 0
-        while kept < min(len(rows), len(self._rows)) and rows[kept] == self._rows[kept]:
+        while kept < min(count, len(self._rows)) and rows[kept] == self._rows[kept]:
             kept += 1
         old, new = points.part(slice(kept)), points.part(slice(kept, None))
         self._points, self._rows = old, rows[:kept]
         self._factor, self._solved = self._factor[:, :kept, :kept], self._solved[:, :kept]
-        if kept == len(rows):
+        self._noise = self._noise[:, :kept]
+        if kept == count:
             return
+        noise = np.array([[one.noise] * (count - kept) for one in self._covariances])
+        noise[:, : max(0, known - kept)] += extra[:, kept:]
         corner = covariances(self._covariances, new, new)
         side = covariances(self._covariances, old, new)
-        factor = np.zeros((len(self._factor), len(rows), len(rows)))
+        factor = np.zeros((len(self._factor), count, count))
         factor[:, :kept, :kept] = self._factor
-        solved = np.zeros((len(factor), len(rows)))
+        solved = np.zeros((len(factor), count))  # 0 where nothing differs from what is predicted
         solved[:, :kept] = self._solved
-        for i, covariance in enumerate(self._covariances):
+        for i in range(len(factor)):
             side[i] = _forward(self._factor[i], side[i])
-            noisy = corner[i] + np.diag(extra[i, kept:] + covariance.noise)
+            noisy = corner[i] + np.diag(noise[i])
             block, failed = lapack.dpotrf(noisy - side[i].T @ side[i], lower=1)
             if failed or not np.isfinite(block[-1, -1]):
                 raise FitError("the covariance of the observations is singular")
             factor[i, kept:, :kept], factor[i, kept:, kept:] = side[i].T, block
-            unexplained = targets[i, kept:] - side[i].T @ self._solved[i]
-            solved[i, kept:] = _forward(block, unexplained)
+            if kept < known:
+                unexplained = targets[i, kept:] - side[i, :, : known - kept].T @ self._solved[i]
+                upper = block[: known - kept, : known - kept]
+                solved[i, kept:known] = _forward(upper, unexplained)
         cross = self._covariances[0](new, self._pool) - side[0].T @ self._buffer[:kept]
         self._points, self._rows, self._factor, self._solved = points, rows, factor, solved
+        self._noise = np.hstack([self._noise, noise])
         below = _forward(factor[0, kept:, kept:], cross)
         self._buffer = _with_rows(self._buffer, kept, below)
+
+    def smoothed(self) -> Array:
+        """Mean at the observations, [S, N], as each set sees them, without their noise."""
+        return np.array(
+            [
+                factor @ solved - noise * _forward(factor, solved, transposed=True)
+                for factor, solved, noise in zip(
+                    self._factor, self._solved, self._noise, strict=True
+                )
+            ]
+        )
 
     def predict_pool(self) -> tuple[Array, Array]:
         """Mean and variance over the pool, [P], as the first set sees them, without noise."""
@@ -274,9 +295,11 @@ def _with_rows(buffer: Array, kept: int, rows: Array) -> Array:
     return buffer
 
 
-def _forward(factor: Array, right: Array) -> Array:
-    """L^-1 right, for a lower triangular L."""
+def _forward(factor: Array, right: Array, transposed: bool = False) -> Array:
+    """L^-1 right, for a lower triangular L, or L'^-1 right."""
     if not len(factor):
         return right
-    solution: Array = solve_triangular(factor, right, lower=True, check_finite=False)
+    solution: Array = solve_triangular(
+        factor, right, trans=int(transposed), lower=True, check_finite=False
+    )
     return solution
