@@ -102,6 +102,7 @@ class Kernel:
         # Where the table of each choice begins.
         self._begin = np.arange(count)[:, None, None] * self.similarity.size**2
         self.couples = np.triu_indices(count, 1)  # as `couple` lists them
+        self.below = np.tri(count, k=-1)  # 1 where the second of two choices is before the first
         self.between = np.abs(np.arange(count)[:, None] - np.arange(count)) - 1  # two choices
         # Numbers of groups of one, two and three choices; infinite where there is none.
         self.groups = tuple(float(math.comb(count, order) or math.inf) for order in (1, 2, 3))
@@ -144,7 +145,7 @@ class Covariance:
         self._coupling = np.zeros_like(closeness)
         self._coupling[kernel.couples] = values.couple * closeness[kernel.couples]
         self._coupling += self._coupling.T
-        self._lower, self._upper = np.tril(closeness), np.triu(closeness)
+        self._lower, self._upper = closeness * kernel.below, closeness * kernel.below.T
         # One product of matrices gives the three sums over other choices.
         self._sums = np.vstack([self._coupling, self._lower, self._upper])
         # Of each two values of each choice, [choices * values * values]: v and its slope by the

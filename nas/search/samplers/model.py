@@ -21,7 +21,7 @@ from nas.search.samplers.surrogate import Posteriors, fit
 Array = NDArray[np.float64]
 
 LEAST = 4  # finished trials that a fit needs
-GROWTH = 1.1  # hyper-parameters are fitted again when there are so many times more trials
+GROWTH = 1.2  # hyper-parameters are fitted again when there are so many times more trials
 DRAWS = ((128, 8), (180, 4))
 """(trials, draws of hyper-parameters besides the most probable): they pay while trials are few."""
 FIT_ON = 200  # trials at most; fits cost the cube of it

@@ -25,7 +25,11 @@ class Similarity:
         self.size = 1 + max(len(choice.values) for choice in choices)
         self._distance = np.stack([_distances(choice, self.size) for choice in choices])
         self._ordinal = np.array([choice.ordinal for choice in choices])[:, None, None]
-        self._shares = np.stack([_shares(choice, self.size) for choice in choices])
+        shares = np.stack([_shares(choice, self.size) for choice in choices])
+        # Times a table of two values: without its means over the first value.
+        self._centring = np.eye(self.size) - shares[:, None, :]
+        self._centring_transposed = self._centring.transpose(0, 2, 1)
+        self._shares = np.eye(self.size) * shares[:, None, :]  # on the diagonal
 
     def __call__(self, lengths: Array) -> tuple[Array, Array]:
         """Log similarities and their slopes in log length, each [choices, size, size].
@@ -52,20 +56,11 @@ class Similarity:
         """
         logs, slopes = self(lengths)
         similar = np.exp(logs)
-        centred, slope = self._centre(similar), self._centre(similar * slopes)
-        variance, of_variance = (
-            np.einsum("ijj,ij->i", table, self._shares)[:, None, None] for table in (centred, slope)
-        )
+        tables = self._centring @ np.stack([similar, similar * slopes]) @ self._centring_transposed
+        centred, slope = tables
+        variance, of_variance = (tables * self._shares).sum((-2, -1), keepdims=True)
         variance = np.where(variance > 0, variance, 1.0)  # of a single value all is 0
         return centred / variance, slope / variance - centred * of_variance / variance**2
-
-    def _centre(self, table: Array) -> Array:
-        """Tables of symmetric functions of two values, of mean 0 over either."""
-        shares = self._shares
-        means = np.einsum("ijk,ik->ij", table, shares)
-        total = np.einsum("ij,ij->i", means, shares)[:, None, None]
-        centred: Array = table - means[:, :, None] - means[:, None, :] + total
-        return centred
 
 
 def matern(distance: Array, log_factor: Array | float = 0.0) -> Array:
