@@ -177,7 +177,7 @@ def test_sampler_comparisons_are_those_of_the_file() -> None:
     assert f"{told}, {of_full:.2f} on the full space" in text
     behind = {name: best[name] - at[name, "known-cost", 100] for name in tables}
     (worst,) = (name for name in tables if behind[name] > 0)
-    assert f"four of the five, and {behind[worst]:.3f} behind on `{worst}`" in text
+    assert f"four of the five, and {behind[worst]:.5f} behind on `{worst}`" in text
     peers = [name for name in tables if (name, "botorch") in ms]
     ratios = [(1 - at[n, "known-cost", 200]) / (1 - at[n, "botorch", 200]) for n in peers]
     times = [ms[name, "known-cost"] / ms[name, "botorch"] for name in peers]
