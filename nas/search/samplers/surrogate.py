@@ -241,8 +241,8 @@ class Posteriors:
             factor[i, kept:, :kept], factor[i, kept:, kept:] = side[i].T, block
             if kept < known:
                 unexplained = targets[i, kept:] - side[i, :, : known - kept].T @ self._solved[i]
-                upper = block[: known - kept, : known - kept]
-                solved[i, kept:known] = _forward(upper, unexplained)
+                leading = block[: known - kept, : known - kept]
+                solved[i, kept:known] = _forward(leading, unexplained)
         cross = self._covariances[0](new, self._pool) - side[0].T @ self._buffer[:kept]
         self._points, self._rows, self._factor, self._solved = points, rows, factor, solved
         self._noise = np.hstack([self._noise, noise])
