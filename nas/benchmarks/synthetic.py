@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Hashable, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +59,6 @@ class SyntheticProblem:
         self._hidden = rng.normal(0.3, 0.5, size=stages)
         self._pairs = rng.standard_normal((4, stages, stages))
         self._triple = rng.standard_normal(4)
-        self._decode = lru_cache(maxsize=100_000)(self._decode_items)
         draws = [self._sample(rng) for _ in range(SAMPLE)]
         parts = np.array([self._parts(arch) for arch in draws])
         self._scales = parts.mean(axis=0), np.maximum(parts.std(axis=0), 1e-9)
@@ -83,11 +81,11 @@ class SyntheticProblem:
 
     def macs(self, setting: Mapping[str, Any]) -> float:
         """Multiply-adds, by formula."""
-        return float(self._cost(self._arch(setting)).macs)
+        return float(self._cost(self.space.decode(setting)).macs)
 
     def error(self, setting: Mapping[str, Any]) -> float:
         """The made-up error."""
-        return self._error(self._arch(setting))
+        return self._error(self.space.decode(setting))
 
     def observe(self, setting: Mapping[str, Any], rng: np.random.Generator | None) -> float:
         """The error; with a generator, as one training would show it."""
@@ -95,21 +93,15 @@ class SyntheticProblem:
         return error if rng is None else error * float(np.exp(0.02 * rng.standard_normal()))
 
     def key(self, setting: Mapping[str, Any]) -> Hashable:
-        """The architecture's id."""
-        return self._arch(setting).arch_id
-
-    def _arch(self, setting: Mapping[str, Any]) -> Arch:
-        return self._decode(tuple(sorted(setting.items())))
-
-    def _decode_items(self, items: tuple[tuple[str, Any], ...]) -> Arch:
-        return self.space.decode(dict(items))
+        """The architecture."""
+        return self.space.decode(setting)
 
     def _sample(self, rng: np.random.Generator) -> Arch:
         setting: Setting = {}
         for choice in self.choices:
             if choice.active(setting):
                 setting[choice.name] = choice.values[int(rng.integers(len(choice.values)))]
-        return self._arch(setting)
+        return self.space.decode(setting)
 
     @staticmethod
     def _cost(arch: Arch) -> Any:

@@ -79,7 +79,7 @@ def _known_cost(config: StudyConfig, seed: int, images: int | None) -> KnownCost
     space, data = config.space, config.dataset
     names = [config.objectives.names[i] for i in config.objectives.known]
 
-    @lru_cache(maxsize=65536)  # all three functions below are asked about each candidate
+    @lru_cache(maxsize=1)  # the three functions below are asked about a candidate in turn
     def built(*items: tuple[str, Any]) -> tuple[Arch, Cost]:
         arch = space.decode(dict(items))
         return arch, cost(arch, data.image_size, data.in_channels, data.num_classes)

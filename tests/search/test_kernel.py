@@ -124,7 +124,8 @@ def test_the_gradient_is_that_of_finite_differences(count: int, costs: int) -> N
         )
 
     own = np.eye(7, dtype=bool).ravel()
-    covariances, pullback = kernel.at(theta).with_pullback(kernel.pairs(points, points), own)
+    pairs = kernel.pairs(points, points)
+    covariances, pullback = kernel.at(theta).with_pullback(pairs, own, pairs.room())
     noise = kernel.at(theta).noise * np.eye(7)
     assert covariances.reshape(7, 7) == pytest.approx(kernel.at(theta)(points, points) + noise)
     steps = 1e-6 * np.eye(len(theta))

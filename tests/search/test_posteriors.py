@@ -43,9 +43,10 @@ def test_sets_are_looked_at_together_as_each_alone():
     kernels = [KERNEL.at(one.theta) for one in some_sets(rng)]
     a, b = architectures(70, rng), architectures(90, rng)  # more pairs than are made at a time
     together = covariances(kernels, a, b)
+    pairs = KERNEL.pairs(a, b)
     for kernel, found in zip(kernels, together, strict=True):
-        assert found == pytest.approx(kernel.of(KERNEL.pairs(a, b)).reshape(70, 90))
-    assert KERNEL.pairs(a, b).entries.flags.c_contiguous
+        assert found == pytest.approx(kernel.of(pairs, pairs.room()).reshape(70, 90))
+    assert pairs.entries.flags.c_contiguous
 
 
 # How many observations of one history there are at each call.

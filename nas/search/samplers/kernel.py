@@ -65,6 +65,10 @@ class Pairs(NamedTuple):
         entries = np.ascontiguousarray(self.entries[:, rows])
         return Pairs(entries, self.distance[rows], self.product[rows])
 
+    def room(self) -> Array:
+        """Memory for v_i and sums of them: a third of an evaluation's time if new for each."""
+        return np.empty((4 * len(self.entries), len(self.distance)))
+
 
 class Additive(NamedTuple):
     """Sums over choices, couples and triples of them; each [pairs] unless it says otherwise."""
@@ -164,23 +168,32 @@ class Covariance:
     def diagonal(self, a: Points) -> Array:
         """Variances, [A]."""
         values = self._values
-        additive = self._additive(self._each.take(self._kernel.with_itself(a)))
+        each = self._each.take(self._kernel.with_itself(a))
+        additive = self._additive(each, np.empty((3 * len(each), each.shape[1])))
         variances: Array = OFFSET + values.trend * (a.costs * a.costs).sum(1)
         variances += additive.effects + additive.couples + additive.triples
         return variances + values.cost + values.all
 
-    def of(self, pairs: Pairs) -> Array:
-        """Covariances, [pairs]."""
-        return self._terms(pairs).covariance()
+    def of(self, pairs: Pairs, room: Array) -> Array:
+        """Covariances, [pairs].
 
-    def with_pullback(self, pairs: Pairs, own: NDArray[np.bool]) -> tuple[Array, Pullback]:
+        Args:
+            pairs: of architectures.
+            room: from `pairs.room()`.
+        """
+        return self._terms(pairs, room).covariance()
+
+    def with_pullback(
+        self, pairs: Pairs, own: NDArray[np.bool], room: Array
+    ) -> tuple[Array, Pullback]:
         """Covariances, [pairs], and how they depend on theta.
 
         Args:
             pairs: of observations.
             own: [pairs], whether it is an observation with itself: with the noise.
+            room: from `pairs.room()`; the pullback holds until it is used again.
         """
-        terms = self._terms(pairs)
+        terms = self._terms(pairs, room)
 
         def pullback(slopes: Array) -> Array:
             gradient = self._gradient(terms, pairs, slopes)
@@ -230,23 +243,25 @@ class Covariance:
             "couple": 2 * of_coupling[self._kernel.couples],
         }
 
-    def _terms(self, pairs: Pairs) -> Terms:
+    def _terms(self, pairs: Pairs, room: Array) -> Terms:
         values = self._values
-        each = self._each.take(pairs.entries)
+        each, sums = room[: len(pairs.entries)], room[len(pairs.entries) :]
+        # With "clip" it is written where it is to be, with "raise" copied there.
+        self._each.take(pairs.entries, out=each, mode="clip")
         product = self._log_product.take(pairs.entries).sum(0)
         return Terms(
             values.trend * pairs.product,
             values.cost * matern(pairs.distance / values.cost_length),
             each,
-            self._additive(each),
+            self._additive(each, sums),
             values.all * matern(pairs.distance / values.all_cost_length, product),
         )
 
-    def _additive(self, each: Array) -> Additive:
-        """From v_i, [choices, pairs]."""
+    def _additive(self, each: Array, sums: Array) -> Additive:
+        """From v_i, [choices, pairs], with room for the sums, [3 * choices, pairs]."""
         effects, couples, triples = self._scales
+        np.matmul(self._sums, each, out=sums)
         count = len(each)
-        sums = self._sums @ each
         partners, before, after = sums[:count], sums[count : 2 * count], sums[2 * count :]
         return Additive(
             partners,
@@ -268,8 +283,9 @@ def covariances(of: Sequence[Covariance], a: Points, b: Points) -> Array:
     for start in range(0, len(b.codes), width):
         part = found[:, :, start : start + width]
         pairs = of[0]._kernel.pairs(a, b.part(slice(start, start + width)))
+        room = pairs.room()
         for index, covariance in enumerate(of):
-            part[index] = covariance.of(pairs).reshape(part.shape[1:])
+            part[index] = covariance.of(pairs, room).reshape(part.shape[1:])
     return found
 
 

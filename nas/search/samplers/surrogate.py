@@ -59,6 +59,7 @@ class Likelihood:
         pairs = kernel.pairs(points, points).part(flat)
         self._blocks = [slice(at, at + CHUNK) for at in range(0, len(flat), CHUNK)]
         self._pairs = [pairs.part(block) for block in self._blocks]
+        self._rooms = [part.room() for part in self._pairs]
         self._mean = np.append(kernel.hyperparameters.prior_mean, math.log(GAP[0]))
         self._deviation = np.append(kernel.hyperparameters.prior_deviation, GAP[1])
 
@@ -97,9 +98,9 @@ class Likelihood:
     def _entries(self, covariance: Covariance) -> tuple[Array, list[Pullback]]:
         """Of the lower triangle, row by row, and how those of each block depend on theta."""
         entries, pullbacks = np.empty(len(self._own)), []
-        for pairs, block in zip(self._pairs, self._blocks, strict=True):
+        for pairs, block, room in zip(self._pairs, self._blocks, self._rooms, strict=True):
             own = self._own[block]
-            entries[block], pullback = covariance.with_pullback(pairs, own)
+            entries[block], pullback = covariance.with_pullback(pairs, own, room)
             pullbacks.append(pullback)
         return entries, pullbacks
 
