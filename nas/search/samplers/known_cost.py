@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 
 START = 6  # trials before the model takes over
 ROUNDS = 3  # of hill climbing on the improvement, at most
-SCREENED_WHOLE = 600  # of a whole space, that all sets look at, chosen by the first
+SCREENED_WHOLE = 200  # of a whole space, that all sets look at, chosen by the first
 SCREENED = 60  # of a pool from which hills are climbed, and of a round of that, likewise
 REFERENCE_PERCENTILE = 90  # of the predicted errors: worse ones bound no hypervolume
 

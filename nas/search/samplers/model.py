@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 LEAST = 4  # finished trials that a fit needs
 GROWTH = 1.2  # hyper-parameters are fitted again when there are so many times more trials
-DRAWS = ((128, 8), (180, 4))
+DRAWS = ((128, 16), (180, 8))
 """(trials, draws of hyper-parameters besides the most probable): they pay while trials are few."""
 FIT_ON = 200  # trials at most; fits cost the cube of it
 

@@ -19,8 +19,7 @@ Array = NDArray[np.float64]
 ITERATIONS = 60  # of L-BFGS; most fits need half of it
 TOLERANCE = 2e-5  # of a log density of some hundreds: a hundredth, which tells nothing apart
 BOUND = 4.0  # prior standard deviations
-LEAPS = 8  # of a Hamiltonian trajectory; with half as many, draws are too alike
-THIN = 2  # trajectories between two draws that are kept
+LEAPS = 8  # of a Hamiltonian trajectory, from draw to draw; with half as many, they are too alike
 LEAST_VARIANCE = 1e-10  # of a prediction
 
 
@@ -142,8 +141,7 @@ def fit(
     # Likelihoods sharpen with the trials; a fixed step would be refused.
     step = 0.35 / np.sqrt(1.0 + len(points.codes) / 40.0)
     for _ in range(draws):
-        for _ in range(THIN):
-            state = _trajectory(density, state, step, rng)
+        state = _trajectory(density, state, step, rng)
         kept.append(density.fitted(state.u))
     return kept
 
