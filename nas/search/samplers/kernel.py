@@ -66,7 +66,7 @@ class Pairs(NamedTuple):
         return Pairs(entries, self.distance[rows], self.product[rows])
 
     def room(self) -> Array:
-        """Memory for v_i and sums of them: a third of an evaluation's time if new for each."""
+        """Memory for v_i and sums of them, to be used again: the system is slow to give new one."""
         return np.empty((4 * len(self.entries), len(self.distance)))
 
 
