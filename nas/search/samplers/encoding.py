@@ -78,8 +78,11 @@ class Encoding:
 
     def samples(self, count: int, rng: np.random.Generator) -> list[Code]:
         """So many codes, each choice that has an effect drawn uniformly."""
-        drawn = rng.integers(self._sizes, size=(count, len(self._sizes))).tolist()
-        return [self.repair(wanted, rng) for wanted in drawn]
+        drawn = rng.integers(self._sizes, size=(count, len(self._sizes)))
+        for index, need in enumerate(self._needs):
+            if need is not None:
+                drawn[drawn[:, need[0]] != need[1], index] = self._sizes[index]
+        return list(map(tuple, drawn.tolist()))
 
     def repair(self, wanted: Sequence[int], rng: np.random.Generator) -> Code:
         """`wanted` with conditions kept; values that are missing are drawn uniformly."""

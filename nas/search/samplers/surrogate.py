@@ -17,7 +17,7 @@ from nas.search.samplers.scale import GAP, Scale, Warp
 Array = NDArray[np.float64]
 
 ITERATIONS = 60  # of L-BFGS; most fits need half of it
-TOLERANCE = 2e-5  # of a log density of some hundreds: a hundredth, which tells nothing apart
+TOLERANCE = 1e-4  # of a log density of some hundreds: some hundredths, which tell nothing apart
 BOUND = 4.0  # prior standard deviations
 LEAPS = 8  # of a Hamiltonian trajectory, from draw to draw; with half as many, they are too alike
 LEAST_VARIANCE = 1e-10  # of a prediction
