@@ -403,6 +403,11 @@ def test_the_full_space_beats_a_large_random_pool(full_space):
     assert hypervolume(points, problem.reference) > hypervolume(brute, problem.reference)
 
 
+def test_samples_keep_the_conditions_of_the_space_and_reach_all_of_it():
+    encoding = Encoding(CHOICES)
+    assert set(encoding.samples(5_000, np.random.default_rng(0))) == set(encoding.all())
+
+
 def test_neighbours_bring_each_value_of_what_they_switch_on():
     encoding = Encoding(CHOICES)
     pointwise = encoding.encode({"width": 3, "kind": "pointwise", "depth": 2})
