@@ -167,7 +167,8 @@ def _explain(error: Exception) -> int:
     """Print what went wrong in one line; return the exit code."""
     usage = getattr(error, "format_message", None)
     if usage is not None:  # typer's own errors: unknown options, missing arguments
-        message, code = _closest(error) or str(usage()), EXIT_BAD_INPUT
+        message = _closest(error) or _no_number(error) or str(usage())
+        code = EXIT_BAD_INPUT
     elif isinstance(error, ValueError):
         message, code = str(error), EXIT_BAD_INPUT
     elif type(error).__module__.startswith("nas."):
@@ -196,6 +197,17 @@ def _closest(error: Exception) -> str | None:
         meant = next(iter(get_close_matches(option, known, n=1, cutoff=0.5)), None)
     hint = f"did you mean {meant}?" if meant else "--help lists the options"
     return f"{option}: no such option; {hint}"
+
+
+def _no_number(error: Exception) -> str | None:
+    """The message for a value that is no number where one is wanted."""
+    names = getattr(getattr(error, "param", None), "opts", None)
+    refused = getattr(error.__cause__, "errors", None)  # typer has Pydantic read values
+    if not names or refused is None:
+        return None
+    why = refused()[0]
+    accepted = {"int_parsing": "a whole number", "float_parsing": "a number"}.get(why["type"])
+    return accepted and f"{names[0]}: {why['input']!r}; accepted: {accepted}"
 
 
 def parse_quantity(option: str, text: str | None) -> int | None:

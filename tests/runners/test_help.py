@@ -63,6 +63,21 @@ def test_wrong_options_get_the_right_one(
     assert ran.err.strip() == f"error: {typed.split('=')[0]}: no such option; did you mean {meant}?"
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "accepted"),
+    [
+        ("--budget", "many", "a whole number"),
+        ("--seed", "1.5", "a whole number"),
+        ("--learning-rate", "fast", "a number"),
+    ],
+)
+def test_no_numbers_are_told_what_is_accepted(
+    run_runner: Callable[..., Any], option: str, value: str, accepted: str
+) -> None:
+    ran = run_runner("search", "--budget", "3", option, value)
+    assert (ran.code, ran.err.strip()) == (2, f"error: {option}: '{value}'; accepted: {accepted}")
+
+
 def test_an_option_like_no_other_points_to_the_help(run_runner: Callable[..., Any]) -> None:
     ran = run_runner("search", "--zzzzzz")
     assert (ran.code, "--help" in ran.err) == (2, True)
