@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,6 @@ from typing import Any
 
 import optuna
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from nas.benchmarks.rows import RowFile
@@ -30,6 +29,7 @@ from nas.cost import cost
 from nas.data import load_search_data
 from nas.limits import extreme
 from nas.models import kernels
+from nas.report.meter import Progress, shown, silent
 from nas.search.front import finished_trials
 from nas.search.pareto import Staircase
 from nas.search.storage import open_storage, sqlite_url
@@ -72,7 +72,7 @@ def measure(
     task: Task,
     seeds: int,
     file: RowFile,
-    progress: Callable[[Iterable[None], int, int], Iterable[None]] = lambda steps, *_: steps,
+    progress: Progress = silent,
 ) -> None:
     """Run what `file` does not have yet, the versions in turns; a row for each run."""
     kernels.available()  # compiled into the user's cache: warm from here on
@@ -208,15 +208,8 @@ def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
         ValueError: a file of another setting.
         RuntimeError: one of the searches failed.
     """
-    errors = Console(stderr=True)
     file = RowFile(json_path, task.setting(), KEY)
-
-    def progress(steps: Iterable[None], total: int, there: int) -> Iterable[None]:
-        return track(
-            steps, "Searching", total=total, completed=there, console=errors, transient=True
-        )
-
-    measure(task, seeds, file, progress)
+    measure(task, seeds, file, shown("searches"))
     found = summarise(file, largest(task.space))
     console = Console(width=None if Console().is_terminal else 100)
     console.print(table(found))

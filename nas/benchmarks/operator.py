@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from statistics import geometric_mean, median
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from nas.models import DCT, Bottleneck, fused, kernels
+from nas.report.meter import Progress, silent
 from nas.threads import cpu_threads
 
 SHAPES = ((64, 32), (128, 16), (256, 8))
@@ -93,7 +94,7 @@ def measure(
     ps: Sequence[int] = P,
     batch: int = BATCH,
     repetitions: int = 15,
-    progress: Callable[[list[Case]], Iterator[Case]] = iter,
+    progress: Progress = silent,
 ) -> list[Row]:
     """Time every version on every shape, on one thread.
 
@@ -102,7 +103,7 @@ def measure(
         ps: expansion ratios.
         batch: images.
         repetitions: of each version, in turns; the first turn warms up and is not counted.
-        progress: wraps the work, to show how far it is.
+        progress: follows the cases.
 
     Raises:
         RuntimeError: the fused operator cannot be compiled here.
@@ -111,7 +112,7 @@ def measure(
         raise RuntimeError("there is nothing to measure without a C++ compiler")
     work = [(what, *shape, p) for what in RUNS for shape in shapes for p in ps]
     with cpu_threads(1):
-        return [_row(*case, batch, repetitions) for case in progress(work)]
+        return [_row(*case, batch, repetitions) for case in progress(work, len(work))]
 
 
 def _row(what: str, width: int, size: int, p: int, batch: int, repetitions: int) -> Row:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from nas.benchmarks.operator import Row, measure, report, start_times
 from nas.files import write_json
+from nas.report.meter import shown
 
 
 def run_and_report(repetitions: int, json_path: Path | None) -> None:
@@ -23,11 +23,7 @@ def run_and_report(repetitions: int, json_path: Path | None) -> None:
     Raises:
         RuntimeError: the operators cannot be compiled here.
     """
-    errors = Console(stderr=True)
-    rows = measure(
-        repetitions=repetitions,
-        progress=lambda work: iter(track(work, "Operators", console=errors, transient=True)),
-    )
+    rows = measure(repetitions=repetitions, progress=shown("operators"))
     figures = report(rows, start_times())
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table(rows))

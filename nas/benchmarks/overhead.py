@@ -18,12 +18,12 @@ from typing import Any
 import optuna
 import ray
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from nas.benchmarks import large_study
 from nas.benchmarks.large_study import Timing
 from nas.files import write_json
+from nas.report.meter import Meter
 from nas.tune.overhead import Ran, busy_share, run_bare, run_ours, seconds_per_trial, started_ray
 
 BARE = "bare Tuner"
@@ -130,13 +130,14 @@ def run_and_report(space: Path, json_path: Path | None) -> None:
     """Measure everything, print tables, write the JSON file."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sizes = Sizes()
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=steps(sizes))
+    with Meter("", steps(sizes)) as meter:
         begun = 0
 
         def step(name: str) -> None:
             nonlocal begun
-            progress.update(task, completed=begun, description=name)
+            if begun:
+                meter.ended()
+            meter.begins(name)
             begun += 1
 
         figures = measure(space, sizes, step)

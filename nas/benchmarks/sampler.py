@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from nas.benchmarks.problems import Problem, TableProblem
 from nas.benchmarks.replay import Replay, replay
 from nas.benchmarks.synthetic import SyntheticProblem
 from nas.benchmarks.tables import read_table
+from nas.report.meter import Progress, silent
 from nas.search.pareto import hypervolume
 
 Array = NDArray[np.float64]
@@ -71,18 +72,8 @@ def run_job(job: Job) -> Replay:
     )
 
 
-class Progress:
-    """Told about each replay as it is there; this one says nothing."""
-
-    def start(self, total: int, cached: int) -> None:
-        """Once, before the first replay."""
-
-    def done(self, job: Job) -> None:
-        """After each replay that was made."""
-
-
 def run(
-    jobs: Sequence[Job], cache: ReplayCache, workers: int, progress: Progress
+    jobs: Sequence[Job], cache: ReplayCache, workers: int, progress: Progress = silent
 ) -> dict[Job, Replay]:
     """All replays, from the cache or made in parallel; each is cached as it ends.
 
@@ -90,7 +81,7 @@ def run(
         jobs: what to replay.
         cache: where replays are kept.
         workers: processes.
-        progress: is told.
+        progress: given one step for each replay, their number, and how many were cached.
     """
     problems = {job.problem: load_problem(job.problem) for job in jobs}
     results: dict[Job, Replay] = {}
@@ -99,25 +90,26 @@ def run(
         if found is not None:
             results[job] = found
     missing = [job for job in jobs if job not in results]
-    progress.start(len(jobs), len(results))
-    if not missing:
-        return results
+    for job, made in progress(_made(missing, workers), len(jobs), len(results)):
+        cache.put(problems[job.problem], job.sampler, job.seed, job.evaluations, job.noise, made)
+        results[job] = made
+    return results
+
+
+def _made(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Replay]]:
+    """Each replay as it ends."""
+    if not jobs:
+        return
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import torch
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(missing)), mp_context=context) as pool:
-        futures = {pool.submit(run_job, job): job for job in missing}
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = {pool.submit(run_job, job): job for job in jobs}
         try:
             for future in as_completed(futures):
-                job, made = futures[future], future.result()
-                cache.put(
-                    problems[job.problem], job.sampler, job.seed, job.evaluations, job.noise, made
-                )
-                results[job] = made
-                progress.done(job)
+                yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return results
 
 
 @dataclass(frozen=True)

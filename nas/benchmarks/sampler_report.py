@@ -13,8 +13,6 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 from rich.table import Table as Grid
 
 from nas.benchmarks.baselines import SAMPLERS
@@ -23,7 +21,6 @@ from nas.benchmarks.sampler import (
     SYNTHETIC,
     Job,
     Outcome,
-    Progress,
     bars,
     best_other,
     marks,
@@ -31,42 +28,11 @@ from nas.benchmarks.sampler import (
     rows,
     run,
 )
+from nas.report.meter import shown
 
 COLOURS = ("#d62728", "#9467bd", "#1f77b4", "#2ca02c", "#98df8a", "#ff7f0e", "#7f7f7f")
 COLUMNS = 2
 TABLES_ALONE = ("botorch",)  # too slow for the full space: five minutes a run
-
-
-class BarProgress(Progress):
-    """A bar on standard error with the estimated time of the rest."""
-
-    def __init__(self) -> None:
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=Console(stderr=True),
-        )
-
-    def __enter__(self) -> BarProgress:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._bar.stop()
-
-    def start(self, total: int, cached: int) -> None:
-        """Count what the cache had as done."""
-        self._task = self._bar.add_task(f"replays ({cached} cached)", total=total)
-        self._bar.advance(self._task, cached)
-        # The estimate is made from the replays of this run, not from the cached ones.
-        self._bar.reset(self._task, total=total, completed=cached)
-
-    def done(self, job: Job) -> None:
-        """Advance by one."""
-        self._bar.advance(self._task)
 
 
 def run_and_report(
@@ -105,8 +71,8 @@ def run_and_report(
         for seed in range(1 if source.startswith(SYNTHETIC) else runs)
         if not (source.startswith(SYNTHETIC) and sampler in TABLES_ALONE)
     ]
-    with BarProgress() as progress:
-        scored = outcomes(run(jobs, ReplayCache(cache_folder), workers, progress))
+    replays = run(jobs, ReplayCache(cache_folder), workers, shown("replays"))
+    scored = outcomes(replays)
     console = Console(width=None if Console().is_terminal else 160)
     print_outcomes(scored, console)
     print_bars(bars(scored), console)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -28,6 +28,7 @@ from nas.arch import Arch
 from nas.benchmarks.rows import RowFile
 from nas.cost import cost
 from nas.data import SearchData, load_search_data
+from nas.report.meter import Progress, silent
 from nas.space import SearchSpace
 from nas.training import Diverged, Recipe, Trainer, build, get_recipe
 
@@ -150,7 +151,7 @@ def measure(
     file: RowFile,
     data_dir: Path,
     workers: int,
-    progress: Callable[[Iterable[None], int, int], Iterable[None]] = lambda steps, *_: steps,
+    progress: Progress = silent,
 ) -> None:
     """Train what `file` does not have yet; each row is added as it finishes.
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from nas.benchmarks.rows import RowFile
 from nas.benchmarks.schedule import KEY, SCHEDULES, jobs, measure, summarise
 from nas.data import load_search_data
+from nas.report.meter import shown
 from nas.space import SearchSpace
 
 BAR = 0.85  # of the shipped candidate's ratio
@@ -51,14 +51,7 @@ def run_and_report(
             architectures,
         )
     ]
-    errors = Console(stderr=True)
-
-    def progress(steps: Iterable[None], total: int, there: int) -> Iterable[None]:
-        return track(
-            steps, "Training", total=total, completed=there, console=errors, transient=True
-        )
-
-    measure(work, file, data_dir, workers, progress)
+    measure(work, file, data_dir, workers, shown("trainings"))
     found = summarise(file)
     file.write({"summary": found})
     console = Console(width=None if Console().is_terminal else 130)

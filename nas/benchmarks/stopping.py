@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
 
 from nas.benchmarks.curves import CurveTable
 from nas.benchmarks.stopping_rules import RULES, STRENGTHS, Rule
+from nas.report.meter import Progress, silent
 from nas.search.pareto import hypervolume
 from nas.search.stopping import CONFIDENCE, Shown, rungs
 
@@ -112,7 +113,7 @@ def compare(
     in_flight: Sequence[int] = (1, 8),
     evaluated: Sequence[int] | None = None,
     strengths: dict[str, tuple[float, ...]] = STRENGTHS,
-    progress: Callable[[list[Work]], Iterable[Work]] = iter,
+    progress: Progress = silent,
 ) -> list[Row]:
     """Replay every rule at every strength.
 
@@ -122,7 +123,7 @@ def compare(
         in_flight: numbers of trials at once, each replayed by itself.
         evaluated: the rungs; None: those of a search.
         strengths: of each rule.
-        progress: wraps the work, to show how far it is.
+        progress: follows the replays.
 
     Returns:
         The rows, those of `front` with the other rules' hypervolume at the same epochs.
@@ -134,7 +135,7 @@ def compare(
         for strength in values
     ]
     rows = []
-    for name, strength, flying in progress(work):
+    for name, strength, flying in progress(work, len(work)):
         outcomes = []
         for table in tables:
             rule = RULES[name](strength, table.epochs, table.images)

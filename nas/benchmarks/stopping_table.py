@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from nas.benchmarks.curves import generate_curves, read_curves
-from nas.benchmarks.stopping import Row, Work, bars, compare
+from nas.benchmarks.stopping import Row, bars, compare
+from nas.report.meter import shown
 from nas.search.stopping import CONFIDENCE
 
 GENERATED_ORDERS = 2  # of each generated table
@@ -54,13 +54,8 @@ def run_stopping(
         orders, name = GENERATED_ORDERS, f"{generated} generated tables"
     if evaluated and any(evaluated[-1] != table.epochs for table in tables):
         raise ValueError(f"--rungs: {evaluated[-1]} is not the last epoch, where they have to end")
-    errors = Console(stderr=True)
-
-    def progress(work: list[Work]) -> Iterable[Work]:
-        return track(work, "replaying", console=errors, transient=True)
-
     rows = compare(
-        tables, orders=orders, in_flight=in_flight, evaluated=evaluated, progress=progress
+        tables, orders=orders, in_flight=in_flight, evaluated=evaluated, progress=shown("replays")
     )
     print_rows(rows, f"{name}, median of {orders * len(tables)} replays")
     if json_file is not None:

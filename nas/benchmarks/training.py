@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, geometric_mean, median, stdev
@@ -26,6 +26,7 @@ from nas.benchmarks.user_loop import CPU
 from nas.data import SearchData, load_search_data
 from nas.data.splits import Split, resize, thin_out
 from nas.models import kernels
+from nas.report.meter import Progress, silent
 from nas.threads import cpu_threads
 from nas.training import Recipe, Trainer, build, get_recipe
 
@@ -164,7 +165,7 @@ def measure(
     threads: Iterable[int] = THREADS["cpu"],
     repetitions: int = 3,
     device: torch.device = CPU,
-    progress: Callable[[Iterable[None], int, int], Iterable[None]] = lambda steps, *_: steps,
+    progress: Progress = silent,
 ) -> list[Row]:
     """Train every case with every version, `repetitions` times with another seed.
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
 import torch
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from nas.benchmarks.rows import RowFile
 from nas.benchmarks.training import KEY, OURS, THREADS, Row, load_images, measure, report
+from nas.report.meter import shown
 
 
 def run_and_report(
@@ -29,26 +29,19 @@ def run_and_report(
     Raises:
         DatasetError: Fashion-MNIST is not found.
     """
-    errors = Console(stderr=True)
     images = load_images(data_dir, device)
     recipes = {some.name: some.recipe.model_dump(mode="json") for some in images}
     setting = {"torch": torch.__version__, "recipes": recipes}
     if device.type == "cuda":
         setting["device"] = torch.cuda.get_device_name(device)
     file = RowFile(json_path, setting, KEY)
-
-    def progress(steps: Iterable[None], total: int, there: int) -> Iterable[None]:
-        return track(
-            steps, "Training", total=total, completed=there, console=errors, transient=True
-        )
-
     rows = measure(
         images,
         file,
         threads=THREADS[device.type],
         device=device,
         repetitions=repetitions,
-        progress=progress,
+        progress=shown("trainings"),
     )
     figures = report(rows, device)
     console = Console(width=None if Console().is_terminal else 120)

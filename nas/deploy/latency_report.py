@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from statistics import median
@@ -21,6 +21,7 @@ from nas.cli import format_count
 from nas.cost import cost
 from nas.files import write_json
 from nas.models import DyClotNet
+from nas.report.meter import shown
 from nas.space import SearchSpace
 from nas.training.latency import machine_identity, measure
 
@@ -119,7 +120,6 @@ def run_and_report(
     compiled: bool,
     against: Path | None,
     json_path: Path | None,
-    progress: Callable[[list[tuple[str, Arch]]], Iterable[tuple[str, Arch]]] = iter,
 ) -> dict[str, Any]:
     """Measure on one thread (or the GPU), print tables, write the figures as JSON.
 
@@ -131,7 +131,7 @@ def run_and_report(
     before = None if against is None else _read(against, machine, batch)
     torch.set_num_threads(1)
     chosen = pairs(SearchSpace.from_yaml(space), networks)
-    rows = measure_all(progress(chosen), device, batch, compiled)
+    rows = measure_all(shown("networks")(chosen, len(chosen)), device, batch, compiled)
     report: dict[str, Any] = {
         "machine": machine,
         "batch": batch,

@@ -10,7 +10,7 @@ from nas.benchmarks.cache import ReplayCache
 from nas.benchmarks.generate import Kind, build
 from nas.benchmarks.problems import TableProblem
 from nas.benchmarks.replay import replay
-from nas.benchmarks.sampler import Job, Outcome, Progress, load_problem, outcomes, run
+from nas.benchmarks.sampler import Job, Outcome, load_problem, outcomes, run
 from nas.benchmarks.synthetic import SyntheticProblem
 
 ROOT = Path(__file__).parents[2]
@@ -68,17 +68,17 @@ def test_the_cache_gives_back_what_was_put_and_knows_versions(problem, tmp_path,
 
 
 def test_only_what_is_missing_is_run_again(tmp_path):
-    class Count(Progress):
-        made = 0
+    counts = []
 
-        def done(self, job):
-            self.made += 1
+    def counting(steps, total, there):
+        made = list(steps)
+        counts.append((len(made), total, there))
+        return made
 
     jobs = [Job("generated:categorical:1", "random", seed, 5, False) for seed in range(2)]
-    first, second = Count(), Count()
-    results = run(jobs, ReplayCache(tmp_path), 1, first)
-    assert run(jobs, ReplayCache(tmp_path), 1, second) == results
-    assert (first.made, second.made) == (2, 0)
+    results = run(jobs, ReplayCache(tmp_path), 1, counting)
+    assert run(jobs, ReplayCache(tmp_path), 1, counting) == results
+    assert counts == [(2, 2, 0), (0, 2, 2)]
 
 
 def test_made_up_accuracies_on_the_full_space_are_scored_together(tmp_path):
@@ -87,7 +87,7 @@ def test_made_up_accuracies_on_the_full_space_are_scored_together(tmp_path):
         for number in range(2)
         for sampler in ("random", "nsga2")
     ]
-    scored = outcomes(run(jobs, ReplayCache(tmp_path), 1, Progress()))
+    scored = outcomes(run(jobs, ReplayCache(tmp_path), 1))
     assert [(outcome.table, outcome.sampler) for outcome in scored] == [
         ("full DyClotNet space", "random"),
         ("full DyClotNet space", "nsga2"),
