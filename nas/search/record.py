@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nas.search.objectives import KNOWN
+from nas.search.samplers.history import curve
 from nas.search.stopping import Shown
 from nas.search.study import FINISHED, SearchStudy
 
@@ -18,8 +19,8 @@ def recorded(study: SearchStudy) -> dict[str, Shown]:
     return {
         trial.user_attrs["arch_id"]: Shown(
             tuple(float(trial.user_attrs[name]) for name in costs),
-            {int(epoch): float(accuracy) for epoch, accuracy in trial.user_attrs["curve"]},
+            shown,
         )
         for trial in study.study.get_trials(deepcopy=False, states=FINISHED)
-        if "duplicate_of" not in trial.user_attrs and trial.user_attrs.get("curve")
+        if "duplicate_of" not in trial.user_attrs and (shown := curve(trial))
     }

@@ -23,7 +23,7 @@ class Ended(NamedTuple):
     """A trial that finished, or was stopped early."""
 
     code: Code
-    curve: dict[int, float]  # accuracy after each epoch at which it was evaluated, maybe empty
+    curve: dict[int, float]  # see `curve`
     error: float | None  # of one that finished
 
 
@@ -86,15 +86,15 @@ def read(study: optuna.Study, current: int, candidates: Candidates, objective: i
             value = float(trial.values[objective])
             if np.isfinite(value):
                 error = 1.0 - value if maximise else value
-                history.ended.append(Ended(code, _curve(trial), error))
+                history.ended.append(Ended(code, curve(trial), error))
         elif trial.state == TrialState.PRUNED:
-            history.ended.append(Ended(code, _curve(trial), None))
+            history.ended.append(Ended(code, curve(trial), None))
         else:
             history.pending.append(code)
     return history
 
 
-def _curve(trial: FrozenTrial) -> dict[int, float]:
-    """Accuracy after each epoch at which it was evaluated."""
+def curve(trial: FrozenTrial) -> dict[int, float]:
+    """Accuracy after each epoch at which a trial was evaluated, maybe empty."""
     points = trial.user_attrs.get("curve") or []
     return {int(epoch): float(accuracy) for epoch, accuracy in points}
