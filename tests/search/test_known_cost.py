@@ -1,5 +1,6 @@
 import itertools
 import logging
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -230,10 +231,10 @@ def test_hyper_parameters_are_fitted_on_stopped_trials_too():
     search_and_stop(study, range(10))
     candidates = study.sampler._draw(0)
     model = ErrorModel(candidates, seed=0)
-    before = model.condition(read(study, -1, candidates, 0)).scales
+    before = model.condition(read(study, -1, candidates, 0, {})).scales
     search_and_stop(study, (10, 11, 13, 14, 16, 17))  # all of them are stopped
-    after = model.condition(read(study, -1, candidates, 0)).scales
-    again = ErrorModel(candidates, seed=0).condition(read(study, -1, candidates, 0))
+    after = model.condition(read(study, -1, candidates, 0, {})).scales
+    again = ErrorModel(candidates, seed=0).condition(read(study, -1, candidates, 0, {}))
     assert before[0] != after[0]  # the most probable, where nothing is drawn
     assert after == again.scales
 
@@ -249,7 +250,7 @@ def test_where_trials_are_stopped_a_lucky_measurement_has_to_be_beaten():
 
     def height():
         """Of the front where nothing costs more than the lucky trial."""
-        history = read(study, -1, candidates, 0)
+        history = read(study, -1, candidates, 0, {})
         cells = _Views(model, model.condition(history), history, candidates)._cells[0]
         at = np.log10(macs(lucky)[0])
         return cells.height[(cells.low[:, 0] <= at) & (at < cells.high[:, 0])].max()
@@ -308,9 +309,9 @@ def test_a_repeat_of_a_running_trial_does_not_hide_it():
     assert suggest(repeat) == setting
     repeat.set_user_attr("reason", "repeats_running")
     study.tell(repeat, state=optuna.trial.TrialState.FAIL)
-    seen = [read(study, -1, sampler._draw(0), 0)]
+    seen = [read(study, -1, sampler._draw(0), 0, {})]
     study.tell(trial, [accuracy(setting), *macs(setting)])
-    seen.append(read(study, -1, sampler._draw(0), 0))
+    seen.append(read(study, -1, sampler._draw(0), 0, {}))
     assert [(len(history.pending), len(history.finished)) for history in seen] == [(1, 0), (0, 1)]
 
 
@@ -362,6 +363,49 @@ def test_two_known_costs_in_any_position():
         known = costs(setting)
         study.tell(trial, [known[0], accuracy(setting), known[1]])
     assert len(seen) == 14
+
+
+def test_trials_in_several_threads_are_all_different():
+    sampler = KnownCostSampler(CHOICES, macs)
+    study = new_study(sampler)
+
+    def objective(trial):
+        setting = suggest(trial)
+        return accuracy(setting), *macs(setting)
+
+    study.optimize(objective, n_trials=40, n_jobs=4)
+    tried = [key(trial.params) for trial in study.get_trials()]
+    assert len(set(tried)) == len(tried) == 40
+    assert not sampler._suggested
+
+
+def test_what_was_suggested_is_running_before_the_study_has_its_parameters():
+    sampler = KnownCostSampler(CHOICES, macs)
+    study = new_study(sampler)
+    search(sampler, 10, study=study)
+    asked = [study.ask() for _ in range(4)]
+    assert len({key(trial.relative_params) for trial in asked}) == 4
+
+
+def test_a_queued_trial_is_running_before_the_study_has_its_parameters():
+    sampler = KnownCostSampler(CHOICES, macs)
+    study = new_study(sampler)
+    study.enqueue_trial({"width": 3, "kind": "pointwise", "depth": 4})
+    study.ask()
+    candidates = sampler._draw(0)
+    queued = candidates.encoding.encode({"width": 3, "kind": "pointwise", "depth": 4})
+    assert read(study, -1, candidates, 0, {}).pending == [queued]
+
+
+def test_a_pickled_sampler_suggests_the_same():
+    sampler = KnownCostSampler(CHOICES, macs, seed=3)
+    study = new_study(sampler)
+    search(sampler, 12, study=study)
+    other = pickle.loads(pickle.dumps(sampler))
+    trial = study._storage.get_trial(study.ask()._trial_id)
+    space = sampler.infer_relative_search_space(study, trial)
+    suggested = [one.sample_relative(study, trial, space) for one in (sampler, other)]
+    assert suggested[0] == suggested[1] != {}
 
 
 def test_a_queued_trial_keeps_its_values():
@@ -494,7 +538,7 @@ def test_a_model_that_knows_how_many_images_errors_are_measured_on_is_nearer_to_
             study.enqueue_trial(settings[row])
             accuracy = 1 - rng.binomial(images, true(settings[row])) / images
             search(sampler, 1, choices, lambda _, value=accuracy: value, cost, study)
-        found = ErrorModel(candidates, seed, known).condition(read(study, -1, candidates, 0))
+        found = ErrorModel(candidates, seed, known).condition(read(study, -1, candidates, 0, {}))
         predicted = found.scales[0].errors(found.predict_pool()[0])
         truth = np.array([true(setting) for setting in settings])
         distances[known] += np.square(np.log(predicted / truth)).mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.search.samplers.candidates import Candidates
 from nas.search.samplers.encoding import Code
+from nas.space import Setting
 
 RETRIED = ("interrupted", "never_launched")
 """Reasons of FAIL that leave the architecture to be tried again."""
@@ -51,14 +53,21 @@ class History:
         return len(self.ended) + len(self.pending)
 
 
-def read(study: optuna.Study, current: int, candidates: Candidates, objective: int) -> History:
+def read(
+    study: optuna.Study,
+    current: int,
+    candidates: Candidates,
+    objective: int,
+    suggested: Mapping[int, Setting],
+) -> History:
     """The history of a study.
 
     Args:
         study: where the trials are.
-        candidates: of the space; trials of other spaces are passed over.
         current: number of the trial that is being asked for.
+        candidates: of the space; trials of other spaces are passed over.
         objective: position of the objective that has to be learned.
+        suggested: for running trials, by number: the study may not have all of it yet.
     """
     history = History()
     maximise = study.directions[objective] == optuna.study.StudyDirection.MAXIMIZE
@@ -68,8 +77,10 @@ def read(study: optuna.Study, current: int, candidates: Candidates, objective: i
     for trial in trials:
         if trial.number == current:
             continue
-        waiting = trial.state == TrialState.WAITING
-        setting = trial.system_attrs.get("fixed_params", {}) if waiting else trial.params
+        setting = trial.params
+        if not trial.state.is_finished():
+            queued = trial.system_attrs.get("fixed_params", {})
+            setting = queued | suggested.get(trial.number, {}) | setting
         code = candidates.encoding.encode(setting)
         if code is None:
             continue

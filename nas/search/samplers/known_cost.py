@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
@@ -12,7 +13,7 @@ import numpy as np
 import optuna
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.search.pareto import non_dominated
 from nas.search.samplers.candidates import CLIMBERS, Candidates, Costs
@@ -24,7 +25,7 @@ from nas.search.samplers.parameters import SpaceExhausted, distribution
 from nas.search.samplers.scale import Scale
 from nas.search.samplers.start import spread_start
 from nas.search.samplers.surrogate import FitError, Posteriors
-from nas.space import Choice
+from nas.space import Choice, Setting
 from nas.threads import cpu_threads
 
 Array = NDArray[np.float64]
@@ -47,8 +48,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
     front is then sought over the ones given here.
 
     What it suggests depends on its arguments and the study's contents alone. Nothing that
-    was tried or is running is suggested again; the trial's parameters are suggested with
-    `distribution(choice)`, choices without effect left out.
+    was tried or is running is suggested again, in other threads neither; the trial's
+    parameters are suggested with `distribution(choice)`, choices without effect left out.
 
     Args:
         choices: the space; conditions come before what depends on them.
@@ -89,6 +90,16 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         )
         self._candidates: Candidates | None = None
         self._model: ErrorModel | None = None
+        # Of running trials by study and number: the study has parameters only one by one.
+        self._suggested: dict[tuple[str, int], Setting] = {}
+        self._lock = threading.Lock()  # `study.optimize(n_jobs=...)` asks in several threads
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what is made again, or cannot be pickled."""
+        return self.__dict__ | {"_candidates": None, "_model": None, "_lock": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -96,7 +107,6 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         """All choices that have more than one value."""
         return {c.name: distribution(c) for c in self._choices if len(c.values) > 1}
 
-    @cpu_threads(1)  # where trials keep the other cores busy, threads wait for each other
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
@@ -107,20 +117,37 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         """
         if "fixed_params" in trial.system_attrs:
             return {}  # queued by somebody: what is not given is drawn
+        with self._lock:
+            setting = self._sample(study, trial.number)
+            self._suggested[study.study_name, trial.number] = setting
+        return {name: value for name, value in setting.items() if name in search_space}
+
+    @cpu_threads(1)  # where trials keep the other cores busy, threads wait for each other
+    def _sample(self, study: optuna.Study, number: int) -> Setting:
         candidates = self._candidates or self._draw(0)
-        history = read(study, trial.number, candidates, self._objective)
+        suggested = {n: s for (name, n), s in self._suggested.items() if name == study.study_name}
+        history = read(study, number, candidates, self._objective, suggested)
         free = candidates.untried(history.tried)
         if not free and not candidates.whole:  # a large space, its pool used up: another one
-            candidates = self._draw(trial.number)
+            candidates = self._draw(number)
             free = candidates.untried(history.tried)
         if not free:
             raise SpaceExhausted(
                 f"every architecture within the limits was tried ({len(history.tried)})"
             )
-        rng = np.random.default_rng([self._seed, 3, trial.number])
-        code = self._suggest(candidates, history, free, rng)
-        setting = candidates.encoding.decode(code)
-        return {name: value for name, value in setting.items() if name in search_space}
+        rng = np.random.default_rng([self._seed, 3, number])
+        return candidates.encoding.decode(self._suggest(candidates, history, free, rng))
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Forget what was suggested: the study has it."""
+        with self._lock:
+            self._suggested.pop((study.study_name, trial.number), None)
 
     def sample_independent(
         self,
