@@ -7,7 +7,9 @@ from typing import Any
 
 _LAZY = {
     "Arch": "nas.arch",
+    "Choice": "nas.space",
     "DyClotNet": "nas.models",
+    "KnownCostSampler": "nas.search.samplers",
     "SearchSpace": "nas.space",
     "dyclotnet": "nas.models",
     "from_arrays": "nas.data.arrays",
@@ -15,6 +17,7 @@ _LAZY = {
     "load_front": "nas.report.export",
     "load_pretrained": "nas.pretrained",
     "run_search": "nas.in_process",
+    "suggest": "nas.search.samplers",
     "table2_arch": "nas.arch",
 }
 __all__ = sorted(_LAZY)

@@ -14,8 +14,8 @@ import optuna
 from nas.benchmarks.baselines import OURS, make_baseline, peers_flat
 from nas.benchmarks.problems import Problem
 from nas.search.pareto import Staircase
-from nas.search.samplers.parameters import SpaceExhausted, distribution
-from nas.space import Choice, Setting
+from nas.search.samplers.parameters import SpaceExhausted, suggest
+from nas.space import Choice
 
 
 @dataclass(frozen=True)
@@ -87,17 +87,12 @@ def _run(
     study = optuna.create_study(sampler=sampler, directions=["maximize", "minimize"])
     if flat:
         study = optuna.create_study(sampler=sampler, directions=["minimize", "minimize"])
-    distributions = {choice.name: distribution(choice) for choice in choices}
     points, keys, seconds = [], set(), 0.0
     for _ in range(evaluations):
         start = time.process_time()
         trial = study.ask()
-        setting: Setting = {}
         try:
-            for choice in choices:
-                if choice.active(setting):
-                    # The one way to ask for a parameter of any distribution.
-                    setting[choice.name] = trial._suggest(choice.name, distributions[choice.name])
+            setting = suggest(trial, choices)
         except SpaceExhausted:
             break
         seconds += time.process_time() - start

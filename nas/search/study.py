@@ -16,16 +16,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import optuna
-from optuna.distributions import IntDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.arch import Arch
 from nas.cost import Cost, cost
 from nas.search.config import StudyConfig
-from nas.search.samplers import SpaceExhausted, distribution
+from nas.search.samplers import SpaceExhausted
 from nas.search.samplers.history import REPEATS_RUNNING
+from nas.search.samplers.parameters import suggest, suggest_value
 from nas.search.storage import make_durable, together
-from nas.space import Choice, Setting, Value
+from nas.space import Setting
 
 INTERRUPTED = "interrupted"
 OVER_LIMIT = "over_limit"
@@ -200,10 +200,11 @@ class SearchStudy:
 
     def _describe(self, trial: optuna.Trial) -> Candidate | None:
         """Draw the parameters of a new trial, and write down what it is."""
-        setting: Setting = {}
-        for choice in self.config.space.choices:
-            if choice.active(setting) or self._joint:
-                setting[choice.name] = suggest(trial, choice)
+        choices = self.config.space.choices
+        if self._joint:
+            setting = {choice.name: suggest_value(trial, choice) for choice in choices}
+        else:
+            setting = suggest(trial, choices)
         arch = self.config.space.decode(setting)
         arch_cost = self.cost(arch)
         trial.set_user_attr("arch_id", arch.arch_id)
@@ -328,14 +329,3 @@ def _shown(measurement: Measurement) -> dict[str, Any]:
     if measurement.latency is not None:
         shown |= {"latency": measurement.latency, "latency_noise": measurement.latency_noise}
     return shown
-
-
-def suggest(trial: optuna.Trial, choice: Choice) -> Value:
-    """Let the study's sampler take a choice; one of a single value is no parameter."""
-    values = choice.values
-    if len(values) == 1:
-        return values[0]
-    integers = distribution(choice)
-    if isinstance(integers, IntDistribution):
-        return trial.suggest_int(choice.name, integers.low, integers.high, step=integers.step)
-    return trial.suggest_categorical(choice.name, values)  # type: ignore[return-value]

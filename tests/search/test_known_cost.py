@@ -9,11 +9,12 @@ import pytest
 import torch
 from threadpoolctl import threadpool_info
 
+import nas
 from nas.benchmarks.synthetic import SyntheticProblem
 from nas.cost import cost
 from nas.limits import extreme
 from nas.search.pareto import Staircase, hypervolume
-from nas.search.samplers import KnownCostSampler, SpaceExhausted, distribution
+from nas.search.samplers import KnownCostSampler, SpaceExhausted
 from nas.search.samplers.candidates import BINS, POOL, Candidates
 from nas.search.samplers.encoding import Encoding
 from nas.search.samplers.history import read
@@ -46,14 +47,7 @@ def accuracy(setting):
 
 
 def suggest(trial, choices=CHOICES):
-    setting = {}
-    for choice in choices:
-        if choice.active(setting):
-            single = len(choice.values) == 1
-            setting[choice.name] = (
-                choice.values[0] if single else trial._suggest(choice.name, distribution(choice))
-            )
-    return setting
+    return nas.suggest(trial, choices)
 
 
 def new_study(sampler, directions=("maximize", "minimize")):

@@ -5,9 +5,9 @@
 
 from typing import Any
 
-from nas.search.samplers.parameters import SpaceExhausted, distribution
+from nas.search.samplers.parameters import SpaceExhausted, distribution, suggest
 
-__all__ = ["KnownCostSampler", "SpaceExhausted", "distribution"]
+__all__ = ["KnownCostSampler", "SpaceExhausted", "distribution", "suggest"]
 
 
 def __getattr__(name: str) -> Any:

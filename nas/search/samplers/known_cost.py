@@ -49,7 +49,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
 
     What it suggests depends on its arguments and the study's contents alone. Nothing that
     was tried or is running is suggested again, in other threads neither; the trial's
-    parameters are suggested with `distribution(choice)`, choices without effect left out.
+    parameters are those of `suggest`, choices without effect left out.
 
     Args:
         choices: the space; conditions come before what depends on them.

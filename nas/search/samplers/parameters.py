@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from nas.space import Choice
+from nas.space import Choice, Setting, Value
 
 
 class SpaceExhausted(RuntimeError):
@@ -20,3 +23,31 @@ def distribution(choice: Choice) -> BaseDistribution:
         if list(values) == list(range(integers[0], integers[-1] + 1, step)):
             return IntDistribution(integers[0], integers[-1], step=step)
     return CategoricalDistribution(values)
+
+
+def suggest(trial: optuna.Trial, choices: Iterable[Choice]) -> Setting:
+    """Let a study's sampler set all choices that have an effect.
+
+    Args:
+        trial: that was asked for.
+        choices: of the space; conditions come before what depends on them.
+
+    Raises:
+        SpaceExhausted: see there.
+    """
+    setting: Setting = {}
+    for choice in choices:
+        if choice.active(setting):
+            setting[choice.name] = suggest_value(trial, choice)
+    return setting
+
+
+def suggest_value(trial: optuna.Trial, choice: Choice) -> Value:
+    """Let a study's sampler set a choice; one of a single value is no parameter."""
+    values = choice.values
+    if len(values) == 1:
+        return values[0]
+    integers = distribution(choice)
+    if isinstance(integers, IntDistribution):
+        return trial.suggest_int(choice.name, integers.low, integers.high, step=integers.step)
+    return trial.suggest_categorical(choice.name, values)  # type: ignore[return-value]
