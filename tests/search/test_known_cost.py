@@ -1,6 +1,7 @@
 import itertools
 import logging
 import pickle
+import re
 from pathlib import Path
 
 import numpy as np
@@ -389,6 +390,60 @@ def test_a_queued_trial_is_running_before_the_study_has_its_parameters():
     candidates = sampler._draw(0)
     queued = candidates.encoding.encode({"width": 3, "kind": "pointwise", "depth": 4})
     assert read(study, -1, candidates, 0, {}).pending == [queued]
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ((), "none; accepted: at least one"),
+        ((Choice("a", (1, 2)), Choice("a", (3, 4))), "a stands there twice; accepted: once"),
+        ((Choice("a", (1, 1)),), "values (1, 1) of a; accepted: one or more, different"),
+        ((Choice("a", ()),), "values () of a; accepted: one or more, different"),
+        (
+            (Choice("a", (1, 2), ("b", 3)), Choice("b", (3, 4))),
+            "a needs 3 of b; accepted: a value of a choice before it",
+        ),
+        (
+            (Choice("b", (3, 4)), Choice("a", (1, 2), ("b", 5))),
+            "a needs 5 of b; accepted: a value of a choice before it",
+        ),
+    ],
+)
+def test_choices_that_are_no_space(choices, message):
+    with pytest.raises(ValueError, match=re.escape(f"choices: {message}")):
+        KnownCostSampler(choices, macs)
+
+
+@pytest.mark.parametrize(
+    ("costs", "shown"),
+    [
+        (lambda setting: 5.0, "5.0"),
+        (lambda setting: (0.0,), "(0.0,)"),
+        (lambda setting: (1.0, -2.0), "(1.0, -2.0)"),
+        (lambda setting: (float("nan"),), "(nan,)"),
+        (lambda setting: (float("inf"),), "(inf,)"),
+        (lambda setting: ("many",), "('many',)"),
+    ],
+)
+def test_costs_that_are_none(costs, shown):
+    choices = (Choice("a", (1, 2)),)
+    study = new_study(KnownCostSampler(choices, costs))
+    with pytest.raises(ValueError, match=re.escape(f"costs of {{'a': 1}}: {shown}; accepted: a")):
+        suggest(study.ask(), choices)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": 0}, "images: 0; accepted: 1 or more, or None"),
+        ({"limits": (0,)}, "limits: (0,); accepted: numbers over 0, or None"),
+        ({"limits": (5e4, 5e4)}, "limits: 2; accepted: 1, as costs"),
+        ({"objective": 2}, "objective: 2; accepted: 0 to 1 in this study"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        suggest(new_study(KnownCostSampler(CHOICES, macs, **options)).ask())
 
 
 def test_a_pickled_sampler_suggests_the_same():

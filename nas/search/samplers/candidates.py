@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.samplers.encoding import Code, Encoding
+from nas.space import Setting
 
 Array = NDArray[np.float64]
 Costs = Callable[[Mapping[str, Any]], tuple[float, ...]]
@@ -48,6 +49,9 @@ class Candidates:
         limits: the largest value of each known objective; None where there is none.
         feasible: False for settings that are not to be suggested.
         identity: equal for settings that build the same architecture.
+
+    Raises:
+        ValueError: costs are no positive numbers, or not as many as limits.
     """
 
     def __init__(
@@ -88,7 +92,7 @@ class Candidates:
         if known is None:
             setting = self.encoding.decode(code)
             usable = self._feasible is None or self._feasible(setting)
-            costs = tuple(_log10(cost) for cost in self._costs(setting))
+            costs = self._log_costs(setting)
             same = code if self._identity is None else self._identity(setting)
             number = self._numbers.setdefault(same, len(self._numbers))
             known = self._known[code] = Known(costs, usable and self._within(costs), number)
@@ -114,9 +118,23 @@ class Candidates:
         """Usable codes one choice away."""
         return self._usable(n for code in codes for n in self.encoding.neighbours(code, rng))
 
+    def _log_costs(self, setting: Setting) -> tuple[float, ...]:
+        costs = self._costs(setting)
+        try:
+            logs = tuple(map(math.log10, costs))
+        except (TypeError, ValueError):  # no numbers; not over 0
+            logs = (math.nan,)
+        if not all(map(math.isfinite, logs)):
+            raise ValueError(f"costs of {setting}: {costs}; accepted: a tuple of numbers over 0")
+        return logs
+
     def _within(self, costs: tuple[float, ...]) -> bool:
-        return self._limits is None or all(
-            limit is None or cost <= _log10(limit) + 1e-12
+        if self._limits is None:
+            return True
+        if len(self._limits) != len(costs):
+            raise ValueError(f"limits: {len(self._limits)}; accepted: {len(costs)}, as costs")
+        return all(
+            limit is None or cost <= math.log10(limit) + 1e-12
             for cost, limit in zip(costs, self._limits, strict=True)
         )
 
@@ -189,11 +207,6 @@ class Candidates:
                 seen.add(known.identity)
                 found.append(code)
         return found
-
-
-def _log10(value: float) -> float:
-    """Finite for 0 too."""
-    return math.log10(max(value, 1e-300))
 
 
 def _spread(codes: Sequence[Code], costs: Array, rng: np.random.Generator) -> list[Code]:

@@ -20,10 +20,14 @@ class Encoding:
 
     Args:
         choices: in an order in which a condition comes before what depends on it.
+
+    Raises:
+        ValueError: one line that names the choice and says what is accepted.
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
         self.choices = tuple(choices)
+        _check(self.choices)
         self.sizes = tuple(len(choice.values) for choice in self.choices)
         self._sizes = np.array(self.sizes)
         self._position = [{value: i for i, value in enumerate(c.values)} for c in self.choices]
@@ -154,3 +158,25 @@ class Encoding:
         size = self.sizes[index]
         for value in range(size) if self._active(index, before) else (size,):
             yield from self._extend([*before, value])
+
+
+def _check(choices: Sequence[Choice]) -> None:
+    if not choices:
+        raise ValueError("choices: none; accepted: at least one")
+    before: dict[str, Choice] = {}
+    for choice in choices:
+        if choice.name in before:
+            raise ValueError(f"choices: {choice.name} stands there twice; accepted: once")
+        if not choice.values or len(set(choice.values)) < len(choice.values):
+            raise ValueError(
+                f"choices: values {choice.values} of {choice.name}; "
+                "accepted: one or more, different"
+            )
+        if choice.needs is not None:
+            name, value = choice.needs
+            if name not in before or value not in before[name].values:
+                raise ValueError(
+                    f"choices: {choice.name} needs {value!r} of {name}; "
+                    "accepted: a value of a choice before it"
+                )
+        before[choice.name] = choice

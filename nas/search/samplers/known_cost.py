@@ -62,6 +62,10 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             settings differ.
         images: of the validation split, where the objective is a share of them: their number
             tells how much of an accuracy is luck. None: accuracies are taken as exact.
+
+    Raises:
+        ValueError: one line that says what was wrong and what is accepted; of costs, and of
+            the study's objectives, when something is asked for.
     """
 
     def __init__(
@@ -76,13 +80,16 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         identity: Callable[[Mapping[str, Any]], Hashable] | None = None,
         images: int | None = None,
     ) -> None:
-        if not choices:
-            raise ValueError("choices: none; accepted: at least one")
         self._choices = tuple(choices)
+        encoding = Encoding(self._choices)
+        if images is not None and images < 1:
+            raise ValueError(f"images: {images}; accepted: 1 or more, or None")
+        if any(limit is not None and not limit > 0 for limit in limits or ()):
+            raise ValueError(f"limits: {limits}; accepted: numbers over 0, or None")
         self._seed, self._objective, self._images = seed, objective, images
         self._make = partial(
             Candidates,
-            Encoding(self._choices),
+            encoding,
             costs,
             limits=limits,
             feasible=feasible,
@@ -124,6 +131,9 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
 
     @cpu_threads(1)  # where trials keep the other cores busy, threads wait for each other
     def _sample(self, study: optuna.Study, number: int) -> Setting:
+        if not 0 <= self._objective < len(study.directions):
+            last = len(study.directions) - 1
+            raise ValueError(f"objective: {self._objective}; accepted: 0 to {last} in this study")
         candidates = self._candidates or self._draw(0)
         suggested = {n: s for (name, n), s in self._suggested.items() if name == study.study_name}
         history = read(study, number, candidates, self._objective, suggested)
