@@ -382,6 +382,33 @@ def test_what_was_suggested_is_running_before_the_study_has_its_parameters():
     assert len({key(trial.relative_params) for trial in asked}) == 4
 
 
+@pytest.mark.parametrize("before", [0, 10])
+def test_processes_that_ask_at_the_same_time_are_told_different_things(tmp_path, before):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    first = optuna.create_study(
+        study_name="shared", storage=storage, directions=["maximize", "minimize"]
+    )
+    first.sampler = KnownCostSampler(CHOICES, macs)
+    search(first.sampler, before, study=first)
+    studies = [
+        optuna.load_study(
+            study_name="shared", storage=storage, sampler=KnownCostSampler(CHOICES, macs)
+        )
+        for _ in range(4)
+    ]
+    asked = [study.ask() for study in studies]  # each sees what began before it, unknown as yet
+    assert len({key(suggest(trial)) for trial in reversed(asked)}) == 4
+
+
+def test_a_trial_of_other_parameters_is_not_taken_for_one_that_is_asked_for():
+    study = new_study(KnownCostSampler(CHOICES, macs))
+    study.ask().suggest_float("learning_rate", 0.0, 1.0)
+    candidates = KnownCostSampler(CHOICES, macs)._draw(0)
+    assert read(study, study.ask().number, candidates, 0, {}).asking == 0
+    study.ask()
+    assert read(study, study.ask().number, candidates, 0, {}).asking == 2
+
+
 def test_a_queued_trial_is_running_before_the_study_has_its_parameters():
     sampler = KnownCostSampler(CHOICES, macs)
     study = new_study(sampler)

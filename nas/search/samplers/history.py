@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ RETRIED = ("interrupted", "never_launched")
 """Reasons of FAIL that leave the architecture to be tried again."""
 REPEATS_RUNNING = "repeats_running"
 """Reason of FAIL of a trial that repeats a running one."""
+ASKING = timedelta(seconds=10)  # after its start a trial without parameters is being asked for
 
 
 class Ended(NamedTuple):
@@ -36,6 +37,7 @@ class History:
     ended: list[Ended] = field(default_factory=list)  # in order of their end
     pending: list[Code] = field(default_factory=list)  # running, and queued with all values
     tried: set[int] = field(default_factory=set)  # identities never to be suggested
+    asking: int = 0  # trials before this one that other processes are asking for just now
 
     @property
     def finished(self) -> list[Code]:
@@ -72,6 +74,7 @@ def read(
     history = History()
     maximise = study.directions[objective] == optuna.study.StudyDirection.MAXIMIZE
     trials = study.get_trials(deepcopy=False)
+    start = next((t.datetime_start for t in trials if t.number == current), None)
     # By the time of their end: later trials are then always behind earlier ones.
     trials = sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number))
     for trial in trials:
@@ -83,6 +86,9 @@ def read(
             setting = queued | suggested.get(trial.number, {}) | setting
         code = candidates.encoding.encode(setting)
         if code is None:
+            if start and trial.state == TrialState.RUNNING and not setting:
+                begun = trial.datetime_start or datetime.min
+                history.asking += trial.number < current and start - begun < ASKING
             continue
         again = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in RETRIED
         identity = candidates.known(code).identity

@@ -145,8 +145,17 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             raise SpaceExhausted(
                 f"every architecture within the limits was tried ({len(history.tried)})"
             )
-        rng = np.random.default_rng([self._seed, 3, number])
-        return candidates.encoding.decode(self._suggest(candidates, history, free, rng))
+        for other in range(number - history.asking, number):  # takes what it would be told
+            if len(free) > 1:
+                code = self._suggest(candidates, history, free, self._rng(other))
+                history.pending.append(code)
+                history.tried.add(candidates.known(code).identity)
+                free = candidates.untried(history.tried)
+        code = self._suggest(candidates, history, free, self._rng(number))
+        return candidates.encoding.decode(code)
+
+    def _rng(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, 3, number])
 
     def after_trial(
         self,
