@@ -14,8 +14,8 @@ from optuna.trial import TrialState, create_trial
 
 from nas.cost import cost
 from nas.search.config import StudyConfig
+from nas.search.samplers import distribution
 from nas.search.storage import open_storage, sqlite_url
-from nas.search.study import distribution
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
