@@ -397,16 +397,50 @@ def test_processes_that_ask_at_the_same_time_are_told_different_things(tmp_path,
         for _ in range(4)
     ]
     asked = [study.ask() for study in studies]  # each sees what began before it, unknown as yet
-    assert len({key(suggest(trial)) for trial in reversed(asked)}) == 4
+    # Optuna samples now, and stores nothing.
+    assert len({key(trial.relative_params) for trial in reversed(asked)}) == 4
+
+
+def test_a_trial_whose_parameters_are_half_written_is_being_asked_for(tmp_path):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    first = optuna.create_study(
+        study_name="shared", storage=storage, directions=["maximize", "minimize"]
+    )
+    first.sampler = KnownCostSampler(CHOICES, macs)
+    search(first.sampler, 10, study=first)
+    second = optuna.load_study(
+        study_name="shared", storage=storage, sampler=KnownCostSampler(CHOICES, macs)
+    )
+    half, other = first.ask(), second.ask()
+    nas.suggest(half, CHOICES[:1])
+    assert suggest(other) != suggest(half)
+
+
+def test_a_pool_that_is_used_up_repeats_nothing(monkeypatch):
+    monkeypatch.setattr("nas.search.samplers.candidates.WHOLE", 10)
+    monkeypatch.setattr("nas.search.samplers.candidates.POOL", 12)
+    choices = tuple(Choice(name, (1, 2, 3, 4)) for name in "abcd")
+    settings = search(
+        KnownCostSampler(choices, lambda setting: (float(sum(setting.values())),)),
+        60,
+        choices,
+        value=lambda setting: 0.5 + 0.02 * setting["a"],
+        cost=lambda setting: (float(sum(setting.values())),),
+    )
+    assert len({key(setting) for setting in settings}) == 60
 
 
 def test_a_trial_of_other_parameters_is_not_taken_for_one_that_is_asked_for():
     study = new_study(KnownCostSampler(CHOICES, macs))
     study.ask().suggest_float("learning_rate", 0.0, 1.0)
     candidates = KnownCostSampler(CHOICES, macs)._draw(0)
-    assert read(study, study.ask().number, candidates, 0, {}).asking == 0
-    study.ask()
-    assert read(study, study.ask().number, candidates, 0, {}).asking == 2
+    first = study.ask()
+    assert read(study, first.number, candidates, 0, {}).asking == []
+    second = study.ask()
+    assert read(study, study.ask().number, candidates, 0, {}).asking == [
+        first.number,
+        second.number,
+    ]
 
 
 def test_a_queued_trial_is_running_before_the_study_has_its_parameters():
@@ -445,6 +479,7 @@ def test_choices_that_are_no_space(choices, message):
     ("costs", "shown"),
     [
         (lambda setting: 5.0, "5.0"),
+        (lambda setting: (), "()"),
         (lambda setting: (0.0,), "(0.0,)"),
         (lambda setting: (1.0, -2.0), "(1.0, -2.0)"),
         (lambda setting: (float("nan"),), "(nan,)"),

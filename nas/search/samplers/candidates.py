@@ -124,7 +124,7 @@ class Candidates:
             logs = tuple(map(math.log10, costs))
         except (TypeError, ValueError):  # no numbers; not over 0
             logs = (math.nan,)
-        if not all(map(math.isfinite, logs)):
+        if not logs or not all(map(math.isfinite, logs)):
             raise ValueError(f"costs of {setting}: {costs}; accepted: a tuple of numbers over 0")
         return logs
 

@@ -19,7 +19,9 @@ RETRIED = ("interrupted", "never_launched")
 """Reasons of FAIL that leave the architecture to be tried again."""
 REPEATS_RUNNING = "repeats_running"
 """Reason of FAIL of a trial that repeats a running one."""
-ASKING = timedelta(seconds=10)  # after its start a trial without parameters is being asked for
+ASKING = timedelta(seconds=10)
+"""Other processes are being told the parameters of trials that began less long before, and do not
+have all of them."""
 
 
 class Ended(NamedTuple):
@@ -37,7 +39,7 @@ class History:
     ended: list[Ended] = field(default_factory=list)  # in order of their end
     pending: list[Code] = field(default_factory=list)  # running, and queued with all values
     tried: set[int] = field(default_factory=set)  # identities never to be suggested
-    asking: int = 0  # trials before this one that other processes are asking for just now
+    asking: list[int] = field(default_factory=list)  # trials before this one, see `ASKING`
 
     @property
     def finished(self) -> list[Code]:
@@ -74,6 +76,7 @@ def read(
     history = History()
     maximise = study.directions[objective] == optuna.study.StudyDirection.MAXIMIZE
     trials = study.get_trials(deepcopy=False)
+    names = {choice.name for choice in candidates.encoding.choices}
     start = next((t.datetime_start for t in trials if t.number == current), None)
     # By the time of their end: later trials are then always behind earlier ones.
     trials = sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number))
@@ -86,9 +89,10 @@ def read(
             setting = queued | suggested.get(trial.number, {}) | setting
         code = candidates.encoding.encode(setting)
         if code is None:
-            if start and trial.state == TrialState.RUNNING and not setting:
+            if start and trial.state == TrialState.RUNNING and setting.keys() <= names:
                 begun = trial.datetime_start or datetime.min
-                history.asking += trial.number < current and start - begun < ASKING
+                if trial.number < current and start - begun < ASKING:
+                    history.asking.append(trial.number)
             continue
         again = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in RETRIED
         identity = candidates.known(code).identity

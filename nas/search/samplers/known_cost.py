@@ -53,7 +53,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
 
     Args:
         choices: the space; conditions come before what depends on them.
-        costs: values of the known objectives for any setting, feasible or not.
+        costs: values of the known objectives for any setting, feasible or not; over 0.
         seed: of everything random.
         objective: position of the objective that is learned.
         limits: the largest value of each known objective, None where there is none.
@@ -140,12 +140,13 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         free = candidates.untried(history.tried)
         if not free and not candidates.whole:  # a large space, its pool used up: another one
             candidates = self._draw(number)
+            history = read(study, number, candidates, self._objective, suggested)
             free = candidates.untried(history.tried)
         if not free:
             raise SpaceExhausted(
                 f"every architecture within the limits was tried ({len(history.tried)})"
             )
-        for other in range(number - history.asking, number):  # takes what it would be told
+        for other in history.asking:  # it takes what it would be told
             if len(free) > 1:
                 code = self._suggest(candidates, history, free, self._rng(other))
                 history.pending.append(code)
