@@ -418,16 +418,16 @@ def test_a_trial_whose_parameters_are_half_written_is_being_asked_for(tmp_path):
 
 def test_a_pool_that_is_used_up_repeats_nothing(monkeypatch):
     monkeypatch.setattr("nas.search.samplers.candidates.WHOLE", 10)
-    monkeypatch.setattr("nas.search.samplers.candidates.POOL", 5)
-    monkeypatch.setattr("nas.search.samplers.known_cost.START", 16)  # all are of the pool
-    choices = (Choice("a", (1, 2, 3, 4)), Choice("b", (1, 2, 3, 4)))
+    monkeypatch.setattr("nas.search.samplers.candidates.POOL", 20)
+    monkeypatch.setattr("nas.search.samplers.known_cost.START", 50)  # all are of the pool
+    choices = tuple(Choice(name, (1, 2, 3, 4)) for name in "abc")
 
-    def product(setting):
-        return (float(setting["a"] * setting["b"]),)
+    def total(setting):
+        return (float(sum(setting.values())),)
 
-    sampler = KnownCostSampler(choices, product)
-    settings = search(sampler, 12, choices, value=lambda setting: 0.5, cost=product)
-    assert len({key(setting) for setting in settings}) == 12
+    sampler = KnownCostSampler(choices, total, seed=2)
+    settings = search(sampler, 50, choices, value=lambda setting: 0.5, cost=total)
+    assert len({key(setting) for setting in settings}) == 50
 
 
 def test_a_trial_of_other_parameters_is_not_taken_for_one_that_is_asked_for():

@@ -168,7 +168,7 @@ def test_norms_have_the_statistics_of_the_present_weights_until_the_end(
     for norm in exact.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.reset_running_stats()
-            norm.momentum = 1.0  # what one batch shows, and nothing before it
+            norm.momentum = None  # what one batch shows, and nothing before it
     exact(next(iter(Batches(images, digits_data.info, batch_size, CPU)))[0])
     found = run._calibrated().state_dict()
     for name, tensor in exact.state_dict().items():
