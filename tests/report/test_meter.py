@@ -8,6 +8,11 @@ from nas.report import meter
 from nas.report.meter import Meter, shown
 
 
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FORCE_COLOR", raising=False)  # which Rich takes for a terminal
+
+
 def test_steps_pass_and_lines_count_them_from_what_was_there(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -382,35 +382,29 @@ def test_what_was_suggested_is_running_before_the_study_has_its_parameters():
     assert len({key(trial.relative_params) for trial in asked}) == 4
 
 
+def shared_study(folder):
+    """As another process has it, with a sampler of its own."""
+    return optuna.create_study(
+        study_name="shared",
+        storage=f"sqlite:///{folder}/study.db",
+        directions=["maximize", "minimize"],
+        sampler=KnownCostSampler(CHOICES, macs),
+        load_if_exists=True,
+    )
+
+
 @pytest.mark.parametrize("before", [0, 10])
 def test_processes_that_ask_at_the_same_time_are_told_different_things(tmp_path, before):
-    storage = f"sqlite:///{tmp_path}/study.db"
-    first = optuna.create_study(
-        study_name="shared", storage=storage, directions=["maximize", "minimize"]
-    )
-    first.sampler = KnownCostSampler(CHOICES, macs)
-    search(first.sampler, before, study=first)
-    studies = [
-        optuna.load_study(
-            study_name="shared", storage=storage, sampler=KnownCostSampler(CHOICES, macs)
-        )
-        for _ in range(4)
-    ]
+    studies = [shared_study(tmp_path) for _ in range(4)]
+    search(studies[0].sampler, before, study=studies[0])
     asked = [study.ask() for study in studies]  # each sees what began before it, unknown as yet
     # Optuna samples now, and stores nothing.
     assert len({key(trial.relative_params) for trial in reversed(asked)}) == 4
 
 
 def test_a_trial_whose_parameters_are_half_written_is_being_asked_for(tmp_path):
-    storage = f"sqlite:///{tmp_path}/study.db"
-    first = optuna.create_study(
-        study_name="shared", storage=storage, directions=["maximize", "minimize"]
-    )
-    first.sampler = KnownCostSampler(CHOICES, macs)
+    first, second = shared_study(tmp_path), shared_study(tmp_path)
     search(first.sampler, 10, study=first)
-    second = optuna.load_study(
-        study_name="shared", storage=storage, sampler=KnownCostSampler(CHOICES, macs)
-    )
     half, other = first.ask(), second.ask()
     nas.suggest(half, CHOICES[:1])
     assert suggest(other) != suggest(half)

@@ -20,8 +20,7 @@ RETRIED = ("interrupted", "never_launched")
 REPEATS_RUNNING = "repeats_running"
 """Reason of FAIL of a trial that repeats a running one."""
 ASKING = timedelta(seconds=10)
-"""Other processes are being told the parameters of trials that began less long before, and do not
-have all of them."""
+"""A trial that began so shortly before and lacks parameters is being asked for elsewhere."""
 
 
 class Ended(NamedTuple):

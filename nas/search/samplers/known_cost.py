@@ -48,8 +48,9 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
     front is then sought over the ones given here.
 
     What it suggests depends on its arguments and the study's contents alone. Nothing that
-    was tried or is running is suggested again, in other threads neither; the trial's
-    parameters are those of `suggest`, choices without effect left out.
+    was tried or is running is suggested again, whatever thread asks; processes that share a
+    study and ask within moments of each other seldom get the same. The trial's parameters are
+    those of `suggest`, choices without effect left out.
 
     Args:
         choices: the space; conditions come before what depends on them.
@@ -64,8 +65,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             tells how much of an accuracy is luck. None: accuracies are taken as exact.
 
     Raises:
-        ValueError: one line that says what was wrong and what is accepted; of costs, and of
-            the study's objectives, when something is asked for.
+        ValueError: one line that says what was wrong and what is accepted; of costs, of the
+            number of limits and of the study's objectives when something is asked for.
     """
 
     def __init__(
