@@ -234,6 +234,25 @@ def test_hyper_parameters_are_fitted_on_stopped_trials_too():
     assert after == again.scales
 
 
+@pytest.mark.parametrize("images", [None, 400])
+def test_where_errors_are_exact_the_front_is_what_was_measured(images):
+    rng = np.random.default_rng(0)
+
+    def lucky(setting):
+        return accuracy(setting) + 0.02 * rng.standard_normal()
+
+    study = new_study(KnownCostSampler(CHOICES, macs, images=images))
+    search(None, 14, value=lucky, study=study)
+    candidates = study.sampler._draw(0)
+    model, history = ErrorModel(candidates, 0, images), read(study, -1, candidates, 0, {})
+    views = _Views(model, model.condition(history), history, candidates)
+    measured = {round(1 - trial.values[0], 9) for trial in study.best_trials}
+    for cells in views._cells:
+        found = {round(height, 9) for height in cells.height[1:]}  # of points that count
+        assert found
+        assert found <= measured if images is None else found.isdisjoint(measured)
+
+
 def test_where_trials_are_stopped_a_lucky_measurement_has_to_be_beaten():
     """A trial that does not beat it would be stopped, whatever it is worth."""
     study = new_study(KnownCostSampler(CHOICES, macs, images=100))

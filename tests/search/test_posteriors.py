@@ -97,6 +97,33 @@ def test_pending_ones_enter_with_their_predicted_values(calls: list[tuple[int, i
         assert variances[i] == pytest.approx(variance, abs=1e-8)
 
 
+def test_where_errors_are_exact_their_noise_is_the_architectures_own():
+    rng = np.random.default_rng(5)
+    sets, pool, points = some_sets(rng), architectures(15, rng), architectures(12, rng)
+    targets, extra = rng.normal(size=(SETS, 9)), rng.uniform(0.01, 0.5, (SETS, 9))
+    extra[:, :4] = 0.0
+    posteriors = Posteriors(KERNEL, sets, pool, exact=True)
+    for count, known in ((4, 4), (6, 5), (12, 9)):
+        posteriors.observe(points.part(slice(count)), targets[:, :known], extra[:, :known])
+    means, variances = posteriors.predict(pool)
+    smoothed = posteriors.smoothed()
+    assert smoothed[:, :4] == pytest.approx(targets[:, :4])
+    seen = points.part(slice(9))
+    for i, fitted in enumerate(sets):
+        kernel = KERNEL.at(fitted.theta)
+        own = kernel(seen, seen) + kernel.noise * np.eye(9)
+        true = own @ np.linalg.solve(own + np.diag(extra[i]), targets[i])
+        assert smoothed[i, :9] == pytest.approx(true, abs=1e-8)
+        expected, _ = by_formula(fitted, seen, targets[i], extra[i], points.part(slice(9, None)))
+        assert smoothed[i, 9:] == pytest.approx(expected, abs=1e-8)
+        every = np.append(targets[i], expected), np.append(extra[i], np.zeros(3))
+        mean, variance = by_formula(fitted, points, *every, pool)
+        assert means[i] == pytest.approx(mean, abs=1e-8)
+        assert variances[i] == pytest.approx(variance + kernel.noise, abs=1e-8)
+    of_first = np.array([means[0], variances[0]])
+    assert np.array(posteriors.predict_pool()) == pytest.approx(of_first, abs=1e-8)
+
+
 def test_another_value_at_the_same_place_is_another_observation():
     rng = np.random.default_rng(2)
     sets, pool = some_sets(rng)[:1], architectures(5, rng)

@@ -62,7 +62,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         identity: of any setting; equal where the same architecture is built. Default: all
             settings differ.
         images: of the validation split, where the objective is a share of them: their number
-            tells how much of an accuracy is luck. None: accuracies are taken as exact.
+            tells how much of an accuracy is luck. None: accuracies are taken as exact; what of
+            them no choice explains is each architecture's own.
 
     Raises:
         ValueError: one line that says what was wrong and what is accepted; of costs, of the
@@ -244,10 +245,10 @@ class _Views:
     """Improvement as sets of hyper-parameters see it, the front through the noise.
 
     The front is made of predictions at what was trained or is running, not of what was
-    measured: a lucky measurement would hide what is really better. Where trials are stopped
-    early, what is no better than a measurement does not finish, lucky or not, so there it
-    counts as well. The improvement is the mean over all sets; what the first one, the most
-    probable, thinks little of is left out.
+    measured: a lucky measurement would hide what is really better. Where errors are exact, both
+    are the same. Where trials are stopped early, what is no better than a measurement does not
+    finish, lucky or not, so there it counts as well. The improvement is the mean over all sets;
+    what the first one, the most probable, thinks little of is left out.
     """
 
     def __init__(

@@ -132,7 +132,9 @@ class ErrorModel:
         rng = np.random.default_rng([self._seed, 4, size])
         draws = next((count for most, count in DRAWS if len(rows) <= most), 0)
         sets = fit(self._kernel, points, warp, draws, rng)
-        self._fitted, self._posteriors = fitted, Posteriors(self._kernel, sets, self._pool)
+        exact = self._images is None
+        posteriors = Posteriors(self._kernel, sets, self._pool, exact=exact)
+        self._fitted, self._posteriors = fitted, posteriors
         return self._posteriors
 
     def _informative(self, codes: Sequence[Code], errors: Array) -> NDArray[np.int64]:

@@ -185,17 +185,22 @@ class Posteriors:
         kernel: of the process.
         fitted: S sets of hyper-parameters.
         pool: P architectures.
+        exact: the kernel's noise is no luck but each architecture's own: it is part of what
+            is observed, and predictions vary by it too.
     """
 
-    def __init__(self, kernel: Kernel, fitted: Sequence[Fitted], pool: Points) -> None:
+    def __init__(
+        self, kernel: Kernel, fitted: Sequence[Fitted], pool: Points, *, exact: bool = False
+    ) -> None:
         self.scales = [one.scale for one in fitted]
         self._covariances = [kernel.at(one.theta) for one in fitted]
+        self._own = np.array([one.noise if exact else 0.0 for one in self._covariances])
         self._pool, self._prior = pool, self._covariances[0].diagonal(pool)
         self._rows: list[tuple[Any, ...]] = []
         self._points = pool.part(slice(0))
         self._factor = np.zeros((len(fitted), 0, 0))
         self._solved = np.zeros((len(fitted), 0))  # L^-1 targets
-        self._noise = np.zeros((len(fitted), 0))  # variance of each target's
+        self._luck = np.zeros((len(fitted), 0))  # variance of each target's
         self._buffer = np.zeros((0, len(pool.codes)))  # V in its first rows, room in the others
 
     def observe(self, points: Points, targets: Array, extra: Array) -> None:
@@ -220,7 +225,7 @@ class Posteriors:
         old, new = points.part(slice(kept)), points.part(slice(kept, None))
         self._points, self._rows = old, rows[:kept]
         self._factor, self._solved = self._factor[:, :kept, :kept], self._solved[:, :kept]
-        self._noise = self._noise[:, :kept]
+        self._luck = self._luck[:, :kept]
         if kept == count:
             return
         noise = np.array([[one.noise] * (count - kept) for one in self._covariances])
@@ -244,28 +249,26 @@ class Posteriors:
                 solved[i, kept:known] = _forward(leading, unexplained)
         cross = self._covariances[0](new, self._pool) - side[0].T @ self._buffer[:kept]
         self._points, self._rows, self._factor, self._solved = points, rows, factor, solved
-        self._noise = np.hstack([self._noise, noise])
+        self._luck = np.hstack([self._luck, noise - self._own[:, None]])
         below = _forward(factor[0, kept:, kept:], cross)
         self._buffer = _with_rows(self._buffer, kept, below)
 
     def smoothed(self) -> Array:
-        """Mean at the observations, [S, N], as each set sees them, without their noise."""
+        """Mean at the observations, [S, N], as each set sees them, without their luck."""
         return np.array(
             [
-                factor @ solved - noise * _forward(factor, solved, transposed=True)
-                for factor, solved, noise in zip(
-                    self._factor, self._solved, self._noise, strict=True
-                )
+                factor @ solved - luck * _forward(factor, solved, transposed=True)
+                for factor, solved, luck in zip(self._factor, self._solved, self._luck, strict=True)
             ]
         )
 
     def predict_pool(self) -> tuple[Array, Array]:
-        """Mean and variance over the pool, [P], as the first set sees them, without noise."""
+        """Mean and variance over the pool, [P], as the first set sees them, without luck."""
         cross = self._buffer[: self._solved.shape[1]]
         return self._moments(0, cross, self._prior)
 
     def predict(self, points: Points, sets: slice = slice(None)) -> tuple[Array, Array]:
-        """Mean and variance at N architectures, [sets, N], as some sets see them, without noise."""
+        """Mean and variance at N architectures, [sets, N], as some sets see them, without luck."""
         chosen = range(len(self.scales))[sets]
         cross = covariances(self._covariances[sets], self._points, points)
         found = [
@@ -276,7 +279,7 @@ class Posteriors:
 
     def _moments(self, index: int, cross: Array, prior: Array) -> tuple[Array, Array]:
         """Of one set, from L^-1 K(observed, points) and the prior variances."""
-        variance = prior - np.einsum("np,np->p", cross, cross)
+        variance = prior + self._own[index] - np.einsum("np,np->p", cross, cross)
         return self._solved[index] @ cross, np.maximum(variance, LEAST_VARIANCE)
 
 
