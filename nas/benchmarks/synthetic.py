@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.arch import Arch
+from nas.benchmarks.tables import fingerprint
 from nas.cost import cost
 from nas.space import Choice, SearchSpace, Setting
 
@@ -44,9 +45,6 @@ class SyntheticProblem:
     def __init__(self, seed: int, space: SearchSpace | None = None) -> None:
         self.space = space or SearchSpace.from_yaml(SPACE)
         self.name = f"synthetic-{seed}"
-        self.fingerprint = hashlib.sha256(
-            Path(__file__).read_bytes() + repr((seed, self.space.to_dict())).encode()
-        ).hexdigest()[:12]
         self.choices = self.space.choices
         self.flat = _flatten(self.choices)
         self._seed = seed
@@ -65,6 +63,7 @@ class SyntheticProblem:
         errors = np.array([self._error(arch) for arch in draws])
         logs = np.log10([self._cost(arch).macs for arch in draws])
         self.reference = (float(logs.max()), float(np.percentile(errors, 90)))
+        self.fingerprint = fingerprint(logs, errors)
 
     def unflatten(self, setting: Setting) -> Setting:
         """`unit` of a stage is the expansion with its r."""

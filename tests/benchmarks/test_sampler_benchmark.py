@@ -67,6 +67,13 @@ def test_the_cache_gives_back_what_was_put_and_knows_versions(problem, tmp_path,
     assert cache.get(problem, "random", 0, 5, False) is None
 
 
+def test_the_runs_that_are_kept_are_of_the_problems_that_are_made_here():
+    kept = {folder.name for folder in (ROOT / "results/benchmarks/replays").glob("gp-*/*")}
+    for source in ("generated:categorical", "generated:ordinal", "generated:mixed", "synthetic:14"):
+        made = load_problem(source)
+        assert f"{made.name}-{made.fingerprint}" in kept
+
+
 def test_only_what_is_missing_is_run_again(tmp_path):
     counts = []
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,14 @@ def test_generated_tables_are_complete_and_the_same_every_time(kind):
     assert table.fingerprint != generate(kind, 4).fingerprint
     assert (table.macs > 0).all()
     assert ((table.accuracy >= 0) & (table.accuracy <= 1)).all()
+
+
+def test_a_processor_that_rounds_otherwise_makes_the_same_table():
+    table = generate("mixed", 3)
+    rounded = replace(table, accuracy=np.nextafter(table.accuracy, 1.0))
+    assert (rounded.accuracy != table.accuracy).all()
+    assert rounded.fingerprint == table.fingerprint
+    assert replace(table, accuracy=table.accuracy + 1e-6).fingerprint != table.fingerprint
 
 
 def test_generated_tables_have_interactions():
