@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
@@ -42,8 +43,9 @@ class Job:
     noise: bool
 
 
+@functools.cache
 def load_problem(source: str) -> Problem:
-    """A table file, `generated:KIND[:SEED]` or `synthetic:SEED`.
+    """A table file, `generated:KIND[:SEED]` or `synthetic:SEED`; made once.
 
     Raises:
         ValueError: one line that says what is wrong and what is accepted.
