@@ -77,7 +77,9 @@ def run_job(job: Job) -> Replay:
 def run(
     jobs: Sequence[Job], cache: ReplayCache, workers: int, progress: Progress = silent
 ) -> dict[Job, Replay]:
-    """All replays, from the cache or made in parallel; each is cached as it ends.
+    """All replays in the order of the jobs, from the cache or made in parallel.
+
+    Each is cached as it ends.
 
     Args:
         jobs: what to replay.
@@ -95,7 +97,7 @@ def run(
     for job, made in progress(_made(missing, workers), len(jobs), len(results)):
         cache.put(problems[job.problem], job.sampler, job.seed, job.evaluations, job.noise, made)
         results[job] = made
-    return results
+    return {job: results[job] for job in jobs}  # in their order, whichever ended first
 
 
 def _made(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Replay]]:
