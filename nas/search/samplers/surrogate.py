@@ -200,7 +200,7 @@ class Posteriors:
         self._points = pool.part(slice(0))
         self._factor = np.zeros((len(fitted), 0, 0))
         self._solved = np.zeros((len(fitted), 0))  # L^-1 targets
-        self._luck = np.zeros((len(fitted), 0))  # variance of each target's
+        self._luck = np.zeros((len(fitted), 0))  # variance of what in a target is luck
         self._buffer = np.zeros((0, len(pool.codes)))  # V in its first rows, room in the others
 
     def observe(self, points: Points, targets: Array, extra: Array) -> None:
