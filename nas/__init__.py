@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import Any
 
 _LAZY = {
-    "Arch": "nas.arch",
-    "Choice": "nas.space",
+    "Arch": "nas.space.arch",
+    "Choice": "nas.space.space",
     "DyClotNet": "nas.models",
     "KnownCostSampler": "nas.search.samplers",
-    "SearchSpace": "nas.space",
+    "SearchSpace": "nas.space.space",
     "dyclotnet": "nas.models",
     "from_arrays": "nas.data.arrays",
     "load_classifier": "nas.deploy.classifier",
@@ -18,13 +18,13 @@ _LAZY = {
     "load_pretrained": "nas.pretrained",
     "run_search": "nas.in_process",
     "suggest": "nas.search.samplers",
-    "table2_arch": "nas.arch",
+    "table2_arch": "nas.space.arch",
 }
 __all__ = sorted(_LAZY)
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use, so that `import nas.arch` does not import torch."""
+    """Import on first use, so that `import nas.space.arch` does not import torch."""
     if name in _LAZY:
         return getattr(import_module(_LAZY[name]), name)
     raise AttributeError(f"module 'nas' has no attribute {name!r}")

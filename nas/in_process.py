@@ -9,9 +9,7 @@ from contextlib import contextmanager
 import optuna
 import torch
 
-from nas.arch import Arch
 from nas.data import DatasetInfo, SearchData
-from nas.limits import Limits
 from nas.report.export import FrontFile, front_file
 from nas.search.choose_sampler import choose_sampler
 from nas.search.config import StudyConfig, begin
@@ -22,7 +20,9 @@ from nas.search.record import known_costs, recorded
 from nas.search.stopping import Shown, decide, rungs
 from nas.search.storage import open_storage
 from nas.search.study import Candidate, Measurement, SearchStudy
-from nas.space import SearchSpace
+from nas.space.arch import Arch
+from nas.space.limits import Limits
+from nas.space.space import SearchSpace
 from nas.training import Diverged, Recipe, Trainer, build, default_recipe
 
 DIVERGED = "diverged"

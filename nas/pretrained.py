@@ -16,9 +16,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from torch import nn
 
-from nas.arch import Arch
 from nas.data.info import DatasetInfo
 from nas.models import DyClotNet
+from nas.space.arch import Arch
 from nas.training.recipe import Recipe
 
 DESCRIPTION = "arch.json"

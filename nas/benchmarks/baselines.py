@@ -10,7 +10,7 @@ import optuna
 from optuna.samplers import BaseSampler
 
 from nas.benchmarks.problems import Problem
-from nas.space import Choice
+from nas.space.space import Choice
 
 OURS = "known-cost"
 OPTUNA = ("gp", "tpe", "tpe-default", "nsga2", "random")

@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.search.samplers.parameters import distribution
-from nas.space import Choice
+from nas.space.space import Choice
 
 BATCH = 4
 START = 12  # random evaluations before the first model

@@ -25,15 +25,15 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.benchmarks.rows import RowFile
-from nas.cost import cost
 from nas.data import load_search_data
-from nas.limits import extreme
 from nas.models import kernels
 from nas.report.meter import Progress, shown, silent
 from nas.search.front import finished_trials
 from nas.search.pareto import Staircase
 from nas.search.storage import open_storage, sqlite_url
-from nas.space import SearchSpace
+from nas.space.cost import cost
+from nas.space.limits import extreme
+from nas.space.space import SearchSpace
 
 ROOT = Path(__file__).parents[2]
 SEARCH = ROOT / "runners" / "search.py"

@@ -18,7 +18,6 @@ from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.cost import cost
 from nas.report.export import front_file, write_front, write_trials
 from nas.report.study_folder import open_study, report_study
 from nas.search.choose_sampler import choose_sampler
@@ -29,6 +28,7 @@ from nas.search.samplers import distribution
 from nas.search.stopping import rungs
 from nas.search.storage import open_storage
 from nas.search.study import Measurement, SearchStudy
+from nas.space.cost import cost
 
 NAME = "large"
 ASKS = 5  # of each sampler; the slowest counts

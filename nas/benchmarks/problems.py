@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from nas.benchmarks.tables import Table
-from nas.space import Choice, Setting
+from nas.space.space import Choice, Setting
 
 
 class Problem(Protocol):

@@ -15,7 +15,7 @@ from nas.benchmarks.baselines import OURS, make_baseline, peers_flat
 from nas.benchmarks.problems import Problem
 from nas.search.pareto import Staircase
 from nas.search.samplers.parameters import SpaceExhausted, suggest
-from nas.space import Choice
+from nas.space.space import Choice
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,12 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from nas.arch import Arch
 from nas.benchmarks.rows import RowFile
-from nas.cost import cost
 from nas.data import SearchData, load_search_data
 from nas.report.meter import Progress, silent
-from nas.space import SearchSpace
+from nas.space.arch import Arch
+from nas.space.cost import cost
+from nas.space.space import SearchSpace
 from nas.training import Diverged, Recipe, Trainer, build, get_recipe
 
 Array = NDArray[np.float64]

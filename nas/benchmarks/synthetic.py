@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.arch import Arch
 from nas.benchmarks.tables import fingerprint
-from nas.cost import cost
-from nas.space import Choice, SearchSpace, Setting
+from nas.space.arch import Arch
+from nas.space.cost import cost
+from nas.space.space import Choice, SearchSpace, Setting
 
 Array = NDArray[np.float64]
 

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nas.search.pareto import hypervolume
-from nas.space import Choice
+from nas.space.space import Choice
 
 Array = NDArray[np.float64]
 

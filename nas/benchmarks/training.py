@@ -19,7 +19,6 @@ from typing import Any
 import torch
 import torchvision
 
-from nas.arch import Arch, make_stage, scale_stem, table2_arch
 from nas.benchmarks import user_loop
 from nas.benchmarks.rows import RowFile
 from nas.benchmarks.user_loop import CPU
@@ -27,6 +26,7 @@ from nas.data import SearchData, load_search_data
 from nas.data.splits import Split, resize, thin_out
 from nas.models import kernels
 from nas.report.meter import Progress, silent
+from nas.space.arch import Arch, make_stage, scale_stem, table2_arch
 from nas.threads import cpu_threads
 from nas.training import Recipe, Trainer, build, get_recipe
 

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from nas.arch import Arch
 from nas.data import DatasetInfo, SearchData
 from nas.data.splits import Split
 from nas.models.bottleneck import Bottleneck
 from nas.models.dct import DCT
+from nas.space.arch import Arch
 from nas.training import Recipe, build
 from nas.training.trainer import EVALUATION_BATCH
 

@@ -16,13 +16,13 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from nas.arch import Arch
 from nas.cli import format_count
-from nas.cost import cost
 from nas.files import write_json
 from nas.models import DyClotNet
 from nas.report.meter import shown
-from nas.space import SearchSpace
+from nas.space.arch import Arch
+from nas.space.cost import cost
+from nas.space.space import SearchSpace
 from nas.training.latency import machine_identity, measure
 
 KINDS = ("dct", "pointwise")

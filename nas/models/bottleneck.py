@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.arch import Expansion, StageArch
 from nas.models import fused
 from nas.models.dct import DCT
+from nas.space.arch import Expansion, StageArch
 
 
 class Bottleneck(nn.Module):

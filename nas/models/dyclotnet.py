@@ -9,10 +9,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.arch import Arch, table2_arch
 from nas.models import fused
 from nas.models.bottleneck import Bottleneck
 from nas.models.initialise import initialise
+from nas.space.arch import Arch, table2_arch
 
 
 class Stem(nn.Module):
@@ -46,7 +46,7 @@ class DyClotNet(nn.Module):
     - the pointwise expansion is a 1x1 convolution from N/p to N in the place of DCT;
     - convolutions have no bias, fully connected layers have one.
 
-    Its layers have the names that `nas.cost.layer_costs` gives them.
+    Its layers have the names that `nas.space.cost.layer_costs` gives them.
     """
 
     def __init__(self, arch: Arch, in_channels: int, num_classes: int) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from nas.arch import Arch
 from nas.files import write_json
 from nas.pretrained import DESCRIPTION, read_description
 from nas.report.export import FrontFile
@@ -22,6 +21,7 @@ from nas.report.trust import (
     rank_correlations,
     remaining,
 )
+from nas.space.arch import Arch
 from nas.training import Recipe
 from nas.training.retrain import METRICS
 

@@ -7,7 +7,6 @@ import re
 import optuna
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
-from nas.arch import Arch
 from nas.cli import format_count
 from nas.report.analysis import COST_LABELS, Record, record
 from nas.report.effects import compare_expansions, importance
@@ -15,6 +14,7 @@ from nas.report.finding import describe_finding, percent
 from nas.report.page import study_figures
 from nas.search.config import StudyConfig
 from nas.search.front import FrontMember
+from nas.space.arch import Arch
 
 STUDY_HEADING = "# The finding"
 TRIAL_HEADING = "### On the front"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from html import escape
 
-from nas.arch import Arch, StageArch
 from nas.cli import format_count
-from nas.cost import LayerCost, layer_costs, strided_size
 from nas.data import DatasetInfo
+from nas.space.arch import Arch, StageArch
+from nas.space.cost import LayerCost, layer_costs, strided_size
 
 COLOURS = {"dct": "#00876c", "pointwise": "#d98200"}
 INK, PALE, LINE = "#1d2733", "#5b6b7a", "#c5cfd8"

@@ -10,13 +10,13 @@ import optuna
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from nas.arch import Arch
-from nas.cost import cost
 from nas.data import DatasetInfo
 from nas.files import write_atomic, write_json
 from nas.search.config import StudyConfig, software_versions
 from nas.search.front import FrontMember
 from nas.search.objectives import Objectives
+from nas.space.arch import Arch
+from nas.space.cost import cost
 from nas.training import Recipe
 
 SCHEMA_VERSION = 1

@@ -11,12 +11,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas.arch import Arch
 from nas.cli import format_count, format_duration
 from nas.report.summary import thin
 from nas.report.trajectory import Trajectory
 from nas.search.front import FrontMember, finished_trials, front
 from nas.search.study import Candidate, SearchStudy
+from nas.space.arch import Arch
 
 RECENT = 20  # ended trials that the speed is taken from
 OTHER_LINES = 10  # of the view that are not rows of the front

@@ -7,10 +7,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from nas.arch import MAX_WIDTH, Arch, StageArch, table2_arch
-from nas.cost import cost
 from nas.data import DatasetInfo
 from nas.models.reference import parse_reference, reference_macs
+from nas.space.arch import MAX_WIDTH, Arch, StageArch, table2_arch
+from nas.space.cost import cost
 
 TWIN, EQUAL_COST_TWIN, TABLE2, SCALED = "twin", "equal-cost-twin", "table2", "mobilenetv2-scaled"
 ACCEPTED = f"mobilenetv2, mobilenetv2-WIDTH, {SCALED}, {TWIN}, {EQUAL_COST_TWIN}, {TABLE2}"

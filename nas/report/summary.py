@@ -9,9 +9,9 @@ from optuna.trial import TrialState
 from rich import box
 from rich.table import Table
 
-from nas.arch import Arch
 from nas.cli import format_count
 from nas.search.front import FrontMember
+from nas.space.arch import Arch
 
 
 def front_table(members: list[FrontMember], most: int = 20, *, fill: bool = False) -> Table:

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from nas.cost import Cost, cost
-from nas.limits import extreme
 from nas.search.config import StudyConfig
 from nas.search.pareto import hypervolume, non_dominated
+from nas.space.cost import Cost, cost
+from nas.space.limits import extreme
 
 LATENCY_RANGE = (1e-5, 10.0)  # seconds; a latency's range is not known before it is measured
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import optuna
 
-from nas.arch import Arch
-from nas.cost import Cost, cost
 from nas.search.config import StudyConfig
 from nas.search.objectives import Objectives
 from nas.search.samplers import KnownCostSampler
+from nas.space.arch import Arch
+from nas.space.cost import Cost, cost
 
 SAMPLERS = ("known-cost", "tpe", "nsga2", "gp", "random")
 

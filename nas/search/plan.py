@@ -17,14 +17,14 @@ import optuna
 import sqlalchemy
 import torch
 
-from nas.cost import Cost, cost
 from nas.data import SearchData, load_search_data, resolve_dataset
-from nas.limits import Limits, extreme
 from nas.search.choose_sampler import SAMPLERS, effective_sampler
 from nas.search.config import StudyConfig, recorded_config, require_same
 from nas.search.objectives import Objectives
 from nas.search.storage import POSTGRES_CONNECTION, open_storage, parse_storage, sqlite_url
-from nas.space import SearchSpace
+from nas.space.cost import Cost, cost
+from nas.space.limits import Limits, extreme
+from nas.space.space import SearchSpace
 from nas.training import Recipe, default_recipe, get_recipe
 from nas.training.latency import machine_identity
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from nas.arch import table2_arch
 from nas.models import DyClotNet
 from nas.models.fold import fold
 from nas.models.fused import use_fused
+from nas.space.arch import table2_arch
 
 WARM_UP = 0.05  # seconds, of the network and of the control
 ROUNDS = 25  # in each the control runs, then the network

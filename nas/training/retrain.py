@@ -20,10 +20,10 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.arch import Arch
 from nas.data import Batches, DatasetInfo, SearchData, load_test_data
 from nas.files import write_atomic, write_json
 from nas.pretrained import DESCRIPTION, WEIGHTS, Description, read_description
+from nas.space.arch import Arch
 from nas.training import checkpoint
 from nas.training.recipe import Recipe
 from nas.training.trainer import EVALUATION_BATCH, Trainer, accuracy

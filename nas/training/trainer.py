@@ -16,13 +16,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from nas.arch import Arch
 from nas.data.batches import Batches
 from nas.data.info import DatasetInfo, SearchData
 from nas.data.splits import Split, resize, thin_out
 from nas.models import DyClotNet
 from nas.models.fold import fold
 from nas.models.fused import use_fused
+from nas.space.arch import Arch
 from nas.training.average import WeightAverage
 from nas.training.cuda_graph import StepGraph
 from nas.training.recipe import Recipe

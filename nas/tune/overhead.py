@@ -20,7 +20,7 @@ from ray import tune
 from nas.search.lock import lock_study
 from nas.search.plan import Request, make_plan
 from nas.search.study import Candidate
-from nas.space import SearchSpace
+from nas.space.space import SearchSpace
 from nas.tune.idle import IdleTrial
 from nas.tune.run import Resources, Stops, _Gate, _tuner
 from nas.tune.scheduler import FrontScheduler

@@ -9,10 +9,10 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from nas.arch import Arch
 from nas.search.record import known_costs, recorded
 from nas.search.stopping import CONFIDENCE, Shown, decide
 from nas.search.study import SearchStudy
+from nas.space.arch import Arch
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)

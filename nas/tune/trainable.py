@@ -10,8 +10,8 @@ import ray
 import torch
 from ray import tune
 
-from nas.arch import Arch
 from nas.data import SearchData
+from nas.space.arch import Arch
 from nas.training import Diverged, Recipe, Trainer, build
 from nas.training.latency import machine_identity, measure
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY

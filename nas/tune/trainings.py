@@ -14,8 +14,8 @@ from typing import Any, Protocol
 import ray
 import torch
 
-from nas.arch import Arch
 from nas.data import SearchData
+from nas.space.arch import Arch
 from nas.training import Diverged, Recipe
 from nas.training.retrain import Progress, last_epoch, retrain, validate
 from nas.tune.searcher import MAX_ATTEMPTS, WORKER_DIED

@@ -18,11 +18,11 @@ from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
 from nas.benchmarks import user_loop
-from nas.cost import cost
 from nas.data import load_search_data
 from nas.data.splits import thin_out
 from nas.files import write_json
-from nas.space import SearchSpace
+from nas.space.cost import cost
+from nas.space.space import SearchSpace
 from nas.training import default_recipe
 
 DATASET = "digits"

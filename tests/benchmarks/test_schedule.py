@@ -11,8 +11,8 @@ from scipy.stats import rankdata, spearmanr
 from nas.benchmarks import schedule
 from nas.benchmarks.rows import RowFile
 from nas.benchmarks.schedule import LONG, SHORT_SEED
-from nas.cost import cost
 from nas.data import load_search_data
+from nas.space.cost import cost
 from nas.training import get_recipe
 
 NOWHERE = Path("unused")

@@ -24,7 +24,7 @@ from nas.report.dashboard import annotate_study
 from nas.report.page import write_report
 from nas.search.config import StudyConfig
 from nas.search.storage import sqlite_url
-from nas.space import SearchSpace
+from nas.space.space import SearchSpace
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [

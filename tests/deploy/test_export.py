@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 import nas
-from nas.arch import Arch, StageArch
 from nas.data import Batches, load_search_data, load_test_data
 from nas.deploy.export import OPSET, TOLERANCE, export, require_format
 from nas.pretrained import load_pretrained, read_description
+from nas.space.arch import Arch, StageArch
 from nas.training import get_recipe
 from nas.training.retrain import retrain
 

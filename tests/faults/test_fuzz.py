@@ -13,12 +13,12 @@ import pytest
 import yaml
 from hostile import hostile_text
 
-from nas.arch import table2_arch
 from nas.cli import one_line
-from nas.cost import cost
 from nas.data import DatasetInfo
 from nas.report.export import FrontFile, load_front
-from nas.space import SearchSpace
+from nas.space.arch import table2_arch
+from nas.space.cost import cost
+from nas.space.space import SearchSpace
 from nas.training import get_recipe
 
 ROOT = Path(__file__).parent.parent.parent

@@ -17,9 +17,9 @@ import torch
 from drivers import Search, ended, one_line
 from optuna.trial import TrialState
 
-from nas.arch import table2_arch
 from nas.data import DatasetInfo, SearchData
 from nas.data.splits import Split
+from nas.space.arch import table2_arch
 from nas.training import get_recipe
 from nas.training.latency import machine_identity
 from nas.tune.trainable import ActorSpent, TrainingTrial

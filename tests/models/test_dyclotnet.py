@@ -10,10 +10,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.arch import table2_arch
-from nas.cost import cost, layer_costs
 from nas.models import DyClotNet, dyclotnet
-from nas.space import SearchSpace
+from nas.space.arch import table2_arch
+from nas.space.cost import cost, layer_costs
+from nas.space.space import SearchSpace
 
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
 GOLDEN = [

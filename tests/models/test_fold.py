@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.arch import Arch, StageArch, table2_arch
 from nas.models import DyClotNet, kernels
 from nas.models.fold import fold
 from nas.models.fused import use_fused
 from nas.models.reference import mobilenet_v2
-from nas.space import SearchSpace
+from nas.space.arch import Arch, StageArch, table2_arch
+from nas.space.space import SearchSpace
 
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
 WIDE_P = StageArch(48, 2, 2, "dct", 3, 5)  # channels and clones that no vector divides

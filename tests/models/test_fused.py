@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.arch import table2_arch
 from nas.models import DyClotNet, dyclotnet, fused, kernels
 from nas.models.dct import DCT
 from nas.models.reference import mobilenet_v2
-from nas.space import SearchSpace
+from nas.space.arch import table2_arch
+from nas.space.space import SearchSpace
 from nas.threads import cpu_threads
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="no C++ compiler")

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.arch import table2_arch
-from nas.cost import cost
 from nas.models.reference import REFERENCES, mobilenet_v2
+from nas.space.arch import table2_arch
+from nas.space.cost import cost
 
 
 def count(network: nn.Module, in_channels: int = 3) -> tuple[int, int]:

@@ -12,10 +12,10 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
-from nas.cost import cost
 from nas.search.config import StudyConfig
 from nas.search.samplers import distribution
 from nas.search.storage import open_storage, sqlite_url
+from nas.space.cost import cost
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

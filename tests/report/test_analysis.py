@@ -8,15 +8,15 @@ import numpy as np
 import optuna
 import pytest
 
-from nas.arch import Arch
-from nas.cost import cost
 from nas.report.analysis import hypervolume_table, record, table2_networks
 from nas.report.effects import compare_expansions, importance
 from nas.report.trajectory import Trajectory, extreme_cost
 from nas.search.config import StudyConfig
 from nas.search.front import front
 from nas.search.objectives import Objectives
-from nas.space import SearchSpace
+from nas.space.arch import Arch
+from nas.space.cost import cost
+from nas.space.space import SearchSpace
 
 MadeUp = Callable[..., optuna.Study]
 

@@ -19,7 +19,7 @@ from nas.report.trajectory import Trajectory
 from nas.search.config import StudyConfig
 from nas.search.front import front
 from nas.search.study import Measurement, SearchStudy
-from nas.space import SearchSpace
+from nas.space.space import SearchSpace
 
 
 def opened(config: StudyConfig, budget: int, study: optuna.Study | None = None) -> SearchStudy:

@@ -11,8 +11,6 @@ from pathlib import Path
 import optuna
 import pytest
 
-from nas.arch import table2_arch
-from nas.cost import layer_costs
 from nas.data import DatasetInfo
 from nas.report.analysis import record
 from nas.report.draw import draw
@@ -20,7 +18,9 @@ from nas.report.page import render, write_report
 from nas.report.plots import front_figure
 from nas.search.config import StudyConfig
 from nas.search.objectives import Objectives
-from nas.space import SearchSpace
+from nas.space.arch import table2_arch
+from nas.space.cost import layer_costs
+from nas.space.space import SearchSpace
 
 MadeUp = Callable[..., optuna.Study]
 

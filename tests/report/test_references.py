@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from nas.arch import Arch, StageArch, table2_arch
-from nas.cost import cost
 from nas.data import DatasetInfo
 from nas.models.reference import build_reference, reference_macs
 from nas.report.references import (
@@ -19,7 +17,9 @@ from nas.report.references import (
     nearest_table2,
     pointwise_twin,
 )
-from nas.space import SearchSpace
+from nas.space.arch import Arch, StageArch, table2_arch
+from nas.space.cost import cost
+from nas.space.space import SearchSpace
 
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
 

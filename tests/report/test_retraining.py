@@ -12,14 +12,14 @@ from typing import Any
 import optuna
 import pytest
 
-from nas.arch import Arch, StageArch
-from nas.cost import cost
 from nas.data import load_search_data
 from nas.report.analysis import record
 from nas.report.export import FrontEntry, FrontFile, write_front
 from nas.report.page import render
 from nas.report.retraining import Retrained
 from nas.search.config import StudyConfig
+from nas.space.arch import Arch, StageArch
+from nas.space.cost import cost
 from nas.training import get_recipe
 from nas.training import retrain as module
 from nas.tune.retraining import Wanted, retrain_front

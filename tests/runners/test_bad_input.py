@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.arch import table2_arch
-from nas.cost import cost
+from nas.space.arch import table2_arch
+from nas.space.cost import cost
 
 SEARCH = ("search", "--budget", "3", "--dataset", "digits")
 

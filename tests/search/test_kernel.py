@@ -11,7 +11,7 @@ import pytest
 
 from nas.search.samplers.kernel import JITTER, OFFSET, Kernel, Points
 from nas.search.samplers.similarity import Similarity
-from nas.space import Choice
+from nas.space.space import Choice
 
 CHOICES = (
     Choice("width", (1, 2, 3)),

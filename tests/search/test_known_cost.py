@@ -12,8 +12,6 @@ from threadpoolctl import threadpool_info
 
 import nas
 from nas.benchmarks.synthetic import SyntheticProblem
-from nas.cost import cost
-from nas.limits import extreme
 from nas.search.pareto import Staircase, hypervolume
 from nas.search.samplers import KnownCostSampler, SpaceExhausted
 from nas.search.samplers.candidates import BINS, POOL, Candidates
@@ -22,7 +20,9 @@ from nas.search.samplers.history import read
 from nas.search.samplers.known_cost import _Views
 from nas.search.samplers.model import ErrorModel
 from nas.search.samplers.surrogate import FitError
-from nas.space import Choice, SearchSpace
+from nas.space.cost import cost
+from nas.space.limits import extreme
+from nas.space.space import Choice, SearchSpace
 from nas.threads import cpu_threads
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -6,7 +6,7 @@ import pytest
 from nas.search.samplers.kernel import Kernel, Points, covariances
 from nas.search.samplers.scale import Scale
 from nas.search.samplers.surrogate import FitError, Fitted, Posteriors
-from nas.space import Choice
+from nas.space.space import Choice
 
 CHOICES = (
     Choice("width", (1, 2, 3, 4)),

@@ -6,7 +6,7 @@ import pytest
 from nas.search.samplers.kernel import Kernel, Points
 from nas.search.samplers.scale import GAP, Scale, Warp
 from nas.search.samplers.surrogate import Likelihood, fit
-from nas.space import Choice
+from nas.space.space import Choice
 
 CHOICES = (Choice("width", (1, 2, 3, 4, 5, 6)), Choice("depth", (1, 2, 3, 4, 5, 6)))
 

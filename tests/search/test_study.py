@@ -9,7 +9,6 @@ import pytest
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
 
-from nas.limits import Limits
 from nas.search.choose_sampler import SAMPLERS, choose_sampler
 from nas.search.config import StudyConfig, recorded_config
 from nas.search.front import finished_trials, front
@@ -17,6 +16,7 @@ from nas.search.plan import parse_failures
 from nas.search.storage import open_storage, sqlite_url
 from nas.search.study import Candidate, Measurement, SearchStudy
 from nas.search.study_storage import StudyStorage
+from nas.space.limits import Limits
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -20,7 +20,7 @@ CODE = """
 import sys
 from pathlib import Path
 import torch
-from nas.arch import Arch, StageArch
+from nas.space.arch import Arch, StageArch
 from nas.data import load_search_data
 from nas.training import get_recipe
 from nas.training.retrain import retrain

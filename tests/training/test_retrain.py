@@ -11,10 +11,10 @@ import pytest
 import torch
 
 import nas
-from nas.arch import Arch
-from nas.cost import cost
 from nas.data import Batches, SearchData, load_test_data
 from nas.pretrained import load_pretrained, read_description
+from nas.space.arch import Arch
+from nas.space.cost import cost
 from nas.training import Recipe, accuracy, get_recipe
 from nas.training import retrain as module
 from nas.training.retrain import retrain

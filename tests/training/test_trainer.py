@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import nn
 
-from nas.arch import Arch
 from nas.data import Batches, SearchData
 from nas.data.splits import resize, thin_out
 from nas.models import DyClotNet
+from nas.space.arch import Arch
 from nas.training import Diverged, Recipe, Trainer, accuracy, build
 from nas.training.average import WeightAverage
 from nas.training.trainer import CALIBRATION_IMAGES, FOLDED_PIXELS, SUBSET_SEED, _mix

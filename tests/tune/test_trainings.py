@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from nas.arch import Arch, StageArch
 from nas.data import SearchData, load_search_data
+from nas.space.arch import Arch, StageArch
 from nas.training import get_recipe
 from nas.training.retrain import last_epoch
 from nas.tune.trainings import Failed, Training, choose_concurrency, gpu_share, workers

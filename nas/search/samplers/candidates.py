@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.search.samplers.encoding import Code, Encoding
-from nas.space import Setting
+from nas.space.space import Setting
 
 Array = NDArray[np.float64]
 Costs = Callable[[Mapping[str, Any]], tuple[float, ...]]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.space import Choice, Setting
+from nas.space.space import Choice, Setting
 
 Code = tuple[int, ...]
 

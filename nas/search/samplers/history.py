@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.search.samplers.candidates import Candidates
 from nas.search.samplers.encoding import Code
-from nas.space import Setting
+from nas.space.space import Setting
 
 RETRIED = ("interrupted", "never_launched")
 """Reasons of FAIL that leave the architecture to be tried again."""

@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from nas.search.samplers.hyperparameters import Hyperparameters, Values
 from nas.search.samplers.similarity import Similarity, matern, matern_slope
-from nas.space import Choice
+from nas.space.space import Choice
 
 Array = NDArray[np.float64]
 Pullback = Callable[[Array], Array]

@@ -25,7 +25,7 @@ from nas.search.samplers.parameters import SpaceExhausted, distribution
 from nas.search.samplers.scale import Scale
 from nas.search.samplers.start import spread_start
 from nas.search.samplers.surrogate import FitError, Posteriors
-from nas.space import Choice, Setting
+from nas.space.space import Choice, Setting
 from nas.threads import cpu_threads
 
 Array = NDArray[np.float64]

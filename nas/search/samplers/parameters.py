@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, IntDistribution
 
-from nas.space import Choice, Setting, Value
+from nas.space.space import Choice, Setting, Value
 
 
 class SpaceExhausted(RuntimeError):

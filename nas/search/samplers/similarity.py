@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.space import Choice
+from nas.space.space import Choice
 
 Array = NDArray[np.float64]
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.arch import Arch, StageArch, table2_arch
-from nas.cost import (
+from nas.space.arch import Arch, StageArch, table2_arch
+from nas.space.cost import (
     Cost,
     cost,
     dct_bottleneck_macs,
@@ -19,9 +19,9 @@ from nas.cost import (
     separable_macs,
     strided_size,
 )
-from nas.space import SearchSpace
+from nas.space.space import SearchSpace
 
-SPACE = SearchSpace.from_yaml(Path(__file__).parents[1] / "search_spaces" / "dyclotnet.yaml")
+SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
 channels = st.integers(1, 64).map(lambda n: 8 * n)
 ratios = st.sampled_from([2, 4])
 

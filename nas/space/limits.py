@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from nas.arch import Arch, scale_stem
-from nas.cost import Cost, cost
-from nas.space import SearchSpace
+from nas.space.arch import Arch, scale_stem
+from nas.space.cost import Cost, cost
+from nas.space.space import SearchSpace
 
 
 @dataclass(frozen=True)

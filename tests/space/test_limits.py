@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from nas.cost import Cost, cost
-from nas.limits import Limits, extreme
-from nas.space import SearchSpace
+from nas.space.cost import Cost, cost
+from nas.space.limits import Limits, extreme
+from nas.space.space import SearchSpace
 
 SIZES = (8, 1, 10)
 

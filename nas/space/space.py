@@ -17,9 +17,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from nas import space_file
-from nas.arch import Arch, Expansion, StageArch, make_stage, scale_stem
-from nas.space_file import SpaceFile
+from nas.space import space_file
+from nas.space.arch import Arch, Expansion, StageArch, make_stage, scale_stem
+from nas.space.space_file import SpaceFile
 
 _PLAIN = frozenset((int, str, type(None)))  # types of a stage's settings
 

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import model_validator as model_check
 from pydantic_core import PydanticCustomError
 
-from nas.arch import (
+from nas.space.arch import (
     MAX_ALPHA,
     MAX_P,
     MAX_REPEATS,

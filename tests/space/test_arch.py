@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.arch import (
+from nas.space.arch import (
     MAX_ALPHA,
     Arch,
     StageArch,

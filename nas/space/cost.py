@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from nas.arch import Arch, Expansion, StageArch
+from nas.space.arch import Arch, Expansion, StageArch
 
 Kind = Literal["conv", "fc", "norm"]
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from nas.arch import make_stage, table2_arch
-from nas.space import SearchSpace
+from nas.space.arch import make_stage, table2_arch
+from nas.space.space import SearchSpace
 
-SPACES = Path(__file__).parents[1] / "search_spaces"
+SPACES = Path(__file__).parents[2] / "search_spaces"
 DYCLOTNET = SearchSpace.from_yaml(SPACES / "dyclotnet.yaml")
 TINY = SearchSpace.from_yaml(SPACES / "tiny.yaml")
 

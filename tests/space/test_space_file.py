@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nas.space import SearchSpace
+from nas.space.space import SearchSpace
 
 VALID = """\
 stem: 16
@@ -28,7 +28,7 @@ STAGE = "  - {width: 8, stride: 1, repeats: 1, p: 2}\n"
 BILLION_LAUGHS = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 10)
 )
-SPACES = sorted((Path(__file__).parents[1] / "search_spaces").glob("*.yaml"))
+SPACES = sorted((Path(__file__).parents[2] / "search_spaces").glob("*.yaml"))
 
 
 def read(path: Path, content: str | bytes) -> SearchSpace:

@@ -1,0 +1,1 @@
+"""What exists and what it costs: architectures, search spaces, exact costs, limits."""
