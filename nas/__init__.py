@@ -16,7 +16,7 @@ _LAZY = {
     "load_classifier": "nas.deploy.classifier",
     "load_front": "nas.report.export",
     "load_pretrained": "nas.pretrained",
-    "run_search": "nas.in_process",
+    "run_search": "nas.api",
     "suggest": "nas.search.samplers",
     "table2_arch": "nas.space.arch",
 }

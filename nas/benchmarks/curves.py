@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nas.search.pareto import hypervolume
+from nas.pareto import hypervolume
 
 Array = NDArray[np.float64]
 

@@ -27,9 +27,9 @@ from rich.table import Table
 from nas.benchmarks.rows import RowFile
 from nas.data import load_search_data
 from nas.models import kernels
-from nas.report.meter import Progress, shown, silent
+from nas.pareto import Staircase
+from nas.progress import Progress, shown, silent
 from nas.search.front import finished_trials
-from nas.search.pareto import Staircase
 from nas.search.storage import open_storage, sqlite_url
 from nas.space.cost import cost
 from nas.space.limits import extreme

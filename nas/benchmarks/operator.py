@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from nas.models import DCT, Bottleneck, fused, kernels
-from nas.report.meter import Progress, silent
+from nas.progress import Progress, silent
 from nas.threads import cpu_threads
 
 SHAPES = ((64, 32), (128, 16), (256, 8))

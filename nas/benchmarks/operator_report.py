@@ -10,7 +10,7 @@ from rich.table import Table
 
 from nas.benchmarks.operator import Row, measure, report, start_times
 from nas.files import write_json
-from nas.report.meter import shown
+from nas.progress import shown
 
 
 def run_and_report(repetitions: int, json_path: Path | None) -> None:

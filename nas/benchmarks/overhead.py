@@ -23,7 +23,7 @@ from rich.table import Table
 from nas.benchmarks import large_study
 from nas.benchmarks.large_study import Timing
 from nas.files import write_json
-from nas.report.meter import Meter
+from nas.progress import Meter
 from nas.tune.overhead import Ran, busy_share, run_bare, run_ours, seconds_per_trial, started_ray
 
 BARE = "bare Tuner"

@@ -13,7 +13,7 @@ import optuna
 
 from nas.benchmarks.baselines import OURS, make_baseline, peers_flat
 from nas.benchmarks.problems import Problem
-from nas.search.pareto import Staircase
+from nas.pareto import Staircase
 from nas.search.samplers.parameters import SpaceExhausted, suggest
 from nas.space.space import Choice
 

@@ -21,8 +21,8 @@ from nas.benchmarks.problems import Problem, TableProblem
 from nas.benchmarks.replay import Replay, replay
 from nas.benchmarks.synthetic import SyntheticProblem
 from nas.benchmarks.tables import read_table
-from nas.report.meter import Progress, silent
-from nas.search.pareto import hypervolume
+from nas.pareto import hypervolume
+from nas.progress import Progress, silent
 
 Array = NDArray[np.float64]
 

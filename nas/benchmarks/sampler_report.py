@@ -28,7 +28,7 @@ from nas.benchmarks.sampler import (
     rows,
     run,
 )
-from nas.report.meter import shown
+from nas.progress import shown
 
 COLOURS = ("#d62728", "#9467bd", "#1f77b4", "#2ca02c", "#98df8a", "#ff7f0e", "#7f7f7f")
 COLUMNS = 2

@@ -26,7 +26,7 @@ from scipy.stats import rankdata
 
 from nas.benchmarks.rows import RowFile
 from nas.data import SearchData, load_search_data
-from nas.report.meter import Progress, silent
+from nas.progress import Progress, silent
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace

@@ -12,7 +12,7 @@ from rich.table import Table
 from nas.benchmarks.rows import RowFile
 from nas.benchmarks.schedule import KEY, SCHEDULES, jobs, measure, summarise
 from nas.data import load_search_data
-from nas.report.meter import shown
+from nas.progress import shown
 from nas.space.space import SearchSpace
 
 BAR = 0.85  # of the shipped candidate's ratio

@@ -16,8 +16,8 @@ import numpy as np
 
 from nas.benchmarks.curves import CurveTable
 from nas.benchmarks.stopping_rules import RULES, STRENGTHS, Rule
-from nas.report.meter import Progress, silent
-from nas.search.pareto import hypervolume
+from nas.pareto import hypervolume
+from nas.progress import Progress, silent
 from nas.search.stopping import CONFIDENCE, Shown, rungs
 
 Work = tuple[str, float, int]  # rule, strength, trials in flight

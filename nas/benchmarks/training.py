@@ -25,7 +25,7 @@ from nas.benchmarks.user_loop import CPU
 from nas.data import SearchData, load_search_data
 from nas.data.splits import Split, resize, thin_out
 from nas.models import kernels
-from nas.report.meter import Progress, silent
+from nas.progress import Progress, silent
 from nas.space.arch import Arch, make_stage, scale_stem, table2_arch
 from nas.threads import cpu_threads
 from nas.training import Recipe, Trainer, build, get_recipe

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from nas.benchmarks.rows import RowFile
 from nas.benchmarks.training import KEY, OURS, THREADS, Row, load_images, measure, report
-from nas.report.meter import shown
+from nas.progress import shown
 
 
 def run_and_report(

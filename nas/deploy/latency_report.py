@@ -19,7 +19,7 @@ from scipy import stats
 from nas.cli import format_count
 from nas.files import write_json
 from nas.models import DyClotNet
-from nas.report.meter import shown
+from nas.progress import shown
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace

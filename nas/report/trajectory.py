@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from nas.pareto import hypervolume, non_dominated
 from nas.search.config import StudyConfig
-from nas.search.pareto import hypervolume, non_dominated
 from nas.space.cost import Cost, cost
 from nas.space.limits import extreme
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from nas.search.pareto import non_dominated
+from nas.pareto import non_dominated
 
 Array = NDArray[np.float64]
 CONFIDENCE = 0.95

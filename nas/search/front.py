@@ -9,8 +9,8 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.pareto import non_dominated
 from nas.search.objectives import Objectives
-from nas.search.pareto import non_dominated
 
 
 @dataclass(frozen=True)

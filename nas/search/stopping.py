@@ -34,9 +34,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
+from nas.pareto import hypervolume, non_dominated
 from nas.search.forecast import forecast
 from nas.search.goodness import goodness, luck
-from nas.search.pareto import hypervolume, non_dominated
 
 CONFIDENCE = 0.96
 FIRST_ODDS = 5.0  # by which its odds are divided at a trial's first evaluation

@@ -10,7 +10,7 @@ import pytest
 from nas.benchmarks.curves import CurveTable, generate_curves, read_curves
 from nas.benchmarks.stopping import compare, replay
 from nas.benchmarks.stopping_rules import front_numbers, halving, sorting
-from nas.search.pareto import non_dominated
+from nas.pareto import non_dominated
 from nas.search.stopping import CONFIDENCE, Shown, rungs
 
 NAAP = Path(__file__).parents[3] / "shared/tables/naap-440.csv"

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from nas.search.pareto import hypervolume
+from nas.pareto import hypervolume
 from nas.search.samplers.improvement import cut, expected_improvement
 
 REFERENCE = {1: (1.0, 0.9), 2: (1.0, 0.95, 0.9)}

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_info
 
 import nas
 from nas.benchmarks.synthetic import SyntheticProblem
-from nas.search.pareto import Staircase, hypervolume
+from nas.pareto import Staircase, hypervolume
 from nas.search.samplers import KnownCostSampler, SpaceExhausted
 from nas.search.samplers.candidates import BINS, POOL, Candidates
 from nas.search.samplers.encoding import Encoding

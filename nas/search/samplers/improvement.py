@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 
-from nas.search.pareto import non_dominated
+from nas.pareto import non_dominated
 
 Array = NDArray[np.float64]
 Scale = Literal["log", "linear"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.search.pareto import non_dominated
+from nas.pareto import non_dominated
 from nas.search.samplers.candidates import CLIMBERS, Candidates, Costs
 from nas.search.samplers.encoding import Code, Encoding
 from nas.search.samplers.history import History, read

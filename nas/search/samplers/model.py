@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.pareto import non_dominated
+from nas.pareto import non_dominated
 from nas.search.samplers.candidates import Candidates
 from nas.search.samplers.encoding import Code
 from nas.search.samplers.history import Ended, History

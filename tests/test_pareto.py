@@ -3,7 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
-from nas.search.pareto import Staircase, hypervolume, non_dominated, normalised_hypervolume
+from nas.pareto import Staircase, hypervolume, non_dominated, normalised_hypervolume
 
 
 def dominates(a, b):

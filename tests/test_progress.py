@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from nas.report import meter
-from nas.report.meter import Meter, shown
+from nas import progress as meter
+from nas.progress import Meter, shown
 
 
 @pytest.fixture(autouse=True)
