@@ -26,7 +26,7 @@ from rich.table import Table
 
 from nas.benchmarks.rows import RowFile
 from nas.data import load_search_data
-from nas.models import kernels
+from nas.models.native import build as kernels
 from nas.pareto import Staircase
 from nas.progress import Progress, shown, silent
 from nas.search.front import finished_trials

@@ -21,7 +21,9 @@ import torch
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
-from nas.models import DCT, Bottleneck, fused, kernels
+from nas.models import DCT, Bottleneck
+from nas.models.native import build as kernels
+from nas.models.native import fused
 from nas.progress import Progress, silent
 from nas.threads import cpu_threads
 

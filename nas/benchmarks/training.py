@@ -24,7 +24,7 @@ from nas.benchmarks.rows import RowFile
 from nas.benchmarks.user_loop import CPU
 from nas.data import SearchData, load_search_data
 from nas.data.splits import Split, resize, thin_out
-from nas.models import kernels
+from nas.models.native import build as kernels
 from nas.progress import Progress, silent
 from nas.space.arch import Arch, make_stage, scale_stem, table2_arch
 from nas.threads import cpu_threads

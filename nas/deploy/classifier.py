@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from nas.data import DatasetInfo
 from nas.data.folder import read_image
 from nas.models.fold import fold
-from nas.models.fused import use_fused
+from nas.models.native.fused import use_fused
 from nas.pretrained import load_pretrained, read_description
 
 

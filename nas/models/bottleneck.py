@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.models import fused
 from nas.models.dct import DCT
+from nas.models.native import fused
 from nas.space.arch import Expansion, StageArch
 
 
@@ -52,7 +52,7 @@ class Bottleneck(nn.Module):
         )
         self.expand_norm = nn.BatchNorm2d(w_out)
         self.has_shortcut = stride == 1 and w_in == w_out
-        self.fused = False  # whether the fast form runs: `nas.models.fused.use_fused`
+        self.fused = False  # whether the fast form runs: `nas.models.native.fused.use_fused`
 
     def forward(self, x_BMHW: Tensor) -> Tensor:
         """[B, w_in, H, W] to [B, w_out, H', W'], H' and W' divided by the stride, rounded up."""

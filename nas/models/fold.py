@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.models import fused, kernel_functions, kernels
 from nas.models.bottleneck import Bottleneck
 from nas.models.dct import DCT
 from nas.models.dyclotnet import Stem
+from nas.models.native import build as kernels
+from nas.models.native import functions as kernel_functions
+from nas.models.native import fused
 
 
 def fold(network: nn.Module) -> nn.Module:
@@ -29,7 +31,7 @@ def fold(network: nn.Module) -> nn.Module:
       width; before a pointwise expansion the second one joins the expansion, which then
       reads half of the channels.
 
-    The copy has plain PyTorch modules that can be exported; `nas.models.fused.use_fused`
+    The copy has plain PyTorch modules that can be exported; `nas.models.native.fused.use_fused`
     switches it to the C++ kernels. Its parameters cannot be trained.
 
     Args:
@@ -65,7 +67,7 @@ class FoldedBottleneck(nn.Module):
         contract = fold_conv(block.contract, block.contract_norm)
         mix = fold_conv(block.mix, block.mix_norm)
         self.has_shortcut = block.has_shortcut
-        self.fused = False  # whether the C++ kernels run: `nas.models.fused.use_fused`
+        self.fused = False  # whether the C++ kernels run: `nas.models.native.fused.use_fused`
         self.expand: FoldedDCT | nn.Conv2d
         if isinstance(block.expand, DCT):
             self.contract = stacked(contract, mix)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from nas.models import DyClotNet
 from nas.models.fold import fold
-from nas.models.fused import use_fused
+from nas.models.native.fused import use_fused
 from nas.space.arch import table2_arch
 
 WARM_UP = 0.05  # seconds, of the network and of the control

@@ -21,7 +21,7 @@ from nas.data.info import DatasetInfo, SearchData
 from nas.data.splits import Split, resize, thin_out
 from nas.models import DyClotNet
 from nas.models.fold import fold
-from nas.models.fused import use_fused
+from nas.models.native.fused import use_fused
 from nas.space.arch import Arch
 from nas.training.average import WeightAverage
 from nas.training.cuda_graph import StepGraph

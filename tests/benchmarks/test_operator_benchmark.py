@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from nas.benchmarks import operator
-from nas.models import DCT, kernels
+from nas.models import DCT
+from nas.models.native import build as kernels
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="no C++ compiler")
 

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nas.models import DyClotNet, kernels
+from nas.models import DyClotNet
 from nas.models.fold import fold
-from nas.models.fused import use_fused
+from nas.models.native import build as kernels
+from nas.models.native.fused import use_fused
 from nas.models.reference import mobilenet_v2
 from nas.space.arch import Arch, StageArch, table2_arch
 from nas.space.space import SearchSpace

@@ -1,4 +1,4 @@
-// The functions that `nas/models/kernels.py` calls, for both precisions.
+// The functions that `nas/models/native/build.py` calls, for both precisions.
 
 #include "clones.hpp"
 #include "depthwise.hpp"

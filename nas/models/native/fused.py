@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.models import kernel_functions, kernels
 from nas.models.dct import DCT
+from nas.models.native import build as kernels
+from nas.models.native import functions as kernel_functions
 
 
 def use_fused(network: nn.Module) -> bool:

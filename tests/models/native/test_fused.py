@@ -10,15 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.models import DyClotNet, dyclotnet, fused, kernels
+from nas.models import DyClotNet, dyclotnet
 from nas.models.dct import DCT
+from nas.models.native import build as kernels
+from nas.models.native import fused
 from nas.models.reference import mobilenet_v2
 from nas.space.arch import table2_arch
 from nas.space.space import SearchSpace
 from nas.threads import cpu_threads
 
 pytestmark = pytest.mark.skipif(not kernels.available(), reason="no C++ compiler")
-SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
+SPACE = SearchSpace.from_yaml(Path(__file__).parents[3] / "search_spaces" / "dyclotnet.yaml")
 SHAPES = [
     # images, channels, height, width: odd ones, narrow ones, one pixel, several chunks
     (4, 3, 5, 4),

@@ -23,7 +23,7 @@ from filelock import FileLock
 from torch import Tensor
 
 LOG = logging.getLogger(__name__)
-NATIVE = Path(__file__).parent / "native"
+NATIVE = Path(__file__).parent
 SOURCE = NATIVE / "kernels.cpp"
 # Apple's compiler knows no -fopenmp, some others no -march=native: the first that work.
 FLAGS: tuple[list[str], ...] = (["-march=native", "-fopenmp"], ["-march=native"], [])
