@@ -15,7 +15,7 @@ _LAZY = {
     "from_arrays": "nas.data.arrays",
     "load_classifier": "nas.deploy.classifier",
     "load_front": "nas.report.export",
-    "load_pretrained": "nas.pretrained",
+    "load_pretrained": "nas.training.pretrained",
     "run_search": "nas.api",
     "suggest": "nas.search.samplers",
     "table2_arch": "nas.space.arch",

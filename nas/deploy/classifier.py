@@ -11,7 +11,7 @@ from nas.data import DatasetInfo
 from nas.data.folder import read_image
 from nas.models.fold import fold
 from nas.models.native.fused import use_fused
-from nas.pretrained import load_pretrained, read_description
+from nas.training.pretrained import load_pretrained, read_description
 
 
 class Classifier(nn.Module):

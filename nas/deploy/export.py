@@ -24,8 +24,8 @@ from torch import Tensor, nn
 from nas.data import DatasetInfo, load_test_data
 from nas.deploy.classifier import Classifier, load_classifier
 from nas.files import write_atomic, write_json
-from nas.pretrained import Description, load_pretrained, read_description
 from nas.threads import cpu_threads
+from nas.training.pretrained import Description, load_pretrained, read_description
 
 OPSET = 20  # of ONNX; onnxruntime reads it from version 1.17 on
 ONNX, PROGRAM, REPORT = "model.onnx", "model.pt2", "export.json"
@@ -58,7 +58,7 @@ def export(folder: Path, formats: tuple[str, ...], data_dir: Path) -> dict[str, 
     the folded one, that with the C++ kernels, and each file as read again.
 
     Args:
-        folder: as `nas.training.retrain` wrote it.
+        folder: as `nas.training.full` wrote it.
         formats: of `FORMATS`.
         data_dir: where the test set is looked for.
 

@@ -17,13 +17,13 @@ from rich.table import Table
 from scipy import stats
 
 from nas.cli import format_count
+from nas.deploy.latency import machine_identity, measure
 from nas.files import write_json
 from nas.models import DyClotNet
 from nas.progress import shown
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace
-from nas.training.latency import machine_identity, measure
 
 KINDS = ("dct", "pointwise")
 IMAGE_SIZE, IN_CHANNELS, CLASSES = 28, 1, 10  # Fashion-MNIST

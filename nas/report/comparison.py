@@ -10,7 +10,6 @@ from statistics import mean
 from typing import Any
 
 from nas.files import write_json
-from nas.pretrained import DESCRIPTION, read_description
 from nas.report.export import FrontFile
 from nas.report.references import SEARCHED
 from nas.report.trust import (
@@ -23,7 +22,8 @@ from nas.report.trust import (
 )
 from nas.space.arch import Arch
 from nas.training import Recipe
-from nas.training.retrain import METRICS
+from nas.training.full import METRICS
+from nas.training.pretrained import DESCRIPTION, read_description
 
 SUMMARY = "summary.json"
 SCHEMA_VERSION = 1

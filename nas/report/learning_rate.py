@@ -9,9 +9,9 @@ from typing import Any
 
 from nas.data import DatasetInfo
 from nas.files import write_json
-from nas.pretrained import DESCRIPTION, read_description
 from nas.report.references import Contender
 from nas.training import Recipe
+from nas.training.pretrained import DESCRIPTION, read_description
 
 FOLDER, CHOICES = "learning-rates", "choices.json"
 

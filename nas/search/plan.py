@@ -18,6 +18,7 @@ import sqlalchemy
 import torch
 
 from nas.data import SearchData, load_search_data, resolve_dataset
+from nas.deploy.latency import machine_identity
 from nas.search.choose_sampler import SAMPLERS, effective_sampler
 from nas.search.config import StudyConfig, recorded_config, require_same
 from nas.search.objectives import Objectives
@@ -26,7 +27,6 @@ from nas.space.cost import Cost, cost
 from nas.space.limits import Limits, extreme
 from nas.space.space import SearchSpace
 from nas.training import Recipe, default_recipe, get_recipe
-from nas.training.latency import machine_identity
 
 DEFAULT_GPU_SHARE = 0.25  # of a GPU per trial, where there is one
 MAX_BUDGET = 1_000_000

@@ -23,8 +23,8 @@ from nas.models import DyClotNet
 from nas.models.fold import fold
 from nas.models.native.fused import use_fused
 from nas.space.arch import Arch
-from nas.training.average import WeightAverage
 from nas.training.cuda_graph import StepGraph
+from nas.training.ema import WeightAverage
 from nas.training.recipe import Recipe
 
 EVALUATION_BATCH = 500  # images: on the CPU at the most, on a GPU at the least

@@ -17,7 +17,7 @@ from nas.report.retraining import Bars, Retrained, progress_bars
 from nas.report.select import select
 from nas.report.study_folder import refresh_report
 from nas.training import Recipe
-from nas.training.retrain import require_settings
+from nas.training.full import require_settings
 from nas.tune.trainings import (
     Failed,
     Outcome,

@@ -11,9 +11,9 @@ import torch
 from ray import tune
 
 from nas.data import SearchData
+from nas.deploy.latency import machine_identity, measure
 from nas.space.arch import Arch
 from nas.training import Diverged, Recipe, Trainer, build
-from nas.training.latency import machine_identity, measure
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
 
 DIVERGED = "diverged"

@@ -17,7 +17,7 @@ import torch
 from nas.data import SearchData
 from nas.space.arch import Arch
 from nas.training import Diverged, Recipe
-from nas.training.retrain import Progress, last_epoch, retrain, validate
+from nas.training.full import Progress, last_epoch, retrain, validate
 from nas.tune.searcher import MAX_ATTEMPTS, WORKER_DIED
 from nas.tune.session import collected_signals, ray_session, usable_cpus
 

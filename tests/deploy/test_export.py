@@ -16,10 +16,10 @@ from PIL import Image
 import nas
 from nas.data import Batches, load_search_data, load_test_data
 from nas.deploy.export import OPSET, TOLERANCE, export, require_format
-from nas.pretrained import load_pretrained, read_description
 from nas.space.arch import Arch, StageArch
 from nas.training import get_recipe
-from nas.training.retrain import retrain
+from nas.training.full import retrain
+from nas.training.pretrained import load_pretrained, read_description
 
 onnxruntime = pytest.importorskip("onnxruntime")
 onnx = pytest.importorskip("onnx")

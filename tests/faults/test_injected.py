@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 
 from nas.data import DatasetInfo, SearchData
 from nas.data.splits import Split
+from nas.deploy.latency import machine_identity
 from nas.space.arch import table2_arch
 from nas.training import get_recipe
-from nas.training.latency import machine_identity
 from nas.tune.trainable import ActorSpent, TrainingTrial
 
 

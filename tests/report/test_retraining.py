@@ -20,8 +20,8 @@ from nas.report.retraining import Retrained
 from nas.search.config import StudyConfig
 from nas.space.arch import Arch, StageArch
 from nas.space.cost import cost
+from nas.training import full as module
 from nas.training import get_recipe
-from nas.training import retrain as module
 from nas.tune.retraining import Wanted, retrain_front
 
 NOWHERE = Path("unused")

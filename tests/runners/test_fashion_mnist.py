@@ -13,7 +13,7 @@ import torch
 import nas
 from nas.data import Batches, load_test_data
 from nas.data.fashion_mnist import find
-from nas.pretrained import read_description
+from nas.training.pretrained import read_description
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -23,7 +23,7 @@ import torch
 from nas.space.arch import Arch, StageArch
 from nas.data import load_search_data
 from nas.training import get_recipe
-from nas.training.retrain import retrain
+from nas.training.full import retrain
 
 arch = Arch(8, (StageArch(16, 2, 1, "dct", 2, 4), StageArch(32, 2, 2, "dct", 4, 4)))
 recipe = get_recipe("full", epochs=int(sys.argv[2]), batch_size=50)

@@ -16,7 +16,7 @@ from nas.data.splits import resize, thin_out
 from nas.models import DyClotNet
 from nas.space.arch import Arch
 from nas.training import Diverged, Recipe, Trainer, accuracy, build
-from nas.training.average import WeightAverage
+from nas.training.ema import WeightAverage
 from nas.training.trainer import CALIBRATION_IMAGES, FOLDED_PIXELS, SUBSET_SEED, _mix
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

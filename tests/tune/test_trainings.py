@@ -16,7 +16,7 @@ import pytest
 from nas.data import SearchData, load_search_data
 from nas.space.arch import Arch, StageArch
 from nas.training import get_recipe
-from nas.training.retrain import last_epoch
+from nas.training.full import last_epoch
 from nas.tune.trainings import Failed, Training, choose_concurrency, gpu_share, workers
 
 NOWHERE = Path("unused")

@@ -1,6 +1,6 @@
 """Retrained networks as files: `arch.json` and `model.safetensors`, and back.
 
-`nas.training.retrain` writes them; `load_pretrained` gives the network back.
+`nas.training.full` writes them; `load_pretrained` gives the network back.
 """
 
 from __future__ import annotations

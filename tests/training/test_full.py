@@ -12,12 +12,12 @@ import torch
 
 import nas
 from nas.data import Batches, SearchData, load_test_data
-from nas.pretrained import load_pretrained, read_description
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.training import Recipe, accuracy, get_recipe
-from nas.training import retrain as module
-from nas.training.retrain import retrain
+from nas.training import full as module
+from nas.training.full import retrain
+from nas.training.pretrained import load_pretrained, read_description
 
 CPU = torch.device("cpu")
 NOWHERE = Path("unused")

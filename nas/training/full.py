@@ -22,9 +22,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from nas.data import Batches, DatasetInfo, SearchData, load_test_data
 from nas.files import write_atomic, write_json
-from nas.pretrained import DESCRIPTION, WEIGHTS, Description, read_description
 from nas.space.arch import Arch
 from nas.training import checkpoint
+from nas.training.pretrained import DESCRIPTION, WEIGHTS, Description, read_description
 from nas.training.recipe import Recipe
 from nas.training.trainer import EVALUATION_BATCH, Trainer, accuracy
 

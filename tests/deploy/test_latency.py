@@ -7,10 +7,10 @@ import time
 import pytest
 import torch
 
+from nas.deploy.latency import ROUNDS, machine_identity, measure, time_passes
 from nas.deploy.latency_report import agreement, predictability
 from nas.models import DyClotNet
 from nas.space.arch import Arch
-from nas.training.latency import ROUNDS, machine_identity, measure, time_passes
 
 
 class Machine:
