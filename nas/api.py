@@ -17,12 +17,12 @@ from nas.search.front import front
 from nas.search.lock import lock_study
 from nas.search.objectives import KNOWN, Objectives
 from nas.search.record import known_costs, recorded
-from nas.search.stopping import Shown, decide, rungs
 from nas.search.storage import open_storage
 from nas.search.study import Candidate, Measurement, SearchStudy
 from nas.space.arch import Arch
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
+from nas.stopping.rule import Shown, decide, rungs
 from nas.training import Diverged, Recipe, Trainer, build, default_recipe
 
 DIVERGED = "diverged"

@@ -25,10 +25,10 @@ from nas.search.config import StudyConfig, recorded_config
 from nas.search.front import front
 from nas.search.plan import Request, make_plan
 from nas.search.samplers import distribution
-from nas.search.stopping import rungs
 from nas.search.storage import open_storage
 from nas.search.study import Measurement, SearchStudy
 from nas.space.cost import cost
+from nas.stopping.rule import rungs
 
 NAME = "large"
 ASKS = 5  # of each sampler; the slowest counts

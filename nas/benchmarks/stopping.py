@@ -18,7 +18,7 @@ from nas.benchmarks.curves import CurveTable
 from nas.benchmarks.stopping_rules import RULES, STRENGTHS, Rule
 from nas.pareto import hypervolume
 from nas.progress import Progress, silent
-from nas.search.stopping import CONFIDENCE, Shown, rungs
+from nas.stopping.rule import CONFIDENCE, Shown, rungs
 
 Work = tuple[str, float, int]  # rule, strength, trials in flight
 

@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nas.search.stopping import CONFIDENCE, Shown, decide
+from nas.stopping.rule import CONFIDENCE, Shown, decide
 
 Rule = Callable[[Shown, Sequence[Shown]], bool]
 """Whether a trial goes on, given all the others that have reached a rung."""
 
 
 def front_rule(confidence: float, epochs: int, images: int | None) -> Rule:
-    """Ours: `nas.search.stopping.decide`."""
+    """Ours: `nas.stopping.rule.decide`."""
 
     def rule(trial: Shown, others: Sequence[Shown]) -> bool:
         return decide(trial, others, epochs, confidence=confidence, images=images).goes_on

@@ -14,7 +14,7 @@ from rich.table import Table
 from nas.benchmarks.curves import generate_curves, read_curves
 from nas.benchmarks.stopping import Row, bars, compare
 from nas.progress import shown
-from nas.search.stopping import CONFIDENCE
+from nas.stopping.rule import CONFIDENCE
 
 GENERATED_ORDERS = 2  # of each generated table
 TITLES = {

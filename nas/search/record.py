@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nas.search.objectives import KNOWN
 from nas.search.samplers.history import curve
-from nas.search.stopping import Shown
 from nas.search.study import FINISHED, SearchStudy
+from nas.stopping.rule import Shown
 
 
 def known_costs(study: SearchStudy) -> list[str]:

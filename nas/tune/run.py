@@ -15,8 +15,8 @@ from ray import tune
 
 from nas.search.outage import StorageGone
 from nas.search.plan import Plan
-from nas.search.stopping import rungs
 from nas.search.study import SearchStudy
+from nas.stopping.rule import rungs
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.searcher import TIMEOUT, StudySearcher, View
 from nas.tune.session import collected_signals, ray_session

@@ -10,9 +10,9 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from nas.search.record import known_costs, recorded
-from nas.search.stopping import CONFIDENCE, Shown, decide
 from nas.search.study import SearchStudy
 from nas.space.arch import Arch
+from nas.stopping.rule import CONFIDENCE, Shown, decide
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ OUT_OF_MEMORY_ADVICE = "RAY_memory_usage_threshold"  # in Ray's words when it fr
 
 
 class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
-    """Asks `nas.search.stopping.decide` at each rung.
+    """Asks `nas.stopping.rule.decide` at each rung.
 
     What trials showed before this process comes from the study, everything since from the
     results that Ray delivers. With an objective whose value is not known before training

@@ -11,7 +11,7 @@ from nas.benchmarks.curves import CurveTable, generate_curves, read_curves
 from nas.benchmarks.stopping import compare, replay
 from nas.benchmarks.stopping_rules import front_numbers, halving, sorting
 from nas.pareto import non_dominated
-from nas.search.stopping import CONFIDENCE, Shown, rungs
+from nas.stopping.rule import CONFIDENCE, Shown, rungs
 
 NAAP = Path(__file__).parents[3] / "shared/tables/naap-440.csv"
 

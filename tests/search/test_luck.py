@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nas.search.goodness import goodness, luck
 from nas.search.samplers.luck import Luck
+from nas.stopping.neg_log_error import goodness, luck
 
 IMAGES = 400
 

@@ -18,10 +18,10 @@ from ray import tune
 
 from nas.search.config import StudyConfig
 from nas.search.objectives import Objectives
-from nas.search.stopping import Shown, decide, rungs
 from nas.search.storage import open_storage, sqlite_url
 from nas.search.study import Candidate, Measurement, SearchStudy
 from nas.space.arch import Arch
+from nas.stopping.rule import Shown, decide, rungs
 from nas.training import get_recipe
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.searcher import StudySearcher

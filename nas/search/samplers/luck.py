@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.goodness import goodness, luck
+from nas.stopping.neg_log_error import goodness, luck
 
 Array = NDArray[np.float64]
 

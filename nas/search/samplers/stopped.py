@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.forecast import forecast
+from nas.stopping.forecast import forecast
 
 Array = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.search.goodness import goodness
-from nas.search.stopping import MIN_FINISHED, Shown, decide, rungs
+from nas.stopping.neg_log_error import goodness
+from nas.stopping.rule import MIN_FINISHED, Shown, decide, rungs
 
 EPOCHS, RUNG = 10, 2
 

@@ -6,7 +6,7 @@ that finished gained between this rung and the end, and compared with the best f
 accuracy at the same or lower cost: it must beat that one to enter the front.
 
 The forecast is a regression of g = -log(error) on g at the rung, bent, and on cost
-(`nas/search/forecast.py`), with the residual variance s^2. The prediction for a trial is
+(`nas/stopping/forecast.py`), with the residual variance s^2. The prediction for a trial is
 Student-t with the regression's degrees of freedom: wide while few trials have finished, or
 where a trial is unlike those. Of s^2 the noise of the last evaluation is taken off, as far
 as the validation images tell it: a trial goes on for what it may be worth, not for what
@@ -35,8 +35,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from nas.pareto import hypervolume, non_dominated
-from nas.search.forecast import forecast
-from nas.search.goodness import goodness, luck
+from nas.stopping.forecast import forecast
+from nas.stopping.neg_log_error import goodness, luck
 
 CONFIDENCE = 0.96
 FIRST_ODDS = 5.0  # by which its odds are divided at a trial's first evaluation

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from nas.search.forecast import forecast
 from nas.search.samplers.stopped import ENOUGH, Trials, final_errors
+from nas.stopping.forecast import forecast
 
 RUNG, LAST = 2, 8
 LIMITS = {"floor": 1e-4, "least": 0.01}

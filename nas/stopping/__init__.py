@@ -1,0 +1,1 @@
+"""Early stopping: learning curves, the forecast of a final accuracy, the stopping rule."""
