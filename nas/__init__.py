@@ -9,7 +9,7 @@ _LAZY = {
     "Arch": "nas.space.arch",
     "Choice": "nas.space.space",
     "DyClotNet": "nas.models",
-    "KnownCostSampler": "nas.search.samplers",
+    "KnownCostSampler": "nas.samplers",
     "SearchSpace": "nas.space.space",
     "dyclotnet": "nas.models",
     "from_arrays": "nas.data.arrays",
@@ -17,7 +17,7 @@ _LAZY = {
     "load_front": "nas.report.export",
     "load_pretrained": "nas.training.pretrained",
     "run_search": "nas.api",
-    "suggest": "nas.search.samplers",
+    "suggest": "nas.samplers",
     "table2_arch": "nas.space.arch",
 }
 __all__ = sorted(_LAZY)

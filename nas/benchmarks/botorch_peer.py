@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.search.samplers.parameters import distribution
+from nas.samplers.parameters import distribution
 from nas.space.space import Choice
 
 BATCH = 4

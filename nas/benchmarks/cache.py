@@ -13,7 +13,7 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-import nas.search.samplers
+import nas.samplers
 from nas.benchmarks.baselines import OURS, baseline_version
 from nas.benchmarks.problems import Problem
 from nas.benchmarks.replay import Replay
@@ -58,7 +58,7 @@ class ReplayCache:
 def sources_version() -> str:
     """Hash of the sources of our samplers: any change makes their replays stale."""
     digest = hashlib.sha256()
-    package = Path(nas.search.samplers.__path__[0])
+    package = Path(nas.samplers.__path__[0])
     imported = [package.parent / f"{name}.py" for name in ("forecast", "goodness", "pareto")]
     for path in sorted([*package.glob("*.py"), *imported]):
         digest.update(path.read_bytes())

@@ -20,11 +20,11 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from nas.report.export import front_file, write_front, write_trials
 from nas.report.study_folder import open_study, report_study
+from nas.samplers import distribution
 from nas.search.choose_sampler import choose_sampler
 from nas.search.config import StudyConfig, recorded_config
 from nas.search.front import front
 from nas.search.plan import Request, make_plan
-from nas.search.samplers import distribution
 from nas.search.storage import open_storage
 from nas.search.study import Measurement, SearchStudy
 from nas.space.cost import cost

@@ -14,7 +14,7 @@ import optuna
 from nas.benchmarks.baselines import OURS, make_baseline, peers_flat
 from nas.benchmarks.problems import Problem
 from nas.pareto import Staircase
-from nas.search.samplers.parameters import SpaceExhausted, suggest
+from nas.samplers.parameters import SpaceExhausted, suggest
 from nas.space.space import Choice
 
 
@@ -69,7 +69,7 @@ def replay(
 
 def make_ours(problem: Problem, seed: int) -> optuna.samplers.BaseSampler:
     """The `known-cost` sampler on a problem: it knows the multiply-adds and nothing else."""
-    from nas.search.samplers.known_cost import KnownCostSampler
+    from nas.samplers.known_cost import KnownCostSampler
 
     return KnownCostSampler(
         problem.choices, lambda setting: (problem.macs(setting),), seed=seed, identity=problem.key

@@ -9,9 +9,9 @@ from typing import Any
 
 import optuna
 
+from nas.samplers import KnownCostSampler
 from nas.search.config import StudyConfig
 from nas.search.objectives import Objectives
-from nas.search.samplers import KnownCostSampler
 from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from nas.samplers.history import curve
 from nas.search.objectives import KNOWN
-from nas.search.samplers.history import curve
 from nas.search.study import FINISHED, SearchStudy
 from nas.stopping.rule import Shown
 

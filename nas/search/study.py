@@ -18,10 +18,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from nas.samplers import SpaceExhausted
+from nas.samplers.history import REPEATS_RUNNING
+from nas.samplers.parameters import suggest, suggest_value
 from nas.search.config import StudyConfig
-from nas.search.samplers import SpaceExhausted
-from nas.search.samplers.history import REPEATS_RUNNING
-from nas.search.samplers.parameters import suggest, suggest_value
 from nas.search.storage import make_durable, together
 from nas.space.arch import Arch
 from nas.space.cost import Cost, cost

@@ -12,8 +12,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState, create_trial
 
+from nas.samplers import distribution
 from nas.search.config import StudyConfig
-from nas.search.samplers import distribution
 from nas.search.storage import open_storage, sqlite_url
 from nas.space.cost import cost
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from nas.search.samplers.stopped import ENOUGH, Trials, final_errors
+from nas.samplers.stopped import ENOUGH, Trials, final_errors
 from nas.stopping.forecast import forecast
 
 RUNG, LAST = 2, 8

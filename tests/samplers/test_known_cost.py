@@ -13,13 +13,13 @@ from threadpoolctl import threadpool_info
 import nas
 from nas.benchmarks.synthetic import SyntheticProblem
 from nas.pareto import Staircase, hypervolume
-from nas.search.samplers import KnownCostSampler, SpaceExhausted
-from nas.search.samplers.candidates import BINS, POOL, Candidates
-from nas.search.samplers.encoding import Encoding
-from nas.search.samplers.history import read
-from nas.search.samplers.known_cost import _Views
-from nas.search.samplers.model import ErrorModel
-from nas.search.samplers.surrogate import FitError
+from nas.samplers import KnownCostSampler, SpaceExhausted
+from nas.samplers.candidates import BINS, POOL, Candidates
+from nas.samplers.encoding import Encoding
+from nas.samplers.error_model import ErrorModel
+from nas.samplers.gaussian_process import FitError
+from nas.samplers.history import read
+from nas.samplers.known_cost import _Views
 from nas.space.cost import cost
 from nas.space.limits import extreme
 from nas.space.space import Choice, SearchSpace
@@ -197,7 +197,7 @@ def test_asks_take_one_thread_and_give_the_others_back():
 @pytest.fixture
 def fitted_seldom(monkeypatch):
     """Hyper-parameters of 4, 6, 9, 13, 19, 28 trials, so that asks lie between two fits."""
-    monkeypatch.setattr("nas.search.samplers.model.GROWTH", 1.5)
+    monkeypatch.setattr("nas.samplers.error_model.GROWTH", 1.5)
 
 
 @pytest.mark.usefixtures("fitted_seldom")
@@ -349,7 +349,7 @@ def test_a_fit_that_fails_is_said_and_the_search_goes_on(monkeypatch, caplog):
     def fail(*_):
         raise FitError("no hyper-parameters with a finite likelihood")
 
-    monkeypatch.setattr("nas.search.samplers.model.fit", fail)
+    monkeypatch.setattr("nas.samplers.error_model.fit", fail)
     with caplog.at_level(logging.WARNING):
         settings = search(KnownCostSampler(CHOICES, macs), 14)
     assert len({key(setting) for setting in settings}) == 14
@@ -430,9 +430,9 @@ def test_a_trial_whose_parameters_are_half_written_is_being_asked_for(tmp_path):
 
 
 def test_a_pool_that_is_used_up_repeats_nothing(monkeypatch):
-    monkeypatch.setattr("nas.search.samplers.candidates.WHOLE", 10)
-    monkeypatch.setattr("nas.search.samplers.candidates.POOL", 20)
-    monkeypatch.setattr("nas.search.samplers.known_cost.START", 50)  # all are of the pool
+    monkeypatch.setattr("nas.samplers.candidates.WHOLE", 10)
+    monkeypatch.setattr("nas.samplers.candidates.POOL", 20)
+    monkeypatch.setattr("nas.samplers.known_cost.START", 50)  # all are of the pool
     choices = tuple(Choice(name, (1, 2, 3, 4)) for name in "abc")
 
     def total(setting):

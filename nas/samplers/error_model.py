@@ -9,14 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.pareto import non_dominated
-from nas.search.samplers.candidates import Candidates
-from nas.search.samplers.encoding import Code
-from nas.search.samplers.history import Ended, History
-from nas.search.samplers.kernel import Kernel, Points
-from nas.search.samplers.luck import Luck
-from nas.search.samplers.scale import Warp
-from nas.search.samplers.stopped import Trials, final_errors
-from nas.search.samplers.surrogate import Posteriors, fit
+from nas.samplers.anova_kernel import Kernel, Points
+from nas.samplers.binomial_noise import Luck
+from nas.samplers.candidates import Candidates
+from nas.samplers.encoding import Code
+from nas.samplers.gaussian_process import Posteriors, fit
+from nas.samplers.history import Ended, History
+from nas.samplers.outcome_transform import Warp
+from nas.samplers.stopped import Trials, final_errors
 
 Array = NDArray[np.float64]
 

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from nas.pareto import hypervolume
-from nas.search.samplers.improvement import cut, expected_improvement
+from nas.samplers.ehvi import cut, expected_improvement
 
 REFERENCE = {1: (1.0, 0.9), 2: (1.0, 0.95, 0.9)}
 
@@ -91,7 +91,7 @@ def test_each_candidate_is_looked_at_alone(monkeypatch):
     many = (rng.random((50, 2)), rng.normal(-1, 1, 50), rng.random(50))
     at_once = expected_improvement(cells, *many)
     for block in (1, 3 * len(cells.height)):  # the second takes three candidates at a time
-        monkeypatch.setattr("nas.search.samplers.improvement.BLOCK", block)
+        monkeypatch.setattr("nas.samplers.ehvi.BLOCK", block)
         assert expected_improvement(cells, *many).tolist() == at_once.tolist()
     assert (at_once > 0).any()
     assert expected_improvement(cells, np.zeros((0, 2)), [], []).tolist() == []

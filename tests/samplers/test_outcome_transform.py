@@ -3,9 +3,9 @@ import math
 import numpy as np
 import pytest
 
-from nas.search.samplers.kernel import Kernel, Points
-from nas.search.samplers.scale import GAP, Scale, Warp
-from nas.search.samplers.surrogate import Likelihood, fit
+from nas.samplers.anova_kernel import Kernel, Points
+from nas.samplers.gaussian_process import Likelihood, fit
+from nas.samplers.outcome_transform import GAP, Scale, Warp
 from nas.space.space import Choice
 
 CHOICES = (Choice("width", (1, 2, 3, 4, 5, 6)), Choice("depth", (1, 2, 3, 4, 5, 6)))
@@ -59,7 +59,7 @@ def test_a_factor_of_error_is_about_as_much_of_the_target() -> None:
 
 @pytest.mark.parametrize("block", [100, 10_000])
 def test_the_likelihood_is_that_of_its_formula_and_its_gradient_of_differences(monkeypatch, block):
-    monkeypatch.setattr("nas.search.samplers.surrogate.CHUNK", block)
+    monkeypatch.setattr("nas.samplers.gaussian_process.CHUNK", block)
     kernel, points = architectures()
     variances = np.where(np.arange(36) % 3, 0.0, 0.05)
     errors = errors_above(0.05, np.random.default_rng(1))

@@ -16,15 +16,15 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.pareto import non_dominated
-from nas.search.samplers.candidates import CLIMBERS, Candidates, Costs
-from nas.search.samplers.encoding import Code, Encoding
-from nas.search.samplers.history import History, read
-from nas.search.samplers.improvement import Cells, cut, expected_improvement
-from nas.search.samplers.model import LEAST, ErrorModel
-from nas.search.samplers.parameters import SpaceExhausted, distribution
-from nas.search.samplers.scale import Scale
-from nas.search.samplers.start import spread_start
-from nas.search.samplers.surrogate import FitError, Posteriors
+from nas.samplers.candidates import CLIMBERS, Candidates, Costs
+from nas.samplers.ehvi import Cells, cut, expected_improvement
+from nas.samplers.encoding import Code, Encoding
+from nas.samplers.error_model import LEAST, ErrorModel
+from nas.samplers.gaussian_process import FitError, Posteriors
+from nas.samplers.history import History, read
+from nas.samplers.initial_design import spread_start
+from nas.samplers.outcome_transform import Scale
+from nas.samplers.parameters import SpaceExhausted, distribution
 from nas.space.space import Choice, Setting
 from nas.threads import cpu_threads
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from nas.search.samplers.candidates import Candidates
-from nas.search.samplers.encoding import Code
+from nas.samplers.candidates import Candidates
+from nas.samplers.encoding import Code
 
 TRIES = 20  # candidates at each place, of which the one farthest from all others is taken
 

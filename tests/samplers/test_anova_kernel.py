@@ -9,8 +9,8 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from nas.search.samplers.kernel import JITTER, OFFSET, Kernel, Points
-from nas.search.samplers.similarity import Similarity
+from nas.samplers.anova_kernel import JITTER, OFFSET, Kernel, Points
+from nas.samplers.base_kernels import Similarity
 from nas.space.space import Choice
 
 CHOICES = (

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nas.search.samplers.luck import Luck
+from nas.samplers.binomial_noise import Luck
 from nas.stopping.neg_log_error import goodness, luck
 
 IMAGES = 400

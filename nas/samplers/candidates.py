@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.samplers.encoding import Code, Encoding
+from nas.samplers.encoding import Code, Encoding
 from nas.space.space import Setting
 
 Array = NDArray[np.float64]

@@ -5,14 +5,14 @@
 
 from typing import Any
 
-from nas.search.samplers.parameters import SpaceExhausted, distribution, suggest
+from nas.samplers.parameters import SpaceExhausted, distribution, suggest
 
 __all__ = ["KnownCostSampler", "SpaceExhausted", "distribution", "suggest"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "KnownCostSampler":
-        from nas.search.samplers.known_cost import KnownCostSampler
+        from nas.samplers.known_cost import KnownCostSampler
 
         return KnownCostSampler
     raise AttributeError(name)

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 from scipy.optimize import minimize
 
-from nas.search.samplers.kernel import CHUNK, Covariance, Kernel, Points, Pullback, covariances
-from nas.search.samplers.scale import GAP, Scale, Warp
+from nas.samplers.anova_kernel import CHUNK, Covariance, Kernel, Points, Pullback, covariances
+from nas.samplers.outcome_transform import GAP, Scale, Warp
 
 Array = NDArray[np.float64]
 

@@ -29,8 +29,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.search.samplers.hyperparameters import Hyperparameters, Values
-from nas.search.samplers.similarity import Similarity, matern, matern_slope
+from nas.samplers.base_kernels import Similarity, matern, matern_slope
+from nas.samplers.hyperparameters import Hyperparameters, Values
 from nas.space.space import Choice
 
 Array = NDArray[np.float64]

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from nas.search.samplers.kernel import Kernel, Points, covariances
-from nas.search.samplers.scale import Scale
-from nas.search.samplers.surrogate import FitError, Fitted, Posteriors
+from nas.samplers.anova_kernel import Kernel, Points, covariances
+from nas.samplers.gaussian_process import FitError, Fitted, Posteriors
+from nas.samplers.outcome_transform import Scale
 from nas.space.space import Choice
 
 CHOICES = (

@@ -11,8 +11,8 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.search.samplers.candidates import Candidates
-from nas.search.samplers.encoding import Code
+from nas.samplers.candidates import Candidates
+from nas.samplers.encoding import Code
 from nas.space.space import Setting
 
 RETRIED = ("interrupted", "never_launched")
