@@ -14,7 +14,7 @@ _LAZY = {
     "dyclotnet": "nas.models",
     "from_arrays": "nas.data.arrays",
     "load_classifier": "nas.deploy.classifier",
-    "load_front": "nas.report.export",
+    "load_front": "nas.study.front_file",
     "load_pretrained": "nas.training.pretrained",
     "run_search": "nas.api",
     "suggest": "nas.samplers",

@@ -10,19 +10,19 @@ import optuna
 import torch
 
 from nas.data import DatasetInfo, SearchData
-from nas.report.export import FrontFile, front_file
-from nas.search.choose_sampler import choose_sampler
-from nas.search.config import StudyConfig, begin
-from nas.search.front import front
-from nas.search.lock import lock_study
-from nas.search.objectives import KNOWN, Objectives
-from nas.search.record import known_costs, recorded
-from nas.search.storage import open_storage
-from nas.search.study import Candidate, Measurement, SearchStudy
 from nas.space.arch import Arch
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
 from nas.stopping.rule import Shown, decide, rungs
+from nas.study.choose_sampler import choose_sampler
+from nas.study.config import StudyConfig, begin
+from nas.study.front import front
+from nas.study.front_file import FrontFile, front_file
+from nas.study.objectives import KNOWN, Objectives
+from nas.study.storage.engine import open_storage
+from nas.study.storage.lock import lock_study
+from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.trial_curves import known_costs, recorded
 from nas.training import Diverged, Recipe, Trainer, build, default_recipe
 
 DIVERGED = "diverged"
@@ -63,7 +63,7 @@ def run_search(
             `train` it has to be given: a training is whole at the last of its epochs.
         objectives: accuracy and multiply-adds by default.
         limits: the most that an architecture may cost; none by default.
-        sampler: one of `nas.search.choose_sampler.SAMPLERS`.
+        sampler: one of `nas.study.choose_sampler.SAMPLERS`.
         seed: of everything random.
         max_failures: trials that may diverge; one more ends the search.
         storage: URL of a database, as in `sqlite:////absolute/path.db`; in memory by default.

@@ -121,8 +121,8 @@ def search(
     version: Annotated[bool, version_option(OUTPUT)] = False,
 ) -> int:
     """Run a search; the help text is `HELP`."""
-    from nas.search.choose_sampler import SAMPLERS
-    from nas.search.plan import Request, make_plan, parse_failures
+    from nas.study.choose_sampler import SAMPLERS
+    from nas.study.plan import Request, make_plan, parse_failures
 
     fields = {
         "epochs": epochs,

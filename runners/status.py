@@ -46,7 +46,7 @@ def status(
     """Show the status; the help text is `HELP`."""
     from nas.report.status import find_places, show_status, status_json, study_status
     from nas.report.status import repair as repair_study
-    from nas.search.lock import StudyLocked
+    from nas.study.storage.lock import StudyLocked
 
     places = find_places(folder, storage, study)
     repaired: dict[str, list[str]] = {}

@@ -10,10 +10,10 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from nas.data import DatasetInfo
-from nas.search.config import StudyConfig
-from nas.search.objectives import Objectives
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
+from nas.study.config import StudyConfig
+from nas.study.objectives import Objectives
 from nas.training import get_recipe
 
 ROOT = Path(__file__).parent.parent

@@ -5,7 +5,7 @@ import pytest
 import nas
 from nas.data import DatasetError
 from nas.data.arrays import from_arrays
-from nas.search.study import FINISHED
+from nas.study.study import FINISHED
 from nas.training import Diverged, get_recipe
 
 SPACE = nas.SearchSpace.from_yaml("search_spaces/tiny.yaml")

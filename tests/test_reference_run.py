@@ -15,9 +15,9 @@ import pytest
 
 from nas.report.comparison import read_summary, summarise
 from nas.report.comparison_view import comparison_rows
-from nas.report.export import load_front
 from nas.report.references import SEARCHED
 from nas.report.select import select
+from nas.study.front_file import load_front
 from nas.training import Recipe
 
 ROOT = Path(__file__).parent.parent

@@ -29,11 +29,11 @@ from nas.data import load_search_data
 from nas.models.native import build as kernels
 from nas.pareto import Staircase
 from nas.progress import Progress, shown, silent
-from nas.search.front import finished_trials
-from nas.search.storage import open_storage, sqlite_url
 from nas.space.cost import cost
 from nas.space.limits import extreme
 from nas.space.space import SearchSpace
+from nas.study.front import finished_trials
+from nas.study.storage.engine import open_storage, sqlite_url
 
 ROOT = Path(__file__).parents[2]
 SEARCH = ROOT / "runners" / "search.py"

@@ -18,17 +18,17 @@ from optuna.distributions import distribution_to_json
 from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.report.export import front_file, write_front, write_trials
 from nas.report.study_folder import open_study, report_study
 from nas.samplers import distribution
-from nas.search.choose_sampler import choose_sampler
-from nas.search.config import StudyConfig, recorded_config
-from nas.search.front import front
-from nas.search.plan import Request, make_plan
-from nas.search.storage import open_storage
-from nas.search.study import Measurement, SearchStudy
 from nas.space.cost import cost
 from nas.stopping.rule import rungs
+from nas.study.choose_sampler import choose_sampler
+from nas.study.config import StudyConfig, recorded_config
+from nas.study.front import front
+from nas.study.front_file import front_file, write_front, write_trials
+from nas.study.plan import Request, make_plan
+from nas.study.storage.engine import open_storage
+from nas.study.study import Measurement, SearchStudy
 
 NAME = "large"
 ASKS = 5  # of each sampler; the slowest counts

@@ -11,12 +11,12 @@ import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.report.trajectory import Trajectory
-from nas.search.config import StudyConfig
-from nas.search.front import FrontMember, front
-from nas.search.objectives import Objectives
-from nas.search.study import UNCOUNTED
 from nas.space.arch import Arch, table2_arch
 from nas.space.cost import cost
+from nas.study.config import StudyConfig
+from nas.study.front import FrontMember, front
+from nas.study.objectives import Objectives
+from nas.study.study import UNCOUNTED
 
 TABLE2 = ((0.5, 2, 4), (1.0, 2, 4), (1.0, 4, 4), (1.0, 8, 4), (2.0, 8, 2))
 """(alpha, p, r) of the paper's networks that a front is compared with."""

@@ -10,7 +10,6 @@ from statistics import mean
 from typing import Any
 
 from nas.files import write_json
-from nas.report.export import FrontFile
 from nas.report.references import SEARCHED
 from nas.report.trust import (
     CONFIDENCE,
@@ -21,6 +20,7 @@ from nas.report.trust import (
     remaining,
 )
 from nas.space.arch import Arch
+from nas.study.front_file import FrontFile
 from nas.training import Recipe
 from nas.training.full import METRICS
 from nas.training.pretrained import DESCRIPTION, read_description

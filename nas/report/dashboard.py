@@ -12,9 +12,9 @@ from nas.report.analysis import COST_LABELS, Record, record
 from nas.report.effects import compare_expansions, importance
 from nas.report.finding import describe_finding, percent
 from nas.report.page import study_figures
-from nas.search.config import StudyConfig
-from nas.search.front import FrontMember
 from nas.space.arch import Arch
+from nas.study.config import StudyConfig
+from nas.study.front import FrontMember
 
 STUDY_HEADING = "# The finding"
 TRIAL_HEADING = "### On the front"

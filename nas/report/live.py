@@ -14,9 +14,9 @@ from rich.text import Text
 from nas.cli import format_count, format_duration
 from nas.report.summary import thin
 from nas.report.trajectory import Trajectory
-from nas.search.front import FrontMember, finished_trials, front
-from nas.search.study import Candidate, SearchStudy
 from nas.space.arch import Arch
+from nas.study.front import FrontMember, finished_trials, front
+from nas.study.study import Candidate, SearchStudy
 
 RECENT = 20  # ended trials that the speed is taken from
 OTHER_LINES = 10  # of the view that are not rows of the front

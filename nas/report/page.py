@@ -32,7 +32,7 @@ from nas.report.effects import (
 )
 from nas.report.finding import describe_finding, format_cost, percent
 from nas.report.plots import curves_figure, front_figure, hypervolume_figure
-from nas.search.config import StudyConfig
+from nas.study.config import StudyConfig
 from nas.training import PRESETS
 
 REPORT = "report.html"

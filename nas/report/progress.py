@@ -13,12 +13,12 @@ from rich.live import Live
 
 from nas.cli import format_count
 from nas.report.live import LiveView
-from nas.search.study import Candidate, SearchStudy
+from nas.study.study import Candidate, SearchStudy
 
 LINE_EVERY = 10  # seconds between two lines where the output is no terminal
 REFRESHES = 2  # per second, of the live view
 
-logger = logging.getLogger("nas.search")
+logger = logging.getLogger("nas.study")
 
 
 class SearchProgress:

@@ -6,7 +6,7 @@ import math
 import re
 
 from nas.cli import parse_quantity
-from nas.report.export import FrontEntry, FrontFile
+from nas.study.front_file import FrontEntry, FrontFile
 
 ACCEPTED = (
     "knee, all, top:K, spread:K, under:MACS (such as under:20M), best-per-octave or an arch_id"

@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.cli import format_count, format_number
-from nas.report.export import front_file, write_front, write_trials
-from nas.search.config import StudyConfig, recorded_config
-from nas.search.front import FrontMember, front
-from nas.search.lock import lock_owner, lock_study
-from nas.search.plan import find_study
-from nas.search.storage import hide_password, open_storage, parse_storage, sqlite_url
-from nas.search.study import FINISHED, SearchStudy
+from nas.study.config import StudyConfig, recorded_config
+from nas.study.front import FrontMember, front
+from nas.study.front_file import front_file, write_front, write_trials
+from nas.study.plan import find_study
+from nas.study.storage.engine import hide_password, open_storage, parse_storage, sqlite_url
+from nas.study.storage.lock import lock_owner, lock_study
+from nas.study.study import FINISHED, SearchStudy
 
 STATES = {
     TrialState.COMPLETE: "complete",

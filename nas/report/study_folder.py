@@ -8,10 +8,10 @@ import optuna
 
 from nas.report.dashboard import annotate_study
 from nas.report.page import write_report
-from nas.search.config import recorded_config
-from nas.search.lock import StudyLocked, lock_study
-from nas.search.plan import find_study
-from nas.search.storage import hide_password, sqlite_url
+from nas.study.config import recorded_config
+from nas.study.plan import find_study
+from nas.study.storage.engine import hide_password, sqlite_url
+from nas.study.storage.lock import StudyLocked, lock_study
 
 
 def open_study(folder: Path, storage: str | None, name: str | None) -> tuple[optuna.Study, str]:

@@ -10,8 +10,8 @@ from rich import box
 from rich.table import Table
 
 from nas.cli import format_count
-from nas.search.front import FrontMember
 from nas.space.arch import Arch
+from nas.study.front import FrontMember
 
 
 def front_table(members: list[FrontMember], most: int = 20, *, fill: bool = False) -> Table:

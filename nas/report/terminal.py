@@ -16,8 +16,8 @@ from nas.cli import EXIT_FAILED, format_count, format_duration, print_json
 from nas.report.page import REPORT
 from nas.report.progress import SearchProgress
 from nas.report.summary import front_table, savings
-from nas.search.plan import Plan
-from nas.search.storage import hide_password, sqlite_url
+from nas.study.plan import Plan
+from nas.study.storage.engine import hide_password, sqlite_url
 
 PLAIN_WIDTH = 200  # columns of the front's table where the output is no terminal
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from nas.pareto import hypervolume, non_dominated
-from nas.search.config import StudyConfig
 from nas.space.cost import Cost, cost
 from nas.space.limits import extreme
+from nas.study.config import StudyConfig
 
 LATENCY_RANGE = (1e-5, 10.0)  # seconds; a latency's range is not known before it is measured
 

@@ -17,10 +17,10 @@ from pathlib import Path
 import ray
 from ray import tune
 
-from nas.search.lock import lock_study
-from nas.search.plan import Request, make_plan
-from nas.search.study import Candidate
 from nas.space.space import SearchSpace
+from nas.study.plan import Request, make_plan
+from nas.study.storage.lock import lock_study
+from nas.study.study import Candidate
 from nas.tune.idle import IdleTrial
 from nas.tune.run import Resources, Stops, _Gate, _tuner
 from nas.tune.scheduler import FrontScheduler

@@ -10,12 +10,12 @@ from typing import Any
 from nas.data import DatasetInfo, load_search_data
 from nas.report.comparison import SUMMARY, summarise
 from nas.report.comparison_view import write_figure
-from nas.report.export import load_front
 from nas.report.learning_rate import choose_rates
 from nas.report.references import Contender, contenders
 from nas.report.retraining import Bars, Retrained, progress_bars
 from nas.report.select import select
 from nas.report.study_folder import refresh_report
+from nas.study.front_file import load_front
 from nas.training import Recipe
 from nas.training.full import require_settings
 from nas.tune.trainings import (

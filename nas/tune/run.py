@@ -13,10 +13,10 @@ from typing import Any
 import ray
 from ray import tune
 
-from nas.search.outage import StorageGone
-from nas.search.plan import Plan
-from nas.search.study import SearchStudy
 from nas.stopping.rule import rungs
+from nas.study.plan import Plan
+from nas.study.storage.retrying import StorageGone
+from nas.study.study import SearchStudy
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.searcher import TIMEOUT, StudySearcher, View
 from nas.tune.session import collected_signals, ray_session

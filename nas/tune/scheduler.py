@@ -9,10 +9,10 @@ from typing import Any
 
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
-from nas.search.record import known_costs, recorded
-from nas.search.study import SearchStudy
 from nas.space.arch import Arch
 from nas.stopping.rule import CONFIDENCE, Shown, decide
+from nas.study.study import SearchStudy
+from nas.study.trial_curves import known_costs, recorded
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)

@@ -15,15 +15,15 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from nas.report.dashboard import annotate_study
-from nas.report.export import front_file, write_front, write_trials
 from nas.report.page import write_report
-from nas.search.choose_sampler import choose_sampler
-from nas.search.config import begin
-from nas.search.front import FrontMember, front
-from nas.search.lock import Lock, lock_study, myself
-from nas.search.outage import StorageGone, open_guarded
-from nas.search.plan import Plan
-from nas.search.study import SearchStudy
+from nas.study.choose_sampler import choose_sampler
+from nas.study.config import begin
+from nas.study.front import FrontMember, front
+from nas.study.front_file import front_file, write_front, write_trials
+from nas.study.plan import Plan
+from nas.study.storage.lock import Lock, lock_study, myself
+from nas.study.storage.retrying import StorageGone, open_guarded
+from nas.study.study import SearchStudy
 from nas.tune.run import Resources, SearchEnded, Stops, run
 from nas.tune.searcher import View
 
@@ -167,10 +167,10 @@ class _log_to:  # noqa: N801 - used as a context manager
         nas = logging.getLogger("nas")
         nas.setLevel(logging.INFO)
         if nas.handlers == [self._handler]:  # else --verbose says it
-            logging.getLogger("nas.search.outage").addHandler(self._notice)
+            logging.getLogger("nas.study.storage.retrying").addHandler(self._notice)
 
     def __exit__(self, *details: object) -> None:
         for name in self.names:
             logging.getLogger(name).removeHandler(self._handler)
-        logging.getLogger("nas.search.outage").removeHandler(self._notice)
+        logging.getLogger("nas.study.storage.retrying").removeHandler(self._notice)
         self._handler.close()

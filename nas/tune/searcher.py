@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from ray.tune.search import Searcher
 
-from nas.search.study import Candidate, Measurement, SearchStudy
+from nas.study.study import Candidate, Measurement, SearchStudy
 
 MAX_ATTEMPTS = 3  # of an architecture whose worker died or hung
 WORKER_DIED = "worker_died"

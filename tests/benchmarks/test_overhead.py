@@ -9,7 +9,7 @@ import pytest
 
 from nas.benchmarks import large_study, overhead
 from nas.benchmarks.large_study import Timing
-from nas.search.study import SearchStudy
+from nas.study.study import SearchStudy
 from nas.tune.overhead import Ran, busy_share, seconds_per_trial
 
 ROOT = Path(__file__).parents[2]

@@ -22,9 +22,9 @@ import pytest
 from nas.report.analysis import record
 from nas.report.dashboard import annotate_study
 from nas.report.page import write_report
-from nas.search.config import StudyConfig
-from nas.search.storage import sqlite_url
 from nas.space.space import SearchSpace
+from nas.study.config import StudyConfig
+from nas.study.storage.engine import sqlite_url
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 pytestmark = [

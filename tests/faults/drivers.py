@@ -20,8 +20,8 @@ import optuna
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.search.lock import lock_owner, lock_study
-from nas.search.storage import open_storage, sqlite_url
+from nas.study.storage.engine import open_storage, sqlite_url
+from nas.study.storage.lock import lock_owner, lock_study
 
 ROOT = Path(__file__).parent.parent.parent
 MARK = "NAS_FAULTS_ID"  # in the environment of every process of a search

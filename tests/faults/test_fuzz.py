@@ -15,10 +15,10 @@ from hostile import hostile_text
 
 from nas.cli import one_line
 from nas.data import DatasetInfo
-from nas.report.export import FrontFile, load_front
 from nas.space.arch import table2_arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace
+from nas.study.front_file import FrontFile, load_front
 from nas.training import get_recipe
 
 ROOT = Path(__file__).parent.parent.parent

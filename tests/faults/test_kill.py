@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from drivers import Search, ended, kill_at_random
 
-from nas.search.lock import lock_owner
+from nas.study.storage.lock import lock_owner
 
 
 def driver_is_killed(search: Search, seed: str, kills: int) -> dict[str, Any]:

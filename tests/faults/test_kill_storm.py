@@ -21,12 +21,12 @@ from drivers import Search
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from nas.report.export import front_file, write_front
-from nas.search.config import StudyConfig, recorded_config
-from nas.search.front import front
-from nas.search.lock import lock_study, myself
-from nas.search.outage import open_guarded
-from nas.search.study import Measurement, SearchStudy
+from nas.study.config import StudyConfig, recorded_config
+from nas.study.front import front
+from nas.study.front_file import front_file, write_front
+from nas.study.storage.lock import lock_study, myself
+from nas.study.storage.retrying import open_guarded
+from nas.study.study import Measurement, SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

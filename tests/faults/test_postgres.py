@@ -19,12 +19,12 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from servers import Server
 
-from nas.search import outage
-from nas.search.config import StudyConfig
-from nas.search.lock import lock_owner, lock_study, myself
-from nas.search.outage import StorageGone, open_guarded
-from nas.search.storage import StorageError
-from nas.search.study import Candidate, Measurement, SearchStudy
+from nas.study.config import StudyConfig
+from nas.study.storage import retrying
+from nas.study.storage.engine import StorageError
+from nas.study.storage.lock import lock_owner, lock_study, myself
+from nas.study.storage.retrying import StorageGone, open_guarded
+from nas.study.study import Candidate, Measurement, SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 # Waits, at most so many milliseconds each, until the connections' locks are free too.
@@ -211,11 +211,11 @@ def test_past_the_limit_a_search_stops_and_is_continued(
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
         "if 'runners/search.py' in ' '.join(sys.orig_argv):\n"
-        "    import nas.search.outage\n"
-        "    nas.search.outage.PATIENCE = 5.0\n"
+        "    import nas.study.storage.retrying\n"
+        "    nas.study.storage.retrying.PATIENCE = 5.0\n"
     )
     search.environment = {"PYTHONPATH": str(tmp_path)}
-    assert outage.PATIENCE > 60
+    assert retrying.PATIENCE > 60
     driver = search.start()
     search.wait_until(lambda: search.finished() >= 5, driver)
     server.stop()

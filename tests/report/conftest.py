@@ -13,9 +13,9 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from nas.samplers import distribution
-from nas.search.config import StudyConfig
-from nas.search.storage import open_storage, sqlite_url
 from nas.space.cost import cost
+from nas.study.config import StudyConfig
+from nas.study.storage.engine import open_storage, sqlite_url
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

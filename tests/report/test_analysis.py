@@ -11,12 +11,12 @@ import pytest
 from nas.report.analysis import hypervolume_table, record, table2_networks
 from nas.report.effects import compare_expansions, importance
 from nas.report.trajectory import Trajectory, extreme_cost
-from nas.search.config import StudyConfig
-from nas.search.front import front
-from nas.search.objectives import Objectives
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace
+from nas.study.config import StudyConfig
+from nas.study.front import front
+from nas.study.objectives import Objectives
 
 MadeUp = Callable[..., optuna.Study]
 

@@ -10,10 +10,10 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from nas.report.dashboard import annotate_study
-from nas.search.config import StudyConfig
-from nas.search.front import front
-from nas.search.lock import lock_study
-from nas.search.storage import sqlite_url
+from nas.study.config import StudyConfig
+from nas.study.front import front
+from nas.study.storage.engine import sqlite_url
+from nas.study.storage.lock import lock_study
 
 MadeUp = Callable[..., optuna.Study]
 

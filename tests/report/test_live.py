@@ -16,10 +16,10 @@ from nas.report.live import LiveView
 from nas.report.progress import SearchProgress
 from nas.report.summary import front_table, savings, thin
 from nas.report.trajectory import Trajectory
-from nas.search.config import StudyConfig
-from nas.search.front import front
-from nas.search.study import Measurement, SearchStudy
 from nas.space.space import SearchSpace
+from nas.study.config import StudyConfig
+from nas.study.front import front
+from nas.study.study import Measurement, SearchStudy
 
 
 def opened(config: StudyConfig, budget: int, study: optuna.Study | None = None) -> SearchStudy:

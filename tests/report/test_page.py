@@ -16,11 +16,11 @@ from nas.report.analysis import record
 from nas.report.draw import draw
 from nas.report.page import render, write_report
 from nas.report.plots import front_figure
-from nas.search.config import StudyConfig
-from nas.search.objectives import Objectives
 from nas.space.arch import table2_arch
 from nas.space.cost import layer_costs
 from nas.space.space import SearchSpace
+from nas.study.config import StudyConfig
+from nas.study.objectives import Objectives
 
 MadeUp = Callable[..., optuna.Study]
 

@@ -14,12 +14,12 @@ import pytest
 
 from nas.data import load_search_data
 from nas.report.analysis import record
-from nas.report.export import FrontEntry, FrontFile, write_front
 from nas.report.page import render
 from nas.report.retraining import Retrained
-from nas.search.config import StudyConfig
 from nas.space.arch import Arch, StageArch
 from nas.space.cost import cost
+from nas.study.config import StudyConfig
+from nas.study.front_file import FrontEntry, FrontFile, write_front
 from nas.training import full as module
 from nas.training import get_recipe
 from nas.tune.retraining import Wanted, retrain_front

@@ -118,7 +118,7 @@ def test_timeout_ends_the_search_and_keeps_it(tmp_path: Path) -> None:
 
 
 def test_second_driver_is_refused_by_name(tmp_path: Path) -> None:
-    from nas.search.lock import lock_study
+    from nas.study.storage.lock import lock_study
 
     (tmp_path / "results/t").mkdir(parents=True)
     lock = lock_study(f"sqlite:///{tmp_path / 'results/t/study.db'}", "t")

@@ -13,11 +13,11 @@ import pytest
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from nas.report.export import load_front
-from nas.search.config import StudyConfig
-from nas.search.lock import lock_study
-from nas.search.storage import open_storage, sqlite_url
-from nas.search.study import Measurement, SearchStudy
+from nas.study.config import StudyConfig
+from nas.study.front_file import load_front
+from nas.study.storage.engine import open_storage, sqlite_url
+from nas.study.storage.lock import lock_study
+from nas.study.study import Measurement, SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -24,7 +24,7 @@ import optuna
 import pytest
 import yaml
 
-from nas.search.storage import open_storage
+from nas.study.storage.engine import open_storage
 
 ROOT = Path(__file__).parent.parent.parent
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]

@@ -12,8 +12,8 @@ import pytest
 import ray
 from optuna.trial import TrialState
 
-from nas.search.plan import Request, make_plan
-from nas.search.study import Candidate, SearchStudy
+from nas.study.plan import Request, make_plan
+from nas.study.study import Candidate, SearchStudy
 from nas.tune import run as module
 from nas.tune.run import Resources, Stops, run
 from nas.tune.trainable import TrainingTrial

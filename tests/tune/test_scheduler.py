@@ -16,12 +16,12 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 from ray import tune
 
-from nas.search.config import StudyConfig
-from nas.search.objectives import Objectives
-from nas.search.storage import open_storage, sqlite_url
-from nas.search.study import Candidate, Measurement, SearchStudy
 from nas.space.arch import Arch
 from nas.stopping.rule import Shown, decide, rungs
+from nas.study.config import StudyConfig
+from nas.study.objectives import Objectives
+from nas.study.storage.engine import open_storage, sqlite_url
+from nas.study.study import Candidate, Measurement, SearchStudy
 from nas.training import get_recipe
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.searcher import StudySearcher

@@ -10,10 +10,10 @@ from typing import Any
 import optuna
 
 from nas.samplers import KnownCostSampler
-from nas.search.config import StudyConfig
-from nas.search.objectives import Objectives
 from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
+from nas.study.config import StudyConfig
+from nas.study.objectives import Objectives
 
 SAMPLERS = ("known-cost", "tpe", "nsga2", "gp", "random")
 

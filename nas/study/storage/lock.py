@@ -17,7 +17,7 @@ import filelock
 import sqlalchemy
 from sqlalchemy.engine import URL
 
-from nas.search.storage import (
+from nas.study.storage.engine import (
     POSTGRES_CONNECTION,
     StorageError,
     first_line,

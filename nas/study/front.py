@@ -10,7 +10,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from nas.pareto import non_dominated
-from nas.search.objectives import Objectives
+from nas.study.objectives import Objectives
 
 
 @dataclass(frozen=True)

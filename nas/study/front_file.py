@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from nas.data import DatasetInfo
 from nas.files import write_atomic, write_json
-from nas.search.config import StudyConfig, software_versions
-from nas.search.front import FrontMember
-from nas.search.objectives import Objectives
 from nas.space.arch import Arch
 from nas.space.cost import cost
+from nas.study.config import StudyConfig, software_versions
+from nas.study.front import FrontMember
+from nas.study.objectives import Objectives
 from nas.training import Recipe
 
 SCHEMA_VERSION = 1

@@ -12,9 +12,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.search import study_storage
-from nas.search.storage import open_storage, sqlite_url
-from nas.search.study_storage import StudyStorage
+from nas.study.storage import batched
+from nas.study.storage.batched import StudyStorage
+from nas.study.storage.engine import open_storage, sqlite_url
 
 KINDS = {
     "word": CategoricalDistribution(("dct", "pointwise")),
@@ -79,7 +79,7 @@ def test_reads_what_optuna_reads(study, storage):
 
 
 def test_reads_many_trials(study, monkeypatch):
-    monkeypatch.setattr(study_storage, "AT_ONCE", 7)
+    monkeypatch.setattr(batched, "AT_ONCE", 7)
     for depth in range(20):
         study.add_trial(
             create_trial(

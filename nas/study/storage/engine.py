@@ -15,7 +15,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
 
-from nas.search.study_storage import StudyStorage
+from nas.study.storage.batched import StudyStorage
 
 BUSY_TIMEOUT = 60  # seconds that a reader's lock on SQLite is waited for
 POSTGRES_CONNECTION: dict[str, str | int] = {

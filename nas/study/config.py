@@ -13,9 +13,9 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from nas.data import DatasetInfo
-from nas.search.objectives import Objectives
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
+from nas.study.objectives import Objectives
 from nas.training import Recipe
 
 VERSIONED = ("torch", "torchvision", "optuna", "ray", "botorch")

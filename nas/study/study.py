@@ -21,11 +21,11 @@ from optuna.trial import FrozenTrial, TrialState
 from nas.samplers import SpaceExhausted
 from nas.samplers.history import REPEATS_RUNNING
 from nas.samplers.parameters import suggest, suggest_value
-from nas.search.config import StudyConfig
-from nas.search.storage import make_durable, together
 from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.space.space import Setting
+from nas.study.config import StudyConfig
+from nas.study.storage.engine import make_durable, together
 
 INTERRUPTED = "interrupted"
 OVER_LIMIT = "over_limit"

@@ -10,8 +10,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from nas.search.lock import StudyLocked, lock_owner, lock_study
-from nas.search.storage import (
+from nas.study.storage.engine import (
     StorageError,
     hide_password,
     make_durable,
@@ -19,6 +18,7 @@ from nas.search.storage import (
     parse_storage,
     sqlite_url,
 )
+from nas.study.storage.lock import StudyLocked, lock_owner, lock_study
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_lock_dies_with_its_owner(tmp_path: Path) -> None:
             sys.executable,
             "-c",
             "import sys, time\n"
-            "from nas.search.lock import lock_study\n"
+            "from nas.study.storage.lock import lock_study\n"
             f"lock = lock_study({url!r}, 'mine')\n"
             "print('held', flush=True)\n"
             "time.sleep(600)\n",

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from nas.samplers.history import curve
-from nas.search.objectives import KNOWN
-from nas.search.study import FINISHED, SearchStudy
 from nas.stopping.rule import Shown
+from nas.study.objectives import KNOWN
+from nas.study.study import FINISHED, SearchStudy
 
 
 def known_costs(study: SearchStudy) -> list[str]:

@@ -19,13 +19,13 @@ import torch
 
 from nas.data import SearchData, load_search_data, resolve_dataset
 from nas.deploy.latency import machine_identity
-from nas.search.choose_sampler import SAMPLERS, effective_sampler
-from nas.search.config import StudyConfig, recorded_config, require_same
-from nas.search.objectives import Objectives
-from nas.search.storage import POSTGRES_CONNECTION, open_storage, parse_storage, sqlite_url
 from nas.space.cost import Cost, cost
 from nas.space.limits import Limits, extreme
 from nas.space.space import SearchSpace
+from nas.study.choose_sampler import SAMPLERS, effective_sampler
+from nas.study.config import StudyConfig, recorded_config, require_same
+from nas.study.objectives import Objectives
+from nas.study.storage.engine import POSTGRES_CONNECTION, open_storage, parse_storage, sqlite_url
 from nas.training import Recipe, default_recipe, get_recipe
 
 DEFAULT_GPU_SHARE = 0.25  # of a GPU per trial, where there is one

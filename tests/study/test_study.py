@@ -9,14 +9,14 @@ import pytest
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
 
-from nas.search.choose_sampler import SAMPLERS, choose_sampler
-from nas.search.config import StudyConfig, recorded_config
-from nas.search.front import finished_trials, front
-from nas.search.plan import parse_failures
-from nas.search.storage import open_storage, sqlite_url
-from nas.search.study import Candidate, Measurement, SearchStudy
-from nas.search.study_storage import StudyStorage
 from nas.space.limits import Limits
+from nas.study.choose_sampler import SAMPLERS, choose_sampler
+from nas.study.config import StudyConfig, recorded_config
+from nas.study.front import finished_trials, front
+from nas.study.plan import parse_failures
+from nas.study.storage.batched import StudyStorage
+from nas.study.storage.engine import open_storage, sqlite_url
+from nas.study.study import Candidate, Measurement, SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import optuna
 import pytest
 
-from nas.search import plan as module
-from nas.search.config import StudyConfig, recorded_config
-from nas.search.plan import Request, make_plan
-from nas.search.storage import open_storage
+from nas.study import plan as module
+from nas.study.config import StudyConfig, recorded_config
+from nas.study.plan import Request, make_plan
+from nas.study.storage.engine import open_storage
 
 ROOT = Path(__file__).parents[2]
 

@@ -18,9 +18,9 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from nas.search.lock import Lock, StudyLocked
-from nas.search.storage import StorageError, first_line, open_storage_as
-from nas.search.study_storage import StudyStorage
+from nas.study.storage.batched import StudyStorage
+from nas.study.storage.engine import StorageError, first_line, open_storage_as
+from nas.study.storage.lock import Lock, StudyLocked
 
 PATIENCE = 600.0  # seconds that a database may be away
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds between two tries; each pause doubles

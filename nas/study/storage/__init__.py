@@ -1,0 +1,1 @@
+"""The study database: engine, lock, retries, batched writes."""
