@@ -13,10 +13,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nas.report.comparison import read_summary, summarise
 from nas.report.comparison_view import comparison_rows
-from nas.report.references import SEARCHED
-from nas.report.select import select
+from nas.retrain.comparison import read_summary, summarise
+from nas.retrain.references import SEARCHED
+from nas.retrain.select import select
 from nas.study.front_file import load_front
 from nas.training import Recipe
 

@@ -13,7 +13,7 @@ from nas.cli import format_count
 from nas.files import write_atomic
 from nas.report.analysis import COST_LABELS
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
-from nas.report.references import SEARCHED, TABLE2, TWIN
+from nas.retrain.references import SEARCHED, TABLE2, TWIN
 
 FIGURE = "comparison.html"
 LOOKS = {  # of a family: name in the legend, colour, symbol

@@ -32,7 +32,7 @@ class Retrained:
     """What came of a retraining."""
 
     metrics: list[dict[str, Any]]  # of each network and seed, with its `folder`
-    summary: dict[str, Any] | None  # see `nas.report.comparison.summarise`
+    summary: dict[str, Any] | None  # see `nas.retrain.comparison.summarise`
     notes: list[str]  # references that there are not
     failures: list[str]  # trainings that brought no network, and why
     files: list[Path]

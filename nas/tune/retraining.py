@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from nas.data import DatasetInfo, load_search_data
-from nas.report.comparison import SUMMARY, summarise
 from nas.report.comparison_view import write_figure
-from nas.report.learning_rate import choose_rates
-from nas.report.references import Contender, contenders
 from nas.report.retraining import Bars, Retrained, progress_bars
-from nas.report.select import select
 from nas.report.study_folder import refresh_report
+from nas.retrain.comparison import SUMMARY, summarise
+from nas.retrain.learning_rate import choose_rates
+from nas.retrain.references import Contender, contenders
+from nas.retrain.select import select
 from nas.study.front_file import load_front
 from nas.training import Recipe
 from nas.training.full import require_settings
@@ -41,7 +41,7 @@ class Wanted:
     recipe: Recipe
     learning_rates: tuple[float, ...]  # each family takes the best of them
     seeds: int  # each network is trained with seeds 0, 1, ...
-    references: tuple[str, ...]  # see `nas.report.references.contenders`
+    references: tuple[str, ...]  # see `nas.retrain.references.contenders`
     export: tuple[str, ...]  # formats
     concurrency: int | None  # trainings at a time; None: one on each GPU, or on each core
     threads: int | None  # of each training; None: its share of the cores

@@ -9,7 +9,7 @@ import pytest
 
 from nas.data import DatasetInfo
 from nas.models.reference import build_reference, reference_macs
-from nas.report.references import (
+from nas.retrain.references import (
     EQUAL,
     contenders,
     equal_cost_twin,

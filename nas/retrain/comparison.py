@@ -10,8 +10,8 @@ from statistics import mean
 from typing import Any
 
 from nas.files import write_json
-from nas.report.references import SEARCHED
-from nas.report.trust import (
+from nas.retrain.references import SEARCHED
+from nas.retrain.statistics import (
     CONFIDENCE,
     Noise,
     noise,

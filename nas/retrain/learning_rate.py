@@ -9,7 +9,7 @@ from typing import Any
 
 from nas.data import DatasetInfo
 from nas.files import write_json
-from nas.report.references import Contender
+from nas.retrain.references import Contender
 from nas.training import Recipe
 from nas.training.pretrained import DESCRIPTION, read_description
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nas.report.trust import Noise, noise, not_told_apart, rank_correlations, remaining
+from nas.retrain.statistics import Noise, noise, not_told_apart, rank_correlations, remaining
 
 
 def test_noise_is_pooled_over_networks() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nas.report.select import select
+from nas.retrain.select import select
 
 ENTRIES = [  # arch_id, macs, accuracy, knee
     ("a" * 12, 1_000_000, 0.80, False),
