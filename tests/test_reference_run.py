@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from nas.report.comparison_view import comparison_rows
+from nas.report.comparison_plots import comparison_rows
 from nas.retrain.comparison import read_summary, summarise
 from nas.retrain.references import SEARCHED
 from nas.retrain.select import select

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from nas.report.analysis import Record, choice_label
 from nas.report.effects import ALL_STAGES, Difference, Importance
-from nas.report.finding import bare_cost, points
+from nas.report.narrative import bare_cost, points
 from nas.report.plots import BLUE, GREY, INK, ORANGE, TEAL, styled
 
 MOST_COLUMNS = 40  # networks of the front that are drawn side by side

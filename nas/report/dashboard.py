@@ -10,7 +10,7 @@ from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from nas.cli import format_count
 from nas.report.analysis import COST_LABELS, Record, record
 from nas.report.effects import compare_expansions, importance
-from nas.report.finding import describe_finding, percent
+from nas.report.narrative import describe_finding, percent
 from nas.report.page import study_figures
 from nas.space.arch import Arch
 from nas.study.config import StudyConfig

@@ -20,7 +20,7 @@ from nas.cli import format_count, format_duration
 from nas.files import write_atomic
 from nas.report.analysis import COST_LABELS, Record, record, table2_networks
 from nas.report.choice_plots import choices_figure, expansion_figure, importance_figure
-from nas.report.comparison_view import comparison_figure, comparison_rows, describe_retraining
+from nas.report.comparison_plots import comparison_figure, comparison_rows, describe_retraining
 from nas.report.draw import draw
 from nas.report.effects import (
     FEWEST_FOR_IMPORTANCE,
@@ -29,7 +29,7 @@ from nas.report.effects import (
     importance,
     open_stages,
 )
-from nas.report.finding import describe_finding, format_cost, percent
+from nas.report.narrative import describe_finding, format_cost, percent
 from nas.report.plots import curves_figure, front_figure, hypervolume_figure
 from nas.retrain.comparison import read_summary
 from nas.study.config import StudyConfig

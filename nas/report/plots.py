@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from nas.cli import format_count
 from nas.report.analysis import COST_LABELS, Record, table2_networks
-from nas.report.finding import format_cost, percent
+from nas.report.narrative import format_cost, percent
 
 BLUE, TEAL, ORANGE, RED, GREY = "#0b5cad", "#00876c", "#d98200", "#c8372d", "#9aa9b8"
 INK, GRID = "#1d2733", "#e4e9ee"

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.cli import one_line
-from nas.report.comparison_view import comparison_rows, describe_retraining
+from nas.report.comparison_plots import comparison_rows, describe_retraining
 from nas.report.terminal import PLAIN_WIDTH
 
 
