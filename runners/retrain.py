@@ -89,7 +89,7 @@ def retrain(
     """Retrain; the help text is `HELP`."""
     from nas.report.retraining import show_retrained
     from nas.training import get_recipe
-    from nas.tune.retraining import Wanted, retrain_front
+    from nas.tune.retrain import Wanted, retrain_front
 
     fields = {"epochs": epochs, "batch_size": batch_size, "cutout": cutout, "mixup": mixup}
     fields = {name: value for name, value in fields.items() if value is not None}

@@ -82,7 +82,7 @@ class Bars:
 
 
 class Bar:
-    """Shows one training, see `nas.tune.trainings.Show`, and moves the bar of all."""
+    """Shows one training, see `nas.tune.training_pool.Show`, and moves the bar of all."""
 
     def __init__(self, bars: Progress, own: Task, all_: Task, macs: int) -> None:
         self._bars, self._own, self._all, self._macs = bars, own, all_, macs

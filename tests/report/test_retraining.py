@@ -22,7 +22,7 @@ from nas.study.config import StudyConfig
 from nas.study.front_file import FrontEntry, FrontFile, write_front
 from nas.training import full as module
 from nas.training import get_recipe
-from nas.tune.retraining import Wanted, retrain_front
+from nas.tune.retrain import Wanted, retrain_front
 
 NOWHERE = Path("unused")
 RECIPE = get_recipe("full", epochs=2, batch_size=50, train_images=200, val_images=100)

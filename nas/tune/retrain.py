@@ -18,7 +18,7 @@ from nas.retrain.select import select
 from nas.study.front_file import load_front
 from nas.training import Recipe
 from nas.training.full import require_settings
-from nas.tune.trainings import (
+from nas.tune.training_pool import (
     Failed,
     Outcome,
     Run,

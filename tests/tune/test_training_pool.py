@@ -17,7 +17,7 @@ from nas.data import SearchData, load_search_data
 from nas.space.arch import Arch, StageArch
 from nas.training import get_recipe
 from nas.training.full import last_epoch
-from nas.tune.trainings import Failed, Training, choose_concurrency, gpu_share, workers
+from nas.tune.training_pool import Failed, Training, choose_concurrency, gpu_share, workers
 
 NOWHERE = Path("unused")
 RECIPE = get_recipe("full", epochs=12, batch_size=50)
