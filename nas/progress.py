@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from nas.cli import format_duration
+from nas.cli.options import format_duration
 
 LINE_EVERY = 60.0  # seconds between two lines where the output is no terminal
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli import run_app
+from nas.cli.options import run_app
 
 CACHE = Path(__file__).parents[1] / "results" / "benchmarks" / "replays"
 SPACE = Path(__file__).parents[1] / "search_spaces" / "dyclotnet.yaml"

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli import print_json, run_app, version_option
+from nas.cli.options import print_json, run_app, version_option
 
 HELP = """Write report.html of a study, and its notes and figures for the Optuna dashboard.
 

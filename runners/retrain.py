@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import EXIT_FAILED, help_option, option, print_json, run_app, version_option
+from nas.cli.options import EXIT_FAILED, help_option, option, print_json, run_app, version_option
 
 HELP = """Train chosen networks of a front in full, and read the test set once.
 
@@ -87,7 +87,7 @@ def retrain(
     help_: Annotated[bool, help_option(OUTPUT)] = False,
 ) -> int:
     """Retrain; the help text is `HELP`."""
-    from nas.report.retraining import show_retrained
+    from nas.cli.retrain_view import show_retrained
     from nas.training import get_recipe
     from nas.tune.retrain import Wanted, retrain_front
 

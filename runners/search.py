@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli import (
+from nas.cli.options import (
     help_option,
     option,
     parse_duration,
@@ -156,7 +156,7 @@ def search(
             seed=seed,
         )
     )
-    from nas.report.terminal import show_plan, show_search
+    from nas.cli.search_view import show_plan, show_search
 
     if dry_run:
         show_plan(plan, as_json=json)

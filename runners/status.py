@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli import EXIT_FAILED, one_line, print_json, run_app, version_option
+from nas.cli.options import EXIT_FAILED, one_line, print_json, run_app, version_option
 
 HELP = """Show what studies hold, who works on them, and repair what a crash left.
 
@@ -44,8 +44,8 @@ def status(
     version: Annotated[bool, version_option("Options")] = False,
 ) -> int:
     """Show the status; the help text is `HELP`."""
-    from nas.report.status import find_places, show_status, status_json, study_status
-    from nas.report.status import repair as repair_study
+    from nas.cli.status_view import find_places, show_status, status_json, study_status
+    from nas.cli.status_view import repair as repair_study
     from nas.study.storage.lock import StudyLocked
 
     places = find_places(folder, storage, study)

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from nas.cli import format_count
+from nas.cli.options import format_count
 from nas.deploy.latency import machine_identity, measure
 from nas.files import write_json
 from nas.models import DyClotNet

@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from nas.cli import format_count
+from nas.cli.options import format_count
 from nas.files import write_atomic
 from nas.report.analysis import COST_LABELS
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled

@@ -7,7 +7,7 @@ import re
 import optuna
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
-from nas.cli import format_count
+from nas.cli.options import format_count
 from nas.report.analysis import COST_LABELS, Record, record
 from nas.report.effects import compare_expansions, importance
 from nas.report.narrative import describe_finding, percent

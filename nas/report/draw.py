@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from html import escape
 
-from nas.cli import format_count
+from nas.cli.options import format_count
 from nas.data import DatasetInfo
 from nas.space.arch import Arch, StageArch
 from nas.space.cost import LayerCost, layer_costs, strided_size

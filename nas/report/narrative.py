@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nas.cli import format_count, format_number
+from nas.cli.options import format_count, format_number
 from nas.report.analysis import COST_LABELS, Record, choice_label
 from nas.report.effects import ALL_STAGES, Difference, Importance, open_stages
 

@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 import yaml
 from plotly.offline import get_plotlyjs
 
-from nas.cli import format_count, format_duration
+from nas.cli.options import format_count, format_duration
 from nas.files import write_atomic
 from nas.report.analysis import COST_LABELS, Record, record, table2_networks
 from nas.report.choice_plots import choices_figure, expansion_figure, importance_figure

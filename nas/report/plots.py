@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nas.cli import format_count
+from nas.cli.options import format_count
 from nas.report.analysis import COST_LABELS, Record, table2_networks
 from nas.report.narrative import format_cost, percent
 

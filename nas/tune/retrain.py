@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from nas.cli.retrain_view import Bars, Retrained, progress_bars
 from nas.data import DatasetInfo, load_search_data
 from nas.report.comparison_plots import write_figure
-from nas.report.retraining import Bars, Retrained, progress_bars
 from nas.report.study_folder import refresh_report
 from nas.retrain.comparison import SUMMARY, summarise
 from nas.retrain.learning_rate import choose_rates

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from hostile import hostile_text
 
-from nas.cli import one_line
+from nas.cli.options import one_line
 from nas.data import DatasetInfo
 from nas.space.arch import table2_arch
 from nas.space.cost import cost

@@ -12,10 +12,10 @@ from typing import Any
 import optuna
 import pytest
 
+from nas.cli.retrain_view import Retrained
 from nas.data import load_search_data
 from nas.report.analysis import record
 from nas.report.page import render
-from nas.report.retraining import Retrained
 from nas.space.arch import Arch, StageArch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig

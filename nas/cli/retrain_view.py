@@ -22,9 +22,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from nas.cli import one_line
+from nas.cli.options import one_line
+from nas.cli.search_view import PLAIN_WIDTH
 from nas.report.comparison_plots import comparison_rows, describe_retraining
-from nas.report.terminal import PLAIN_WIDTH
 
 
 @dataclass(frozen=True)

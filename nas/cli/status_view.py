@@ -14,7 +14,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from nas.cli import format_count, format_number
+from nas.cli.options import format_count, format_number
 from nas.study.config import StudyConfig, recorded_config
 from nas.study.front import FrontMember, front
 from nas.study.front_file import front_file, write_front, write_trials

@@ -32,7 +32,7 @@ def run_runner(
         (tmp_path / "search_spaces").symlink_to(ROOT / "search_spaces")
 
     def run(name: str, *arguments: str) -> Ran:
-        from nas.cli import run_app
+        from nas.cli.options import run_app
 
         path = ROOT / "runners" / f"{name}.py"
         spec = importlib.util.spec_from_file_location(f"runner_{name}", path)

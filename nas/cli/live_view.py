@@ -11,8 +11,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas.cli import format_count, format_duration
-from nas.report.summary import thin
+from nas.cli.front_table import thin
+from nas.cli.options import format_count, format_duration
 from nas.report.trajectory import Trajectory
 from nas.space.arch import Arch
 from nas.study.front import FrontMember, finished_trials, front

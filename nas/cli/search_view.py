@@ -12,10 +12,10 @@ from rich.logging import RichHandler
 from rich.table import Table
 from sqlalchemy.exc import ArgumentError
 
-from nas.cli import EXIT_FAILED, format_count, format_duration, print_json
+from nas.cli.front_table import front_table, savings
+from nas.cli.options import EXIT_FAILED, format_count, format_duration, print_json
+from nas.cli.search_progress import SearchProgress
 from nas.report.page import REPORT
-from nas.report.progress import SearchProgress
-from nas.report.summary import front_table, savings
 from nas.study.plan import Plan
 from nas.study.storage.engine import hide_password, sqlite_url
 

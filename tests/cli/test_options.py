@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from nas.cli import (
+from nas.cli.options import (
     _split_password,
     format_count,
     format_duration,
@@ -71,7 +71,7 @@ def test_an_import_that_is_interrupted_is_no_error(interrupted: bool) -> None:
     """A compiled module may turn the interrupt into an ImportError."""
     code = f"""
 import contextlib, os, signal, typer
-from nas.cli import run_app
+from nas.cli.options import run_app
 
 app = typer.Typer()
 

@@ -12,9 +12,9 @@ from optuna.samplers import RandomSampler
 from rich.console import Console
 from rich.text import Text
 
-from nas.report.live import LiveView
-from nas.report.progress import SearchProgress
-from nas.report.summary import front_table, savings, thin
+from nas.cli.front_table import front_table, savings, thin
+from nas.cli.live_view import LiveView
+from nas.cli.search_progress import SearchProgress
 from nas.report.trajectory import Trajectory
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
@@ -130,7 +130,7 @@ def _replay(written: str) -> list[str]:
 def test_elsewhere_there_are_lines_without_colour(
     wide_config: StudyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nas.report.progress.LINE_EVERY", 0)
+    monkeypatch.setattr("nas.cli.search_progress.LINE_EVERY", 0)
     file = io.StringIO()
     study = opened(wide_config, 10)
     with SearchProgress(Console(file=file), study) as view:

@@ -11,8 +11,8 @@ from typing import Self
 from rich.console import Console
 from rich.live import Live
 
-from nas.cli import format_count
-from nas.report.live import LiveView
+from nas.cli.live_view import LiveView
+from nas.cli.options import format_count
 from nas.study.study import Candidate, SearchStudy
 
 LINE_EVERY = 10  # seconds between two lines where the output is no terminal
