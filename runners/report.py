@@ -1,52 +1,7 @@
-"""Write a study's report, and its notes and figures for the Optuna dashboard."""
+"""The command `report`: `python runners/report.py --help`."""
 
-from __future__ import annotations
-
-from pathlib import Path
-from typing import Annotated, Any
-
-import typer
-
-from nas.cli.options import print_json, run_app, version_option
-
-HELP = """Write report.html of a study, and its notes and figures for the Optuna dashboard.
-
-\b
-  python runners/report.py results/dyclotnet-auto
-"""
-
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-
-
-def _option(text: str, *names: str, **more: Any) -> Any:
-    return typer.Option(*names, help=text, **more)
-
-
-@app.command(help=HELP, no_args_is_help=True)
-def report(
-    folder: Annotated[Path, typer.Argument(help="The study's folder, results/STUDY.")],
-    storage: Annotated[
-        str | None,
-        _option("Study database. Default: study.db in the folder", envvar="NAS_STORAGE"),
-    ] = None,
-    study: Annotated[str | None, _option("Name of the study. Default: the folder's")] = None,
-    json: Annotated[bool, _option("Print the result as JSON.", "--json")] = False,
-    debug: Annotated[bool, _option("Show a traceback on errors.", "--debug")] = False,
-    version: Annotated[bool, version_option("Options")] = False,
-) -> int:
-    """Write the report; the help text is `HELP`."""
-    from nas.report.study_folder import open_study, report_study
-
-    found, url = open_study(folder, storage, study)
-    path, noted = report_study(found, url, folder)
-    if json:
-        print_json({"report": str(path), "annotated": noted})
-    else:
-        print(f"written: {path}")
-        if not noted:
-            print("a search is running: the dashboard's notes are written when it ends")
-    return 0
-
+from nas.cli.options import run_app
+from nas.cli.report import app
 
 if __name__ == "__main__":
     run_app(app)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.benchmarks import end_to_end
-from nas.benchmarks.end_to_end import COLD, UNSTOPPED, USER, WARM, Task
+from benchmarks import end_to_end
+from benchmarks.end_to_end import COLD, UNSTOPPED, USER, WARM, Task
 
 SPACE = Path(__file__).parents[2] / "search_spaces/tiny.yaml"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from nas.benchmarks import operator
+from benchmarks import operator
 from nas.models import DCT
 from nas.models.native import build as kernels
 

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from nas.benchmarks import large_study, overhead
-from nas.benchmarks.large_study import Timing
+from benchmarks import large_study, overhead
+from benchmarks.large_study import Timing
+from benchmarks.overhead_run import Ran, busy_share, seconds_per_trial
 from nas.study.study import SearchStudy
-from nas.tune.overhead import Ran, busy_share, seconds_per_trial
 
 ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "search_spaces/tiny.yaml"
 
 
 def test_the_idle_trial_imports_no_torch():
-    code = "import sys, nas.tune.idle; print('torch' in sys.modules)"
+    code = "import sys, benchmarks.noop_trainable; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )

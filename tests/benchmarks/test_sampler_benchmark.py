@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nas.benchmarks.cache import ReplayCache
-from nas.benchmarks.generate import Kind, build
-from nas.benchmarks.problems import TableProblem
-from nas.benchmarks.replay import replay
-from nas.benchmarks.sampler import Job, Outcome, load_problem, outcomes, run
-from nas.benchmarks.synthetic import SyntheticProblem
+from benchmarks.cache import ReplayCache
+from benchmarks.generate import Kind, build
+from benchmarks.problems import TableProblem
+from benchmarks.replay import replay
+from benchmarks.sampler import Job, Outcome, load_problem, outcomes, run
+from benchmarks.synthetic import SyntheticProblem
 
 ROOT = Path(__file__).parents[2]
 SMALL = Kind(words=2, operations=3, numbers=1, widths=4)
@@ -63,7 +63,7 @@ def test_the_cache_gives_back_what_was_put_and_knows_versions(problem, tmp_path,
     assert cache.get(problem, "random", 0, 5, False) == made
     assert cache.get(problem, "random", 1, 5, False) is None
     assert cache.get(problem, "random", 0, 5, True) is None
-    monkeypatch.setattr("nas.benchmarks.cache.baseline_version", lambda name: "other")
+    monkeypatch.setattr("benchmarks.cache.baseline_version", lambda name: "other")
     assert cache.get(problem, "random", 0, 5, False) is None
 
 

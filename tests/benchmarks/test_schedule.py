@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy.stats import rankdata, spearmanr
 
-from nas.benchmarks import schedule
-from nas.benchmarks.rows import RowFile
-from nas.benchmarks.schedule import LONG, SHORT_SEED
+from benchmarks import schedule
+from benchmarks.rows import RowFile
+from benchmarks.schedule import LONG, SHORT_SEED
 from nas.data import load_search_data
 from nas.space.cost import cost
 from nas.training import get_recipe

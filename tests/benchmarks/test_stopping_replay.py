@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nas.benchmarks.curves import CurveTable, generate_curves, read_curves
-from nas.benchmarks.stopping import compare, replay
-from nas.benchmarks.stopping_rules import front_numbers, halving, sorting
+from benchmarks.curves import CurveTable, generate_curves, read_curves
+from benchmarks.stopping import compare, replay
+from benchmarks.stopping_rules import front_numbers, halving, sorting
 from nas.pareto import non_dominated
 from nas.stopping.rule import CONFIDENCE, Shown, rungs
 
@@ -130,7 +130,7 @@ def test_a_bad_table_says_what_is_wrong(text: str, message: str, tmp_path: Path)
 def test_the_command_prints_a_table_and_writes_the_rows(
     table: CurveTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from nas.benchmarks.stopping_table import parse_rungs, run_stopping
+    from benchmarks.stopping_table import parse_rungs, run_stopping
 
     columns = {f"epoch_{e + 1}": 100 * table.accuracy[:, e] for e in range(table.epochs)}
     pd.DataFrame({"macs": table.macs, **columns}).to_csv(tmp_path / "t.csv")

@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nas.benchmarks.generate import KINDS, Kind, build, generate
-from nas.benchmarks.tables import from_frame, read_table
+from benchmarks.generate import KINDS, Kind, build, generate
+from benchmarks.tables import from_frame, read_table
 
 
 def frame():

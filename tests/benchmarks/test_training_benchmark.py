@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nas.benchmarks import training, user_loop
-from nas.benchmarks.rows import RowFile
+from benchmarks import baseline_training, training
+from benchmarks.rows import RowFile
 from nas.data import load_search_data
 from nas.models.dct import DCT
 from nas.training import build, get_recipe
@@ -22,7 +22,7 @@ def images() -> training.Images:
 @pytest.mark.parametrize("name", training.ARCHITECTURES)
 def test_the_users_network_is_ours_of_plain_modules(name, images):
     arch, info = training.ARCHITECTURES[name], images.data.info
-    ours, users = (make(arch, info, 3) for make in (build, user_loop.plain_network))
+    ours, users = (make(arch, info, 3) for make in (build, baseline_training.plain_network))
     assert not any(isinstance(module, DCT) for module in users.modules())
     assert ours.state_dict().keys() == users.state_dict().keys()
     x = torch.randn(4, 1, 8, 8)

@@ -7,8 +7,8 @@ import time
 import pytest
 import torch
 
+from benchmarks.latency import agreement, predictability
 from nas.deploy.latency import ROUNDS, machine_identity, measure, time_passes
-from nas.deploy.latency_report import agreement, predictability
 from nas.models import DyClotNet
 from nas.space.arch import Arch
 

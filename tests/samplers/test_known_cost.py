@@ -11,7 +11,7 @@ import torch
 from threadpoolctl import threadpool_info
 
 import nas
-from nas.benchmarks.synthetic import SyntheticProblem
+from benchmarks.synthetic import SyntheticProblem
 from nas.pareto import Staircase, hypervolume
 from nas.samplers import KnownCostSampler, SpaceExhausted
 from nas.samplers.candidates import BINS, POOL, Candidates

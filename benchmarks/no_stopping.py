@@ -1,6 +1,6 @@
 """Our search without early stopping, to measure what stopping is worth.
 
-Run as `python -m nas.tune.unstopped_search`, with the options of `runners/search.py`.
+Run as `python -m benchmarks.no_stopping`, with the options of `runners/search.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from nas.tune import run
 from nas.tune.scheduler import FrontScheduler
 
-SEARCH = Path(__file__).parents[2] / "runners" / "search.py"
+SEARCH = Path(__file__).parents[1] / "runners" / "search.py"
 
 
 class NeverStops(FrontScheduler):

@@ -19,9 +19,9 @@ from typing import Any
 import torch
 import torchvision
 
-from nas.benchmarks import user_loop
-from nas.benchmarks.rows import RowFile
-from nas.benchmarks.user_loop import CPU
+from benchmarks import baseline_training
+from benchmarks.baseline_training import CPU
+from benchmarks.rows import RowFile
 from nas.data import SearchData, load_search_data
 from nas.data.splits import Split, resize, thin_out
 from nas.models.native import build as kernels
@@ -234,8 +234,10 @@ def versions(case: Case, seed: int, device: torch.device) -> dict[str, Iterator[
             yield trainer.evaluate()
 
     def users(workers: int) -> Iterator[float]:
-        network = user_loop.plain_network(arch, data.info, seed)
-        yield from user_loop.train(network, data, recipe, seed=seed, workers=workers, device=device)
+        network = baseline_training.plain_network(arch, data.info, seed)
+        yield from baseline_training.train(
+            network, data, recipe, seed=seed, workers=workers, device=device
+        )
 
     # A worker that is forked where there is a CUDA graph complains of it: the user's come first.
     return (

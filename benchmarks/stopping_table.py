@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from nas.benchmarks.curves import generate_curves, read_curves
-from nas.benchmarks.stopping import Row, bars, compare
+from benchmarks.curves import generate_curves, read_curves
+from benchmarks.stopping import Row, bars, compare
 from nas.progress import shown
 from nas.stopping.rule import CONFIDENCE
 
@@ -35,7 +35,7 @@ def run_stopping(
     """Replay the rules on a curve table, or on made-up ones; print a table and the bars.
 
     Args:
-        curves: a table as `nas.benchmarks.curves` reads it.
+        curves: a table as `benchmarks.curves` reads it.
         generated: number of made-up tables to take instead.
         orders: random orders of the trials of `curves`.
         in_flight: numbers of trials at once.

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from nas.benchmarks.operator import Row, measure, report, start_times
+from benchmarks.operator import Row, measure, report, start_times
 from nas.files import write_json
 from nas.progress import shown
 

@@ -1,7 +1,7 @@
 """The search that a user would write: Ray Tune with `OptunaSearch`, and the user's loop.
 
 Every trial trains the full short schedule. Run as
-`python -m nas.tune.user_search SPACE BUDGET SEED OUT [EPOCHS TRAIN_IMAGES]`; OUT gets, as
+`python -m benchmarks.baseline_search SPACE BUDGET SEED OUT [EPOCHS TRAIN_IMAGES]`; OUT gets, as
 JSON, a list of [seconds since the epoch, multiply-adds, accuracy], one for each trial.
 """
 
@@ -17,7 +17,7 @@ import ray
 from ray import tune
 from ray.tune.search.optuna import OptunaSearch
 
-from nas.benchmarks import user_loop
+from benchmarks import baseline_training
 from nas.data import load_search_data
 from nas.data.splits import thin_out
 from nas.files import write_json
@@ -38,9 +38,9 @@ def train(config: dict[str, Any], space: SearchSpace, overrides: dict[str, int])
     if recipe.train_images is not None:
         data = type(data)(data.info, thin_out(data.train, recipe.train_images, 0), data.val)
     arch, info = space.decode(config), data.info
-    network = user_loop.plain_network(arch, info, seed=0)
+    network = baseline_training.plain_network(arch, info, seed=0)
     macs = cost(arch, info.image_size, info.in_channels, info.num_classes).macs
-    for accuracy in user_loop.train(network, data, recipe, seed=0, workers=0):
+    for accuracy in baseline_training.train(network, data, recipe, seed=0, workers=0):
         tune.report({"accuracy": accuracy, "macs": macs})
 
 

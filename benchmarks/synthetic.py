@@ -23,14 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.benchmarks.tables import fingerprint
+from benchmarks.tables import fingerprint
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import Choice, SearchSpace, Setting
 
 Array = NDArray[np.float64]
 
-SPACE = Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml"
+SPACE = Path(__file__).parents[1] / "search_spaces" / "dyclotnet.yaml"
 SHARES = {"capacity": 0.12, "own choices": 0.36, "pairs": 0.34, "triple": 0.16, "alone": 0.02}
 SAMPLE = 2_000  # architectures that the parts are standardised on
 NONE = "pointwise"

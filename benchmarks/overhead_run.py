@@ -17,11 +17,11 @@ from pathlib import Path
 import ray
 from ray import tune
 
+from benchmarks.noop_trainable import IdleTrial
 from nas.space.space import SearchSpace
 from nas.study.plan import Request, make_plan
 from nas.study.storage.lock import lock_study
 from nas.study.study import Candidate
-from nas.tune.idle import IdleTrial
 from nas.tune.run import Resources, Stops, _Gate, _tuner
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.search import _open

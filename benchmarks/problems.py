@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nas.benchmarks.tables import Table
+from benchmarks.tables import Table
 from nas.space.space import Choice, Setting
 
 

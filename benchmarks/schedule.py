@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from nas.benchmarks.rows import RowFile
+from benchmarks.rows import RowFile
 from nas.data import SearchData, load_search_data
 from nas.progress import Progress, silent
 from nas.space.arch import Arch

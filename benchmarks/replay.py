@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import optuna
 
-from nas.benchmarks.baselines import OURS, make_baseline, peers_flat
-from nas.benchmarks.problems import Problem
+from benchmarks.baselines import OURS, make_baseline, peers_flat
+from benchmarks.problems import Problem
 from nas.pareto import Staircase
 from nas.samplers.parameters import SpaceExhausted, suggest
 from nas.space.space import Choice

@@ -20,11 +20,18 @@ import ray
 from rich.console import Console
 from rich.table import Table
 
-from nas.benchmarks import large_study
-from nas.benchmarks.large_study import Timing
+from benchmarks import large_study
+from benchmarks.large_study import Timing
+from benchmarks.overhead_run import (
+    Ran,
+    busy_share,
+    run_bare,
+    run_ours,
+    seconds_per_trial,
+    started_ray,
+)
 from nas.files import write_json
 from nas.progress import Meter
-from nas.tune.overhead import Ran, busy_share, run_bare, run_ours, seconds_per_trial, started_ray
 
 BARE = "bare Tuner"
 SAMPLERS = ("known-cost", "random")  # the default, and the one that takes no time

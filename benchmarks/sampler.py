@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.benchmarks.baselines import OPTUNA, OURS
-from nas.benchmarks.cache import ReplayCache
-from nas.benchmarks.generate import generate
-from nas.benchmarks.problems import Problem, TableProblem
-from nas.benchmarks.replay import Replay, replay
-from nas.benchmarks.synthetic import SyntheticProblem
-from nas.benchmarks.tables import read_table
+from benchmarks.baselines import OPTUNA, OURS
+from benchmarks.cache import ReplayCache
+from benchmarks.generate import generate
+from benchmarks.problems import Problem, TableProblem
+from benchmarks.replay import Replay, replay
+from benchmarks.synthetic import SyntheticProblem
+from benchmarks.tables import read_table
 from nas.pareto import hypervolume
 from nas.progress import Progress, silent
 

@@ -9,7 +9,7 @@ from importlib.metadata import version
 import optuna
 from optuna.samplers import BaseSampler
 
-from nas.benchmarks.problems import Problem
+from benchmarks.problems import Problem
 from nas.space.space import Choice
 
 OURS = "known-cost"
@@ -35,7 +35,7 @@ def make_baseline(name: str, choices: Sequence[Choice], seed: int) -> BaseSample
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if name == "botorch":
-            from nas.benchmarks.botorch_peer import BoTorchSampler
+            from benchmarks.botorch_peer import BoTorchSampler
 
             return BoTorchSampler(choices, seed)
         if name == "gp":

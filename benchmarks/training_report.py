@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from nas.benchmarks.rows import RowFile
-from nas.benchmarks.training import KEY, OURS, THREADS, Row, load_images, measure, report
+from benchmarks.rows import RowFile
+from benchmarks.training import KEY, OURS, THREADS, Row, load_images, measure, report
 from nas.progress import shown
 
 

@@ -14,9 +14,9 @@ from functools import cache
 from pathlib import Path
 
 import nas.samplers
-from nas.benchmarks.baselines import OURS, baseline_version
-from nas.benchmarks.problems import Problem
-from nas.benchmarks.replay import Replay
+from benchmarks.baselines import OURS, baseline_version
+from benchmarks.problems import Problem
+from benchmarks.replay import Replay
 
 
 class ReplayCache:

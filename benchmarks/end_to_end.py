@@ -24,7 +24,7 @@ import optuna
 from rich.console import Console
 from rich.table import Table
 
-from nas.benchmarks.rows import RowFile
+from benchmarks.rows import RowFile
 from nas.data import load_search_data
 from nas.models.native import build as kernels
 from nas.pareto import Staircase
@@ -35,7 +35,7 @@ from nas.space.space import SearchSpace
 from nas.study.front import finished_trials
 from nas.study.storage.engine import open_storage, sqlite_url
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 SEARCH = ROOT / "runners" / "search.py"
 DATASET = "digits"
 USER, COLD, WARM = "user's search", "ours, cold", "ours, warm"
@@ -104,7 +104,7 @@ def run(task: Task, version: str, seed: int) -> dict[str, Any]:
             environment |= {"NAS_CACHE_DIR": str(folder)}
         command = _user_command(task, seed, folder)
         if version != USER:
-            search = ["-m", "nas.tune.unstopped_search"] if version == UNSTOPPED else [str(SEARCH)]
+            search = ["-m", "benchmarks.no_stopping"] if version == UNSTOPPED else [str(SEARCH)]
             command = [sys.executable, *search, *_our_options(task, seed, folder)]
         began, start = time.time(), time.perf_counter()
         done = subprocess.run(
@@ -155,7 +155,7 @@ def _our_trials(folder: Path) -> tuple[list[tuple[float, int, float]], float]:
 def _user_command(task: Task, seed: int, folder: Path) -> list[str]:
     options: list[object] = [task.space.resolve(), task.budget, seed, folder / "trials.json"]
     options += [task.epochs or "", task.train_images or ""]
-    return [sys.executable, "-m", "nas.tune.user_search", *map(str, options)]
+    return [sys.executable, "-m", "benchmarks.baseline_search", *map(str, options)]
 
 
 def _user_trials(folder: Path) -> list[tuple[float, int, float]]:

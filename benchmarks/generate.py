@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nas.benchmarks.tables import Table, from_frame
+from benchmarks.tables import Table, from_frame
 
 Array = NDArray[np.float64]
 

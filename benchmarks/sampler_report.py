@@ -15,9 +15,9 @@ from plotly.subplots import make_subplots
 from rich.console import Console
 from rich.table import Table as Grid
 
-from nas.benchmarks.baselines import SAMPLERS
-from nas.benchmarks.cache import ReplayCache
-from nas.benchmarks.sampler import (
+from benchmarks.baselines import SAMPLERS
+from benchmarks.cache import ReplayCache
+from benchmarks.sampler import (
     SYNTHETIC,
     Job,
     Outcome,
@@ -130,7 +130,7 @@ def print_outcomes(scored: Sequence[Outcome], console: Console) -> None:
 
 
 def print_bars(found: Sequence[dict[str, Any]], console: Console) -> None:
-    """Ours against the best of the others; see `nas.benchmarks.sampler.bars`."""
+    """Ours against the best of the others; see `benchmarks.sampler.bars`."""
     if not found:
         return
     grid = Grid(title="known-cost against the others")

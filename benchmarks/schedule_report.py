@@ -9,8 +9,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from nas.benchmarks.rows import RowFile
-from nas.benchmarks.schedule import KEY, SCHEDULES, jobs, measure, summarise
+from benchmarks.rows import RowFile
+from benchmarks.schedule import KEY, SCHEDULES, jobs, measure, summarise
 from nas.data import load_search_data
 from nas.progress import shown
 from nas.space.space import SearchSpace

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from nas.benchmarks.curves import CurveTable
-from nas.benchmarks.stopping_rules import RULES, STRENGTHS, Rule
+from benchmarks.curves import CurveTable
+from benchmarks.stopping_rules import RULES, STRENGTHS, Rule
 from nas.pareto import hypervolume
 from nas.progress import Progress, silent
 from nas.stopping.rule import CONFIDENCE, Shown, rungs

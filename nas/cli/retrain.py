@@ -1,0 +1,139 @@
+"""Train chosen architectures of a front in full."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import EXIT_FAILED, help_option, option, print_json, version_option
+
+HELP = """Train chosen networks of a front in full, and read the test set once.
+
+\b
+  python runners/retrain.py results/STUDY/front.json --select knee
+  python runners/retrain.py results/STUDY/front.json --select top:3 --seeds 2
+  python runners/retrain.py results/STUDY/front.json --select spread:4 \\
+      --reference equal-cost-twin --learning-rate 0.1,0.2,0.4
+
+The same command again continues after an interruption.
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+WHAT, HOW, WHERE, OUTPUT = "What is trained", "How", "Where it runs", "Output"
+
+
+@app.command(help=HELP, no_args_is_help=True, add_help_option=False, options_metavar="[OPTIONS]")
+def retrain(
+    front: Annotated[
+        Path, typer.Argument(help="The front.json of a study.", metavar="FRONT", show_default=False)
+    ],
+    select: Annotated[
+        str,
+        option(
+            WHAT,
+            "WHICH",
+            "knee, all, top:K, spread:K, under:20M, best-per-octave or an arch_id. Default: knee",
+        ),
+    ] = "knee",
+    reference: Annotated[
+        str | None,
+        option(
+            WHAT,
+            "LIST",
+            "Others beside them: twin, equal-cost-twin, table2, mobilenetv2, "
+            "mobilenetv2-WIDTH, mobilenetv2-scaled.",
+        ),
+    ] = None,
+    seeds: Annotated[int, option(WHAT, "K", "Train each with seeds 0 to K-1. Default: 1")] = 1,
+    recipe: Annotated[str, option(HOW, "NAME", "The training schedule. Default: full")] = "full",
+    epochs: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
+    batch_size: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
+    learning_rate: Annotated[
+        str | None,
+        option(
+            HOW,
+            "LIST",
+            "The recipe's peak, overridden; of several by commas each family of networks takes "
+            "the best on the validation split.",
+        ),
+    ] = None,
+    cutout: Annotated[
+        float | None, option(HOW, "X", "Mask a square of this share of the side, such as 0.5.")
+    ] = None,
+    mixup: Annotated[
+        float | None, option(HOW, "X", "Mix images, by shares from Beta(X, X), such as 0.2.")
+    ] = None,
+    concurrency: Annotated[
+        int | None,
+        option(WHERE, "N", "Trainings at a time. Default: one on each GPU, else on each core"),
+    ] = None,
+    threads: Annotated[
+        int | None, option(WHERE, "N", "CPU threads of each. Default: its share of the cores")
+    ] = None,
+    data_dir: Annotated[
+        Path, option(WHERE, "DIR", "Where data sets are kept. Default: data")
+    ] = Path("data"),
+    export: Annotated[
+        str | None, option(OUTPUT, "LIST", "Write each as onnx, torch (torch.export), or both.")
+    ] = None,
+    json: Annotated[bool, option(OUTPUT, " ", "Print the result as JSON.", "--json")] = False,
+    quiet: Annotated[bool, option(OUTPUT, " ", "Show no progress.", "--quiet", "-q")] = False,
+    debug: Annotated[bool, option(OUTPUT, " ", "Show a traceback on errors.", "--debug")] = False,
+    version: Annotated[bool, version_option(OUTPUT)] = False,
+    help_: Annotated[bool, help_option(OUTPUT)] = False,
+) -> int:
+    """Retrain; the help text is `HELP`."""
+    from nas.cli.retrain_view import show_retrained
+    from nas.training import get_recipe
+    from nas.tune.retrain import Wanted, retrain_front
+
+    fields = {"epochs": epochs, "batch_size": batch_size, "cutout": cutout, "mixup": mixup}
+    fields = {name: value for name, value in fields.items() if value is not None}
+    rates = _parse_rates(learning_rate)
+    recipes = [get_recipe(recipe, **fields, learning_rate=rate) for rate in rates]
+    chosen = recipes[0] if recipes else get_recipe(recipe, **fields)
+    wanted = Wanted(
+        front=front,
+        select=select,
+        recipe=chosen,
+        learning_rates=tuple(rates) or (chosen.learning_rate,),
+        seeds=seeds,
+        references=_split(reference),
+        export=_split(export),
+        concurrency=concurrency,
+        threads=threads,
+        data_dir=data_dir,
+    )
+    try:
+        retrained = retrain_front(wanted, quiet=quiet)
+    except (KeyboardInterrupt, SystemExit):
+        print("interrupted; the same command again continues", file=sys.stderr)
+        raise
+    if json:
+        print_json(
+            {
+                "metrics": retrained.metrics,
+                "summary": retrained.summary,
+                "failures": retrained.failures,
+            }
+        )
+    else:
+        show_retrained(retrained)
+    return EXIT_FAILED if retrained.failures else 0
+
+
+def _split(text: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(part.strip() for part in text.split(","))) if text else ()
+
+
+def _parse_rates(text: str | None) -> list[float]:
+    try:
+        return [float(part) for part in _split(text)]
+    except ValueError:
+        raise ValueError(
+            f"--learning-rate: {str(text)[:40]!r}; accepted: a number, or several by commas"
+        ) from None

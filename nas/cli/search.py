@@ -1,0 +1,163 @@
+"""Search for the accuracy/FLOPs front of a space of ConvNets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import (
+    help_option,
+    option,
+    parse_duration,
+    parse_quantity,
+    version_option,
+)
+
+HELP = """Search for the ConvNets with the best accuracy at each cost.
+
+\b
+  python runners/search.py --budget 200
+  python runners/search.py --budget 500 --dataset cifar10 --max-macs 20M
+  python runners/search.py --budget 9 --dataset digits --dry-run
+
+The same command again continues: the budget counts over the study's life.
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+START, WHAT, LIMITS, HOW, WHERE, OUTPUT = (
+    "To start with", "What is searched", "Limits", "How", "Where it runs", "Output",
+)  # fmt: skip
+
+
+@app.command(
+    help=HELP,
+    no_args_is_help=True,
+    add_help_option=False,
+    options_metavar="--budget N [OPTIONS]",
+)
+def search(
+    budget: Annotated[int, option(START, "N", "Architectures to train, in all.")],
+    dataset: Annotated[
+        str,
+        option(START, "NAME", "auto, digits, fashion-mnist, cifar10, cifar100, folder:DIR"),
+    ] = "auto",
+    space: Annotated[
+        Path, option(START, "FILE", "YAML. Default: search_spaces/dyclotnet.yaml")
+    ] = Path("search_spaces/dyclotnet.yaml"),
+    max_macs: Annotated[
+        str | None, option(START, "N", "Most FLOPs (multiply-adds), such as 20M.")
+    ] = None,
+    timeout: Annotated[
+        str | None, option(START, "TIME", "End after this long, such as 2h; go on later.")
+    ] = None,
+    study: Annotated[
+        str | None, option(START, "NAME", "Folder in results/. Default: SPACE-DATASET")
+    ] = None,
+    dry_run: Annotated[
+        bool, option(START, " ", "Print the plan, write nothing.", "--dry-run")
+    ] = False,
+    help_: Annotated[bool, help_option(START)] = False,
+    objectives: Annotated[
+        str | None,
+        option(
+            WHAT,
+            "LIST",
+            "accuracy with macs, params or latency; macs are FLOPs (multiply-adds). "
+            "Default: accuracy,macs",
+        ),
+    ] = None,
+    image_size: Annotated[int | None, option(WHAT, "N", "Resize images to this side.")] = None,
+    max_params: Annotated[str | None, option(LIMITS, "N", "Most parameters, such as 1M.")] = None,
+    trial_timeout: Annotated[
+        str | None,
+        option(LIMITS, "TIME", "Replace a worker whose trial takes longer, such as 1h."),
+    ] = None,
+    max_failures: Annotated[
+        str,
+        option(LIMITS, "N", "End after more failed trials; or share of budget. Default: 10"),
+    ] = "10",
+    sampler: Annotated[
+        str | None, option(HOW, "NAME", "known-cost (default), tpe, nsga2, gp, random")
+    ] = None,
+    recipe: Annotated[
+        str | None, option(HOW, "NAME", "Schedule. Default: made for data and device")
+    ] = None,
+    epochs: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
+    batch_size: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
+    learning_rate: Annotated[float | None, option(HOW, "X", "The recipe's, overridden.")] = None,
+    train_images: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
+    seed: Annotated[int, option(HOW, "N", "Of sampler and trials. Default: 0")] = 0,
+    concurrency: Annotated[
+        int | None, option(WHERE, "N", "Trials at once. Default: as many as fit")
+    ] = None,
+    cpus_per_trial: Annotated[
+        float, option(WHERE, "X", "CPUs, and threads, of a trial. Default: 1")
+    ] = 1.0,
+    gpus_per_trial: Annotated[
+        float | None, option(WHERE, "X", "GPUs of a trial. Default: 0.25 where there is one")
+    ] = None,
+    ray_address: Annotated[
+        str | None, option(WHERE, "ADDRESS", "A running Ray, such as auto or HOST:6379.")
+    ] = None,
+    data_dir: Annotated[
+        Path, option(WHERE, "DIR", "Where data sets are kept. Default: data")
+    ] = Path("data"),
+    storage: Annotated[
+        str | None,
+        option(WHERE, "URL", "Default: SQLite in the study's folder", envvar="NAS_STORAGE"),
+    ] = None,
+    results: Annotated[
+        Path, option(WHERE, "DIR", "Folder of all studies. Default: results")
+    ] = Path("results"),
+    json: Annotated[bool, option(OUTPUT, " ", "Print the result as JSON.", "--json")] = False,
+    verbose: Annotated[bool, option(OUTPUT, " ", "Show each trial.", "--verbose", "-v")] = False,
+    quiet: Annotated[bool, option(OUTPUT, " ", "Show no progress.", "--quiet", "-q")] = False,
+    debug: Annotated[bool, option(OUTPUT, " ", "Show a traceback on errors.", "--debug")] = False,
+    version: Annotated[bool, version_option(OUTPUT)] = False,
+) -> int:
+    """Run a search; the help text is `HELP`."""
+    from nas.study.choose_sampler import SAMPLERS
+    from nas.study.plan import Request, make_plan, parse_failures
+
+    fields = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "train_images": train_images,
+    }
+    plan = make_plan(
+        Request(
+            budget=budget,
+            space=space,
+            dataset=dataset,
+            data_dir=data_dir,
+            image_size=image_size,
+            study=study,
+            storage=storage,
+            results=results,
+            objectives=objectives,
+            sampler=sampler or SAMPLERS[0],
+            recipe=recipe,
+            overrides={name: value for name, value in fields.items() if value is not None},
+            max_macs=parse_quantity("--max-macs", max_macs),
+            max_params=parse_quantity("--max-params", max_params),
+            timeout=parse_duration("--timeout", timeout),
+            trial_timeout=parse_duration("--trial-timeout", trial_timeout),
+            max_failures=parse_failures(max_failures, budget),
+            concurrency=concurrency,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            ray_address=ray_address,
+            seed=seed,
+        )
+    )
+    from nas.cli.search_view import show_plan, show_search
+
+    if dry_run:
+        show_plan(plan, as_json=json)
+        return 0
+    return show_search(plan, as_json=json, verbose=verbose, quiet=quiet)

@@ -1,0 +1,70 @@
+"""Show what studies hold, and repair what a crash left."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from nas.cli.options import EXIT_FAILED, one_line, print_json, version_option
+
+HELP = """Show what studies hold, who works on them, and repair what a crash left.
+
+\b
+  python runners/status.py
+  python runners/status.py results/dyclotnet-auto --repair
+  python runners/status.py --storage postgresql+psycopg://nas@HOST/nas --json
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+def _option(text: str, *names: str, **more: Any) -> Any:
+    return typer.Option(*names, help=text, **more)
+
+
+@app.command(help=HELP)
+def status(
+    folder: Annotated[
+        Path, typer.Argument(help="A study's folder, or the folder of all studies.")
+    ] = Path("results"),
+    storage: Annotated[
+        str | None,
+        _option("Study database. Default: study.db in the folders", envvar="NAS_STORAGE"),
+    ] = None,
+    study: Annotated[str | None, _option("This study alone.")] = None,
+    repair: Annotated[
+        bool,
+        _option("Queue again what a dead search left running; write the files anew.", "--repair"),
+    ] = False,
+    json: Annotated[bool, _option("Print the result as JSON.", "--json")] = False,
+    debug: Annotated[bool, _option("Show a traceback on errors.", "--debug")] = False,
+    version: Annotated[bool, version_option("Options")] = False,
+) -> int:
+    """Show the status; the help text is `HELP`."""
+    from nas.cli.status_view import find_places, show_status, status_json, study_status
+    from nas.cli.status_view import repair as repair_study
+    from nas.study.storage.lock import StudyLocked
+
+    places = find_places(folder, storage, study)
+    repaired: dict[str, list[str]] = {}
+    refused = False
+    for place in places if repair else ():
+        try:
+            repaired[place.name] = repair_study(place)
+        except (StudyLocked, ValueError) as error:
+            refused = True
+            print(f"error: {one_line(str(error))}", file=sys.stderr)
+    statuses = [study_status(place) for place in places]
+    if json:
+        print_json(
+            [status_json(each) | {"repaired": repaired.get(each.study, [])} for each in statuses]
+        )
+    else:
+        for name, done in repaired.items():
+            for line in done:
+                print(f"{name}: {line}")
+        show_status(statuses)
+    return EXIT_FAILED if refused or any(each.problem for each in statuses) else 0
