@@ -23,7 +23,7 @@ from nas.samplers import distribution
 from nas.space.cost import cost
 from nas.stopping.rule import rungs
 from nas.study.choose_sampler import choose_sampler
-from nas.study.config import StudyConfig, recorded_config
+from nas.study.config import StudyConfig, stored_config
 from nas.study.front import front
 from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.plan import Request, make_plan
@@ -74,7 +74,7 @@ def measure(
 
     with timed("open, with the first read of all trials", 10):
         study, storage = open_study(folder / NAME, None, NAME)
-        config = recorded_config(study)
+        config = stored_config(study)
         assert config is not None
         search = SearchStudy(study, config, budget=10 * trials)
     for name in samplers:

@@ -16,9 +16,9 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from nas.cli.options import format_count
 from nas.deploy.latency import machine_identity, measure
 from nas.files import write_json
+from nas.format import format_count
 from nas.models import DyClotNet
 from nas.progress import shown
 from nas.space.arch import Arch

@@ -22,7 +22,7 @@ from nas.space.space import SearchSpace
 from nas.study.plan import Request, make_plan
 from nas.study.storage.lock import lock_study
 from nas.study.study import Candidate
-from nas.tune.run import Resources, Stops, _Gate, _tuner
+from nas.tune.run import Resources, StopCallback, StopConditions, _tuner
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.search import _open
 from nas.tune.searcher import StudySearcher
@@ -111,7 +111,7 @@ def run_ours(
                 searcher,
                 FrontScheduler(study, 1, len(plan.data.val), lost=searcher.give_up),
                 Resources(concurrency, 1, 0, None),
-                _Gate(study, Stops(None, 0, None), [], searcher),
+                StopCallback(study, StopConditions(None, 0, None), [], searcher),
                 folder,
             )
             return _ran(tuner.fit())

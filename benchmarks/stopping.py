@@ -18,7 +18,7 @@ from benchmarks.curves import CurveTable
 from benchmarks.stopping_rules import RULES, STRENGTHS, Rule
 from nas.pareto import hypervolume
 from nas.progress import Progress, silent
-from nas.stopping.rule import CONFIDENCE, Shown, rungs
+from nas.stopping.rule import CONFIDENCE, TrialCurve, rungs
 
 Work = tuple[str, float, int]  # rule, strength, trials in flight
 
@@ -50,7 +50,7 @@ def replay(
         in_flight: trials at once; one takes as long as its epochs times its multiply-adds.
     """
     waiting, ticket = iter(order), itertools.count()
-    shown: dict[int, Shown] = {}
+    shown: dict[int, TrialCurve] = {}
     running: list[tuple[float, int, int, int]] = []  # (time of the rung, ticket, row, rung)
 
     def start(now: float) -> None:
@@ -64,7 +64,7 @@ def replay(
         now, _, row, index = heapq.heappop(running)
         rung, macs = evaluated[index], float(table.macs[row])
         before = shown.pop(row).curve if row in shown else {}
-        trial = Shown((macs,), {**before, rung: float(table.accuracy[row, rung - 1])})
+        trial = TrialCurve((macs,), {**before, rung: float(table.accuracy[row, rung - 1])})
         goes_on = rung < evaluated[-1] and rule(trial, list(shown.values()))
         shown[row] = trial
         if goes_on:
@@ -75,7 +75,7 @@ def replay(
     return _outcome(table, shown)
 
 
-def _outcome(table: CurveTable, shown: dict[int, Shown]) -> Outcome:
+def _outcome(table: CurveTable, shown: dict[int, TrialCurve]) -> Outcome:
     rows = np.array(list(shown))
     spent = np.array([max(trial.curve) for trial in shown.values()])
     finished = rows[spent == table.epochs]

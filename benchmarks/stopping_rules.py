@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nas.stopping.rule import CONFIDENCE, Shown, decide
+from nas.stopping.rule import CONFIDENCE, TrialCurve, decide
 
-Rule = Callable[[Shown, Sequence[Shown]], bool]
+Rule = Callable[[TrialCurve, Sequence[TrialCurve]], bool]
 """Whether a trial goes on, given all the others that have reached a rung."""
 
 
 def front_rule(confidence: float, epochs: int, images: int | None) -> Rule:
     """Ours: `nas.stopping.rule.decide`."""
 
-    def rule(trial: Shown, others: Sequence[Shown]) -> bool:
+    def rule(trial: TrialCurve, others: Sequence[TrialCurve]) -> bool:
         return decide(trial, others, epochs, confidence=confidence, images=images).goes_on
 
     return rule
@@ -32,7 +32,7 @@ def halving(kept: float, epochs: int, images: int | None) -> Rule:
     trials before it showed at the rung.
     """
 
-    def rule(trial: Shown, others: Sequence[Shown]) -> bool:
+    def rule(trial: TrialCurve, others: Sequence[TrialCurve]) -> bool:
         rung = max(trial.curve)
         before = [other.curve[rung] for other in others if rung in other.curve]
         return not before or trial.curve[rung] >= float(np.quantile(before, 1 - kept))
@@ -48,7 +48,7 @@ def sorting(kept: float, epochs: int, images: int | None) -> Rule:
     from all before it.
     """
 
-    def rule(trial: Shown, others: Sequence[Shown]) -> bool:
+    def rule(trial: TrialCurve, others: Sequence[TrialCurve]) -> bool:
         rung = max(trial.curve)
         at_rung = [trial, *(other for other in others if rung in other.curve)]
         points = np.array([(np.log10(shown.costs[0]), 1 - shown.curve[rung]) for shown in at_rung])

@@ -13,7 +13,7 @@ from nas.data import DatasetInfo, SearchData
 from nas.space.arch import Arch
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
-from nas.stopping.rule import Shown, decide, rungs
+from nas.stopping.rule import TrialCurve, decide, rungs
 from nas.study.choose_sampler import choose_sampler
 from nas.study.config import StudyConfig, begin
 from nas.study.front import front
@@ -22,7 +22,7 @@ from nas.study.objectives import KNOWN, Objectives
 from nas.study.storage.engine import open_storage
 from nas.study.storage.lock import lock_study
 from nas.study.study import Candidate, Measurement, SearchStudy
-from nas.study.trial_curves import known_costs, recorded
+from nas.study.trial_curves import known_costs, trial_curves
 from nas.training import Diverged, Recipe, Trainer, build, default_recipe
 
 DIVERGED = "diverged"
@@ -130,7 +130,7 @@ def _run(
 ) -> None:
     """Train until the end or until there is no hope for the front, and record it."""
     epochs = study.config.recipe.epochs
-    others = recorded(study)
+    others = trial_curves(study)
     costs = tuple(float(getattr(candidate.cost, name)) for name in known_costs(study))
     start, curve = time.perf_counter(), dict[int, float]()
     for epoch, accuracy in points:
@@ -138,7 +138,7 @@ def _run(
         study.report(candidate.number, list(curve.items()))
         if epoch >= epochs:
             break
-        shown = Shown(costs, curve)
+        shown = TrialCurve(costs, curve)
         if not decide(shown, list(others.values()), epochs, images=images).goes_on:
             break
     if not curve:
@@ -183,7 +183,9 @@ def _open(
     begin(opened, config)
     opened.set_user_attr("sampler", sampler)
     opened.set_user_attr("seed", seed)
-    recorded = len(opened.get_trials(deepcopy=False))
-    chosen = choose_sampler(sampler, config, seed, recorded, images)
+    num_trials = len(opened.get_trials(deepcopy=False))
+    chosen = choose_sampler(sampler, config, seed, num_trials, images)
     opened.sampler = chosen.sampler
-    return SearchStudy(opened, config, budget=budget, seed=seed, joint=chosen.joint)
+    search = SearchStudy(opened, config, budget=budget, seed=seed, joint=chosen.joint)
+    search.recover()
+    return search

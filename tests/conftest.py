@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
+import optuna
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from synthetic_study import synthetic_study
+
 from nas.data import DatasetInfo
+from nas.space.arch import Arch, StageArch
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
@@ -17,6 +22,11 @@ from nas.study.objectives import Objectives
 from nas.training import get_recipe
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="session")
+def tiny_arch() -> Arch:
+    return Arch(8, (StageArch(16, 1, 1, "dct", 2, 4), StageArch(32, 1, 2, "pointwise", 4, None)))
 
 
 @pytest.fixture(scope="session")
@@ -48,3 +58,8 @@ def tiny_config(tiny_space: SearchSpace, digits_info: DatasetInfo) -> StudyConfi
         Objectives(("accuracy", "macs")),
         Limits(),
     )
+
+
+@pytest.fixture(name="synthetic_study")
+def synthetic_study_fixture() -> Callable[..., optuna.Study]:
+    return synthetic_study

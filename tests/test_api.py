@@ -20,7 +20,7 @@ def stripes(count=120, side=8):
     return (images + rng.integers(0, 50, (count, side, side))).astype(np.uint8), labels
 
 
-def made_up(arch, seed):
+def synthetic(arch, seed):
     """An accuracy that grows with the architecture and with the epochs."""
     quality = 0.5 + 0.02 * sum(stage.repeats * stage.width**0.5 for stage in arch.stages)
     for epoch in (1, 2, 4):
@@ -51,7 +51,7 @@ def test_a_train_function_of_ones_own_and_going_on_where_it_ended(tmp_path):
 
     def search(budget):
         return nas.run_search(
-            SPACE, info, budget, train=made_up, recipe=recipe, storage=storage, seed=3
+            SPACE, info, budget, train=synthetic, recipe=recipe, storage=storage, seed=3
         )
 
     search(6)
@@ -126,9 +126,9 @@ def test_another_configuration_under_the_same_name_is_refused(tmp_path):
     storage = f"sqlite:///{tmp_path}/study.db"
     info = from_arrays(*stripes()).info
     short, longer = (get_recipe("short-cpu", epochs=epochs) for epochs in (4, 8))
-    nas.run_search(SPACE, info, 2, train=made_up, recipe=short, storage=storage)
+    nas.run_search(SPACE, info, 2, train=synthetic, recipe=short, storage=storage)
     with pytest.raises(ValueError, match="epochs: 4 recorded, 8 asked"):
-        nas.run_search(SPACE, info, 2, train=made_up, recipe=longer, storage=storage)
+        nas.run_search(SPACE, info, 2, train=synthetic, recipe=longer, storage=storage)
 
 
 @pytest.mark.parametrize(

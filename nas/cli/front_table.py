@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from rich import box
 from rich.table import Table
 
-from nas.cli.options import format_count
+from nas.format import format_count
 from nas.space.arch import Arch
 from nas.study.front import FrontMember
 

@@ -12,11 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from nas.cli.front_table import thin
-from nas.cli.options import format_count, format_duration
+from nas.format import format_count, format_duration
 from nas.report.trajectory import Trajectory
 from nas.space.arch import Arch
 from nas.study.front import FrontMember, finished_trials, front
 from nas.study.study import Candidate, SearchStudy
+from nas.study.trial_state import trial_state
 
 RECENT = 20  # ended trials that the speed is taken from
 OTHER_LINES = 10  # of the view that are not rows of the front
@@ -69,10 +70,10 @@ class LiveView:
     def ended(self, candidate: Candidate, state: str) -> None:
         """A trial was recorded, in one of the states of `nas.tune.searcher.View.ended`."""
         now = time.monotonic()
-        self.counts[{"complete": "finished"}.get(state, state)] += 1
-        if state in ("complete", "stopped"):
+        self.counts[state] += 1
+        if state in ("finished", "stopped"):
             self._ends.append(now)
-        if state == "complete":
+        if state == "finished":
             trials = finished_trials(self._study.study)
             trial = next(t for t in reversed(trials) if t.number == candidate.number)
             self._take(trial.number, dict(zip(self._names, trial.values, strict=True)), now)
@@ -174,12 +175,7 @@ class LiveView:
 
 def _counts(study: SearchStudy) -> Counter[str]:
     """Trials in the study before this run."""
-    states = {"COMPLETE": "finished", "PRUNED": "stopped"}
-    return Counter(
-        states[trial.state.name]
-        for trial in study.study.get_trials(deepcopy=False)
-        if trial.state.name in states and "duplicate_of" not in trial.user_attrs
-    )
+    return Counter(trial_state(trial) for trial in study.study.get_trials(deepcopy=False))
 
 
 def _speed(seconds: float) -> str:

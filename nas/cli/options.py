@@ -1,4 +1,4 @@
-"""What the command lines share: one-line errors, exit codes, quantities, durations."""
+"""What the commands share: one-line errors, exit codes, option helpers."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from typing import Any
 
 import typer
 from typer.exceptions import Abort
+
+from nas.format import one_line
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -41,9 +43,6 @@ SYNONYMS = {
     "cpus": "--cpus-per-trial",
 }
 """Other programs' names of our options, without dashes in front."""
-
-_SUFFIXES = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def run_app(app: typer.Typer) -> None:
@@ -181,11 +180,6 @@ def _explain(error: Exception) -> int:
     return code
 
 
-def one_line(text: str) -> str:
-    """Text on one line, without characters that a hostile file might steer a terminal with."""
-    return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))
-
-
 def _closest(error: Exception) -> str | None:
     """The message for an unknown option, with the option that was probably meant."""
     option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
@@ -208,59 +202,6 @@ def _no_number(error: Exception) -> str | None:
     why = refused()[0]
     accepted = {"int_parsing": "a whole number", "float_parsing": "a number"}.get(why["type"])
     return accepted and f"{names[0]}: {why['input']!r}; accepted: {accepted}"
-
-
-def parse_quantity(option: str, text: str | None) -> int | None:
-    """`20M`, `1.5G`, `300K` or a plain number, as an integer.
-
-    Raises:
-        ValueError: naming `option`.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?)([KMG]?)", text.strip(), re.IGNORECASE)
-    value = round(float(match[1]) * _SUFFIXES[match[2].upper()]) if match else 0
-    if value < 1:
-        raise ValueError(f"{option}: {text!r}; accepted: a number over 0 such as 300K, 20M, 1.5G")
-    return value
-
-
-def parse_duration(option: str, text: str | None) -> float | None:
-    """`90s`, `30m`, `2h`, `1d` or plain seconds, in seconds.
-
-    Raises:
-        ValueError: naming `option`.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", text.strip())
-    seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
-    if seconds <= 0:
-        raise ValueError(f"{option}: {text!r}; accepted: a duration such as 90s, 30m, 2h")
-    return seconds
-
-
-def format_count(value: float) -> str:
-    """A count for people: `412 k`, `20.3 M`, `1.25 G`."""
-    for size, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= size:
-            return f"{value / size:.3g}{suffix}"
-    return f"{value:.0f}"
-
-
-def format_number(count: int, noun: str) -> str:
-    """`1 network`, `1,200 networks`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
-def format_duration(seconds: float) -> str:
-    """A duration for people: `42 s`, `3 min 5 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def print_json(data: Any) -> None:

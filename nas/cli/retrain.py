@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -88,15 +89,16 @@ def retrain(
 ) -> int:
     """Retrain; the help text is `HELP`."""
     from nas.cli.retrain_view import show_retrained
+    from nas.progress import training_bars
     from nas.training import get_recipe
-    from nas.tune.retrain import Wanted, retrain_front
+    from nas.tune.retrain import RetrainRequest, retrain_front
 
     fields = {"epochs": epochs, "batch_size": batch_size, "cutout": cutout, "mixup": mixup}
     fields = {name: value for name, value in fields.items() if value is not None}
     rates = _parse_rates(learning_rate)
     recipes = [get_recipe(recipe, **fields, learning_rate=rate) for rate in rates]
     chosen = recipes[0] if recipes else get_recipe(recipe, **fields)
-    wanted = Wanted(
+    wanted = RetrainRequest(
         front=front,
         select=select,
         recipe=chosen,
@@ -109,7 +111,7 @@ def retrain(
         data_dir=data_dir,
     )
     try:
-        retrained = retrain_front(wanted, quiet=quiet)
+        retrained = retrain_front(wanted, partial(training_bars, quiet))
     except (KeyboardInterrupt, SystemExit):
         print("interrupted; the same command again continues", file=sys.stderr)
         raise

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nas.cli.options import (
-    help_option,
-    option,
-    parse_duration,
-    parse_quantity,
-    version_option,
-)
+from nas.cli.options import EXIT_FAILED, help_option, option, print_json, version_option
+from nas.format import parse_duration, parse_quantity
+
+if TYPE_CHECKING:
+    from nas.study.plan import Plan
 
 HELP = """Search for the ConvNets with the best accuracy at each cost.
 
@@ -155,9 +153,46 @@ def search(
             seed=seed,
         )
     )
-    from nas.cli.search_view import show_plan, show_search
+    from nas.cli.search_view import show_plan
 
     if dry_run:
         show_plan(plan, as_json=json)
         return 0
-    return show_search(plan, as_json=json, verbose=verbose, quiet=quiet)
+    return _run(plan, as_json=json, verbose=verbose, quiet=quiet)
+
+
+def _run(plan: Plan, *, as_json: bool, verbose: bool, quiet: bool) -> int:
+    """Run the search with its progress on standard error and its result on standard output.
+
+    Returns:
+        The exit code.
+    """
+    import logging
+
+    from rich.console import Console
+    from rich.logging import RichHandler
+
+    from nas.cli.search_progress import SearchProgress
+    from nas.cli.search_view import print_plan, print_result, result_json
+    from nas.tune.search import search as run_search
+
+    errors = Console(stderr=True)
+    if verbose:
+        handler = RichHandler(
+            console=errors, show_level=False, show_path=False, log_time_format="%H:%M:%S"
+        )
+        logging.getLogger("nas").addHandler(handler)
+    if not quiet:
+        print_plan(errors, plan)
+    result = run_search(
+        plan, lambda study, received: SearchProgress(errors, study, received, quiet)
+    )
+    if as_json:
+        print_json(result_json(plan, result))
+    else:
+        print_result(plan, result)
+    if result.ended is None:
+        return 0
+    if result.ended.signal_number is not None:
+        return 128 + result.ended.signal_number
+    return 0 if result.ended.why.startswith("--timeout") else EXIT_FAILED

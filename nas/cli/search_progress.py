@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 
 from nas.cli.live_view import LiveView
-from nas.cli.options import format_count
+from nas.format import format_count
 from nas.study.study import Candidate, SearchStudy
 
 LINE_EVERY = 10  # seconds between two lines where the output is no terminal

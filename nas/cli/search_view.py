@@ -1,23 +1,24 @@
-"""What `runners/search.py` prints: the plan, the progress, the result, what to do next."""
+"""What `search` prints: the plan, the result, what to do next."""
 
 from __future__ import annotations
 
-import logging
 import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.logging import RichHandler
 from rich.table import Table
 from sqlalchemy.exc import ArgumentError
 
 from nas.cli.front_table import front_table, savings
-from nas.cli.options import EXIT_FAILED, format_count, format_duration, print_json
-from nas.cli.search_progress import SearchProgress
+from nas.cli.options import print_json
+from nas.format import format_count, format_duration
 from nas.report.page import REPORT
 from nas.study.plan import Plan
 from nas.study.storage.engine import hide_password, sqlite_url
+
+if TYPE_CHECKING:
+    from nas.tune.search import SearchResult
 
 PLAIN_WIDTH = 200  # columns of the front's table where the output is no terminal
 
@@ -65,37 +66,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     }
 
 
-def show_search(plan: Plan, *, as_json: bool, verbose: bool, quiet: bool) -> int:
-    """Run the search with its progress on standard error and its result on standard output.
-
-    Returns:
-        The exit code.
-    """
-    from nas.tune.search import SearchResult, search  # imports ray, which takes a second
-
-    errors = Console(stderr=True)
-    if verbose:
-        handler = RichHandler(
-            console=errors, show_level=False, show_path=False, log_time_format="%H:%M:%S"
-        )
-        logging.getLogger("nas").addHandler(handler)
-    if not quiet:
-        _print_plan(errors, plan)
-    result: SearchResult = search(
-        plan, lambda study, received: SearchProgress(errors, study, received, quiet)
-    )
-    if as_json:
-        print_json(_result_json(plan, result))
-    else:
-        _print_result(plan, result)
-    if result.ended is None:
-        return 0
-    if result.ended.signal_number is not None:
-        return 128 + result.ended.signal_number
-    return 0 if result.ended.why.startswith("--timeout") else EXIT_FAILED
-
-
-def _print_plan(console: Console, plan: Plan) -> None:
+def print_plan(console: Console, plan: Plan) -> None:
     """What is about to be searched, in a few lines."""
     table = Table.grid(padding=(0, 2, 0, 0))
     described = describe_plan(plan)
@@ -107,7 +78,8 @@ def _print_plan(console: Console, plan: Plan) -> None:
     console.print(table, highlight=False)
 
 
-def _print_result(plan: Plan, result: Any) -> None:
+def print_result(plan: Plan, result: SearchResult) -> None:
+    """What came of the search, where it is written, and what to do next."""
     study = result.study
     console = Console()
     if not console.is_terminal:
@@ -139,7 +111,8 @@ def _print_result(plan: Plan, result: Any) -> None:
     print(f"dashboard: {_dashboard_command(plan)}")
 
 
-def _result_json(plan: Plan, result: Any) -> dict[str, Any]:
+def result_json(plan: Plan, result: SearchResult) -> dict[str, Any]:
+    """The same as plain values."""
     study = result.study
     saved = savings(study.study, plan.config.recipe.epochs)
     return {

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from nas.cli.options import EXIT_FAILED, one_line, print_json, version_option
+from nas.cli.options import EXIT_FAILED, print_json, version_option
+from nas.format import one_line
 
 HELP = """Show what studies hold, who works on them, and repair what a crash left.
 
@@ -44,20 +45,21 @@ def status(
     version: Annotated[bool, version_option("Options")] = False,
 ) -> int:
     """Show the status; the help text is `HELP`."""
-    from nas.cli.status_view import find_places, show_status, status_json, study_status
-    from nas.cli.status_view import repair as repair_study
+    from nas.cli.status_view import show_status, status_json
+    from nas.study.repair import repair as repair_study
+    from nas.study.status import find_studies, study_status
     from nas.study.storage.lock import StudyLocked
 
-    places = find_places(folder, storage, study)
+    locations = find_studies(folder, storage, study)
     repaired: dict[str, list[str]] = {}
     refused = False
-    for place in places if repair else ():
+    for location in locations if repair else ():
         try:
-            repaired[place.name] = repair_study(place)
+            repaired[location.name] = repair_study(location)
         except (StudyLocked, ValueError) as error:
             refused = True
             print(f"error: {one_line(str(error))}", file=sys.stderr)
-    statuses = [study_status(place) for place in places]
+    statuses = [study_status(location) for location in locations]
     if json:
         print_json(
             [status_json(each) | {"repaired": repaired.get(each.study, [])} for each in statuses]

@@ -8,7 +8,7 @@ from typing import Any
 
 import optuna
 import pandas as pd
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 
 from nas.report.trajectory import Trajectory
 from nas.space.arch import Arch, table2_arch
@@ -16,28 +16,14 @@ from nas.space.cost import cost
 from nas.study.config import StudyConfig
 from nas.study.front import FrontMember, front
 from nas.study.objectives import Objectives
-from nas.study.study import UNCOUNTED
+from nas.study.trial_state import trial_state
 
 TABLE2 = ((0.5, 2, 4), (1.0, 2, 4), (1.0, 4, 4), (1.0, 8, 4), (2.0, 8, 2))
 """(alpha, p, r) of the paper's networks that a front is compared with."""
 
-COST_LABELS = {
-    "macs": "FLOPs (multiply-adds)",
-    "params": "parameters",
-    "latency": "latency in seconds",
-}
-
-_STATES = {
-    TrialState.COMPLETE: "finished",
-    TrialState.PRUNED: "stopped",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
-
 
 @dataclass(frozen=True)
-class Record:
+class StudyData:
     """Everything that a report says is made from this."""
 
     name: str  # of the study
@@ -57,7 +43,7 @@ class Record:
         return self.trials[self.trials["state"] == "finished"]
 
     def of_state(self, state: str) -> pd.DataFrame:
-        """Trials that are `finished`, `stopped`, `failed`, `repeat`, `given up`, ..."""
+        """Trials that are in one of the states of `nas.study.trial_state`."""
         return self.trials[self.trials["state"] == state]
 
     @cached_property
@@ -91,13 +77,12 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def record(study: optuna.Study, config: StudyConfig) -> Record:
+def read_study(study: optuna.Study, config: StudyConfig) -> StudyData:
     """Read a study once.
 
     The table is indexed by the trial's number and has the columns `COLUMNS` and one for
-    each choice of the space, None where the choice has no effect. States: `finished`,
-    `stopped` (early), `failed`, `running`, `waiting`, `repeat` (of a known architecture) and
-    `given up` (interrupted, over a limit: nobody's failure).
+    each choice of the space, None where the choice has no effect. `state` is one of
+    `nas.study.trial_state.STATES`.
     """
     members = front(study, config.objectives)
     best = {member.trial.number: member.knee for member in members}
@@ -114,18 +99,13 @@ def record(study: optuna.Study, config: StudyConfig) -> Record:
     table[["started", "ended"]] = table[["started", "ended"]].apply(pd.to_datetime)
     table["number"] = table["number"].astype(int)
     table[["on_front", "knee"]] = table[["on_front", "knee"]].eq(True)
-    return Record(
+    return StudyData(
         study.study_name, config, table.set_index("number", drop=False), members, study.user_attrs
     )
 
 
 def _row(trial: FrozenTrial, config: StudyConfig) -> dict[str, Any]:
     attributes = trial.user_attrs
-    state = _STATES[trial.state]
-    if "duplicate_of" in attributes:
-        state = "repeat"
-    elif state == "failed" and attributes.get("reason") in UNCOUNTED:
-        state = "given up"
     names = (
         "arch_id", "accuracy", "macs", "params", "latency", "epochs", "seconds", "reason",
         "duplicate_of",
@@ -133,7 +113,7 @@ def _row(trial: FrozenTrial, config: StudyConfig) -> dict[str, Any]:
     row = {name: attributes.get(name) for name in names}
     row |= {
         "number": trial.number,
-        "state": state,
+        "state": trial_state(trial),
         "arch": Arch.from_dict(attributes["arch"]) if "arch" in attributes else None,
         "curve": attributes.get("curve", []),
         "started": trial.datetime_start,
@@ -147,7 +127,7 @@ def _row(trial: FrozenTrial, config: StudyConfig) -> dict[str, Any]:
     return row | setting
 
 
-def hypervolume_table(found: Record) -> pd.DataFrame:
+def hypervolume_table(found: StudyData) -> pd.DataFrame:
     """Hypervolume after each finished trial in the order in which they ended.
 
     Columns: `trial` (how many were finished or stopped by then), `hours` (of work since the
@@ -182,7 +162,7 @@ def _hours(done: pd.DataFrame) -> list[float]:
     return hours
 
 
-def table2_networks(found: Record) -> pd.DataFrame:
+def table2_networks(found: StudyData) -> pd.DataFrame:
     """The paper's Table 2 networks: name, cost, and accuracy where the study trained them."""
     data = found.config.dataset
     trained = found.finished.drop_duplicates("arch_id").set_index("arch_id")["accuracy"]

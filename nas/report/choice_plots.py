@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from nas.report.analysis import Record, choice_label
+from nas.report.analysis import StudyData, choice_label
 from nas.report.effects import ALL_STAGES, Difference, Importance
 from nas.report.narrative import bare_cost, points
 from nas.report.plots import BLUE, GREY, INK, ORANGE, TEAL, styled
@@ -18,7 +18,7 @@ MOST_COLUMNS = 40  # networks of the front that are drawn side by side
 _WORDS = {"dct": "DCT", "pointwise": "1×1"}
 
 
-def choices_figure(found: Record) -> go.Figure:
+def choices_figure(found: StudyData) -> go.Figure:
     """Which choice each network of the front made, cheapest first.
 
     Colour is the position of a value among those that the choice may take; expansions have
@@ -91,7 +91,7 @@ def _word(value: Any) -> str:
     return _WORDS.get(value, str(value)) if isinstance(value, str) else f"{value:g}"
 
 
-def expansion_figure(found: Record, differences: list[Difference]) -> go.Figure:
+def expansion_figure(found: StudyData, differences: list[Difference]) -> go.Figure:
     """DCT minus pointwise in accuracy at equal cost, with intervals, by stage and cost."""
     figure = go.Figure()
     rows, ticks = [], []

@@ -9,11 +9,11 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from nas.cli.options import format_count
 from nas.files import write_atomic
-from nas.report.analysis import COST_LABELS
+from nas.format import format_count
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
 from nas.retrain.references import SEARCHED, TABLE2, TWIN
+from nas.study.objectives import COST_LABELS
 
 FIGURE = "comparison.html"
 LOOKS = {  # of a family: name in the legend, colour, symbol

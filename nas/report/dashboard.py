@@ -7,14 +7,15 @@ import re
 import optuna
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
-from nas.cli.options import format_count
-from nas.report.analysis import COST_LABELS, Record, record
+from nas.format import format_count
+from nas.report.analysis import StudyData, read_study
 from nas.report.effects import compare_expansions, importance
 from nas.report.narrative import describe_finding, percent
 from nas.report.page import study_figures
 from nas.space.arch import Arch
 from nas.study.config import StudyConfig
 from nas.study.front import FrontMember
+from nas.study.objectives import COST_LABELS
 
 STUDY_HEADING = "# The finding"
 TRIAL_HEADING = "### On the front"
@@ -30,7 +31,7 @@ def annotate_study(study: optuna.Study, config: StudyConfig) -> None:
     Written again, they replace what was written before; a note that a user wrote is kept.
     The caller holds the study's lock.
     """
-    found = record(study, config)
+    found = read_study(study, config)
     differences, weights = compare_expansions(found), importance(found)
     if study.metric_names is None:
         study.set_metric_names(list(config.objectives.names))
@@ -70,7 +71,7 @@ def _note(where: optuna.Study | optuna.Trial, body: str) -> None:
         save_note(where, body)
 
 
-def _study_note(found: Record, finding: list[str]) -> str:
+def _study_note(found: StudyData, finding: list[str]) -> str:
     config, data = found.config, found.config.dataset
     sentences = "\n\n".join(_markdown(sentence) for sentence in finding)
     costs = ", ".join(f"`{name}`: {label}" for name, label in COST_LABELS.items())
@@ -88,7 +89,7 @@ def _study_note(found: Record, finding: list[str]) -> str:
     )
 
 
-def _trial_note(found: Record, member: FrontMember) -> str:
+def _trial_note(found: StudyData, member: FrontMember) -> str:
     attributes = member.attributes
     arch = Arch.from_dict(attributes["arch"])
     rows = "\n".join(
@@ -109,7 +110,7 @@ def _trial_note(found: Record, member: FrontMember) -> str:
     )
 
 
-def _why(found: Record, member: FrontMember) -> str:
+def _why(found: StudyData, member: FrontMember) -> str:
     """Why a trial is on the front: what its neighbours are worth."""
     front, name = found.front, found.cost
     position = list(front["number"]).index(member.trial.number)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from html import escape
 
-from nas.cli.options import format_count
 from nas.data import DatasetInfo
+from nas.format import format_count
 from nas.space.arch import Arch, StageArch
 from nas.space.cost import LayerCost, layer_costs, strided_size
 

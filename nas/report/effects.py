@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
-from nas.report.analysis import Record
+from nas.report.analysis import StudyData
 
 Array = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ class Difference:
         return int(self.lower > 0) - int(self.upper < 0)
 
 
-def open_stages(found: Record) -> list[int]:
+def open_stages(found: StudyData) -> list[int]:
     """Stages, from 1, in which the space leaves the expansion open."""
     return [
         index + 1
@@ -60,7 +60,7 @@ def open_stages(found: Record) -> list[int]:
     ]
 
 
-def compare_expansions(found: Record, seed: int = 0) -> list[Difference]:
+def compare_expansions(found: StudyData, seed: int = 0) -> list[Difference]:
     """DCT against pointwise, for all stages together and for each, by range of cost.
 
     Accuracy is regressed on the logarithm of the cost (a parabola) and on the expansion;
@@ -144,7 +144,7 @@ class Importance:
     explained: float  # share of the variance left at given cost that all choices explain
 
 
-def importance(found: Record, seed: int = 0) -> Importance | None:
+def importance(found: StudyData, seed: int = 0) -> Importance | None:
     """Which choices matter at given cost; None where too few networks were trained.
 
     An additive ridge regression of accuracy on a parabola in the logarithm of the cost and,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from nas.cli.options import format_count, format_number
-from nas.report.analysis import COST_LABELS, Record, choice_label
+from nas.format import format_count, format_number
+from nas.report.analysis import StudyData, choice_label
 from nas.report.effects import ALL_STAGES, Difference, Importance, open_stages
+from nas.study.objectives import COST_LABELS
 
 FEW = 20  # finished networks, below which a front is called provisional
 
@@ -35,7 +36,7 @@ def points(difference: float) -> str:
 
 
 def describe_finding(
-    found: Record, differences: list[Difference], weights: Importance | None
+    found: StudyData, differences: list[Difference], weights: Importance | None
 ) -> list[str]:
     """Sentences on the front, on DCT against pointwise, and on what else matters."""
     if not found.members:
@@ -49,7 +50,7 @@ def describe_finding(
     ]
 
 
-def _nothing(found: Record) -> str:
+def _nothing(found: StudyData) -> str:
     counts = found.trials["state"].value_counts()
     if counts.empty:
         return "No network has been trained yet, so there is nothing to report."
@@ -57,7 +58,7 @@ def _nothing(found: Record) -> str:
     return f"No network was trained to the end ({ended}), so there is no front."
 
 
-def _describe_front(found: Record) -> str:
+def _describe_front(found: StudyData) -> str:
     front, name = found.front, found.cost
     rows = front.to_dict("records")
     best, cheapest = max(rows, key=lambda row: row["accuracy"]), rows[0]
@@ -95,7 +96,7 @@ def _slopes(cheapest: Any, knee: Any, best: Any, name: str) -> str:
     )
 
 
-def _describe_expansions(found: Record, differences: list[Difference]) -> str:
+def _describe_expansions(found: StudyData, differences: list[Difference]) -> str:
     if not open_stages(found):
         return "The space leaves no choice between DCT and pointwise expansions."
     if not differences:
@@ -128,7 +129,7 @@ def _describe_expansions(found: Record, differences: list[Difference]) -> str:
     return " ".join(sentences)
 
 
-def _places(found: Record, differences: list[Difference], sign: int) -> list[str]:
+def _places(found: StudyData, differences: list[Difference], sign: int) -> list[str]:
     """Where one expansion is better, in short for a stage where it always is."""
     places = []
     for stage in sorted({d.stage for d in differences}):
@@ -145,7 +146,7 @@ def _places(found: Record, differences: list[Difference], sign: int) -> list[str
     return places
 
 
-def _extent(found: Record, d: Difference) -> str:
+def _extent(found: StudyData, d: Difference) -> str:
     low, high = sorted((100 * abs(d.lower), 100 * abs(d.upper)))
     return (
         f"from {bare_cost(found.cost, d.low)} to {bare_cost(found.cost, d.high)} "

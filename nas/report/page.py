@@ -16,9 +16,9 @@ import plotly.graph_objects as go
 import yaml
 from plotly.offline import get_plotlyjs
 
-from nas.cli.options import format_count, format_duration
 from nas.files import write_atomic
-from nas.report.analysis import COST_LABELS, Record, record, table2_networks
+from nas.format import format_count, format_duration
+from nas.report.analysis import StudyData, read_study, table2_networks
 from nas.report.choice_plots import choices_figure, expansion_figure, importance_figure
 from nas.report.comparison_plots import comparison_figure, comparison_rows, describe_retraining
 from nas.report.draw import draw
@@ -33,6 +33,7 @@ from nas.report.narrative import describe_finding, format_cost, percent
 from nas.report.plots import curves_figure, front_figure, hypervolume_figure
 from nas.retrain.comparison import read_summary
 from nas.study.config import StudyConfig
+from nas.study.objectives import COST_LABELS
 from nas.training import PRESETS
 
 REPORT = "report.html"
@@ -60,11 +61,11 @@ def write_report(study: optuna.Study, config: StudyConfig, folder: Path) -> Path
         The file that was written.
     """
     path = folder / REPORT
-    write_atomic(path, render(record(study, config), read_summary(folder / "retrained")))
+    write_atomic(path, render(read_study(study, config), read_summary(folder / "retrained")))
     return path
 
 
-def render(found: Record, retrained: dict[str, Any] | None = None) -> str:
+def render(found: StudyData, retrained: dict[str, Any] | None = None) -> str:
     """The report as HTML, with the summary of its retrained networks where there are any."""
     differences, weights = compare_expansions(found), importance(found)
     figures = study_figures(found, differences, weights)
@@ -106,7 +107,7 @@ def render(found: Record, retrained: dict[str, Any] | None = None) -> str:
     )
 
 
-def study_figures(found: Record, differences: list[Any], weights: Any) -> list[Figure]:
+def study_figures(found: StudyData, differences: list[Any], weights: Any) -> list[Figure]:
     """The figures that a study has data for; the dashboard shows the same ones."""
     figures = []
     costs = [name for name in found.config.objectives.names if name != "accuracy"]
@@ -181,7 +182,7 @@ def _to_json(figure: go.Figure) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
-def _subtitle(found: Record) -> str:
+def _subtitle(found: StudyData) -> str:
     config, data = found.config, found.config.dataset
     return (
         f"{data.name}, {data.image_size}×{data.image_size}×{data.in_channels}, "
@@ -191,7 +192,7 @@ def _subtitle(found: Record) -> str:
     )
 
 
-def _tiles(found: Record) -> list[tuple[str, str]]:
+def _tiles(found: StudyData) -> list[tuple[str, str]]:
     counts = found.trials["state"].value_counts()
     tiles = [
         ("trained", f"{counts.get('finished', 0):,}"),
@@ -209,7 +210,7 @@ def _tiles(found: Record) -> list[tuple[str, str]]:
     return [*tiles, ("of training", format_duration(seconds))] if seconds else tiles
 
 
-def _missing(found: Record) -> list[str]:
+def _missing(found: StudyData) -> list[str]:
     """Why a figure is not there."""
     count, notes = len(found.finished), []
     if open_stages(found) and count < FEWEST_NETWORKS:
@@ -225,7 +226,7 @@ def _missing(found: Record) -> list[str]:
     return notes
 
 
-def _front_rows(found: Record) -> list[dict[str, Any]]:
+def _front_rows(found: StudyData) -> list[dict[str, Any]]:
     if not found.members:
         return []
     data = found.config.dataset
@@ -245,7 +246,7 @@ def _front_rows(found: Record) -> list[dict[str, Any]]:
     ]
 
 
-def _table2_rows(found: Record) -> list[dict[str, str]]:
+def _table2_rows(found: StudyData) -> list[dict[str, str]]:
     return [
         {
             "name": row["name"],
@@ -259,7 +260,7 @@ def _table2_rows(found: Record) -> list[dict[str, str]]:
     ]
 
 
-def _failures(found: Record) -> list[tuple[str, int, str]]:
+def _failures(found: StudyData) -> list[tuple[str, int, str]]:
     """Reason, times, and the first trials with it."""
     failed = found.of_state("failed")
     groups = failed.groupby(failed["reason"].fillna("unknown"))["number"]
@@ -272,7 +273,7 @@ def _some(numbers: list[int], most: int = 8) -> str:
     return text + (", …" if len(numbers) > most else "")
 
 
-def _reproduce(found: Record) -> dict[str, str]:
+def _reproduce(found: StudyData) -> dict[str, str]:
     """How to get this study again: command, space, data, recipe, versions."""
     config, attributes = found.config, found.attributes
     words = ["python", "runners/search.py", "--space", f"{config.space.name}.yaml"]

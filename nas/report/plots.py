@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from nas.cli.options import format_count
-from nas.report.analysis import COST_LABELS, Record, table2_networks
+from nas.format import format_count
+from nas.report.analysis import StudyData, table2_networks
 from nas.report.narrative import format_cost, percent
+from nas.study.objectives import COST_LABELS
 
 BLUE, TEAL, ORANGE, RED, GREY = "#0b5cad", "#00876c", "#d98200", "#c8372d", "#9aa9b8"
 INK, GRID = "#1d2733", "#e4e9ee"
@@ -49,7 +50,7 @@ def styled(figure: go.Figure, *, height: int = 420, **layout: Any) -> go.Figure:
     return figure.update_layout(**layout)
 
 
-def front_figure(found: Record, cost: str | None = None) -> go.Figure:
+def front_figure(found: StudyData, cost: str | None = None) -> go.Figure:
     """Accuracy over a cost: every trial with its architecture on hover, and the front.
 
     Heights are logarithms of the error, labelled with the accuracy: between 97 and 98 % there
@@ -115,7 +116,7 @@ def _values(figure: go.Figure, axis: str) -> list[float]:
     return [float(v) for trace in figure.data for v in trace[axis] if v is not None and v > 0]
 
 
-def _rail(figure: go.Figure, found: Record, cost: str, dearest: float | None) -> bool:
+def _rail(figure: go.Figure, found: StudyData, cost: str, dearest: float | None) -> bool:
     """What has a cost but no accuracy, below the plot: failed trials, Table 2's networks."""
     failed = found.of_state("failed").dropna(subset=[cost])
     references = table2_networks(found) if cost != "latency" else pd.DataFrame()
@@ -216,7 +217,7 @@ def log_axis(values: list[float]) -> dict[str, Any]:
     }
 
 
-def hypervolume_figure(found: Record, over: str = "trial") -> go.Figure:
+def hypervolume_figure(found: StudyData, over: str = "trial") -> go.Figure:
     """Hypervolume over `trial` (finished and stopped ones) or over `hours` of work."""
     table = found.hypervolume
     x, label = table[over], "trials"
@@ -239,7 +240,7 @@ def hypervolume_figure(found: Record, over: str = "trial") -> go.Figure:
     return styled(figure, height=320, showlegend=False)
 
 
-def curves_figure(found: Record) -> go.Figure:
+def curves_figure(found: StudyData) -> go.Figure:
     """Accuracy over epochs: the front's networks in colour by cost, others behind in grey."""
     figure = go.Figure()
     others = found.trials[

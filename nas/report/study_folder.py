@@ -8,7 +8,7 @@ import optuna
 
 from nas.report.dashboard import annotate_study
 from nas.report.page import write_report
-from nas.study.config import recorded_config
+from nas.study.config import stored_config
 from nas.study.plan import find_study
 from nas.study.storage.engine import hide_password, sqlite_url
 from nas.study.storage.lock import StudyLocked, lock_study
@@ -52,7 +52,7 @@ def report_study(study: optuna.Study, storage: str, folder: Path) -> tuple[Path,
     Raises:
         ValueError: the study was not made by this program.
     """
-    config = recorded_config(study)
+    config = stored_config(study)
     if config is None:
         raise ValueError(
             f"study {study.study_name}: empty; accepted: one made by runners/search.py"

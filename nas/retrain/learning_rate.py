@@ -9,18 +9,18 @@ from typing import Any
 
 from nas.data import DatasetInfo
 from nas.files import write_json
-from nas.retrain.references import Contender
+from nas.retrain.references import NetworkSpec
 from nas.training import Recipe
 from nas.training.pretrained import DESCRIPTION, read_description
 
 FOLDER, CHOICES = "learning-rates", "choices.json"
 
-Validate = Callable[[Sequence[tuple[Contender, Recipe, Path]]], list[float]]
-"""Trains contenders, each by a recipe in a folder: their accuracies on the validation split."""
+Validate = Callable[[Sequence[tuple[NetworkSpec, Recipe, Path]]], list[float]]
+"""Trains networks, each by a recipe in a folder: their accuracies on the validation split."""
 
 
 def choose_rates(
-    contenders: Sequence[Contender],
+    networks: Sequence[NetworkSpec],
     recipe: Recipe,
     rates: Sequence[float],
     home: Path,
@@ -37,24 +37,24 @@ def choose_rates(
     chosen is kept in `learning-rates/choices.json` and not chosen again.
 
     Args:
-        contenders: all networks that are to be trained.
+        networks: all networks that are to be trained.
         recipe: its learning rate is replaced.
         rates: to choose from; one alone is taken as it is.
         home: the folder that holds the networks' folders.
         info: the data set.
         validate: trains; 0 stands for a training that failed.
     """
-    families = list(dict.fromkeys(contender.family for contender in contenders))
+    families = list(dict.fromkeys(contender.family for contender in networks))
     if len(rates) == 1:
         return dict.fromkeys(families, _at(recipe, rates[0]))
     path = home / FOLDER / CHOICES
     choices = _read(path)
     asked = {"rates": sorted(rates), "recipe": recipe.model_dump(exclude={"learning_rate"})}
-    trainings: dict[tuple[str, float], tuple[Contender, Recipe, Path]] = {}
+    trainings: dict[tuple[str, float], tuple[NetworkSpec, Recipe, Path]] = {}
     for family in families:
         if all(choices.get(family, {}).get(key) == value for key, value in asked.items()):
             continue
-        network = _median(contenders, family, info)
+        network = _median(networks, family, info)
         _set_aside(network, home)
         for rate in sorted(rates):
             trainings[family, rate] = (network, _at(recipe, rate), _aside(network, rate, home))
@@ -67,7 +67,7 @@ def choose_rates(
             "rate": best,
         }
         write_json(path, choices)
-    for one in contenders:
+    for one in networks:
         rate = choices[one.family]["rate"]
         if _trained_at(home / one.name) not in (None, rate):
             _set_aside(one, home)
@@ -86,7 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
     return choices
 
 
-def _aside(contender: Contender, rate: float, home: Path) -> Path:
+def _aside(contender: NetworkSpec, rate: float, home: Path) -> Path:
     """Where a contender's training at a rate is while it is not the chosen one."""
     return home / FOLDER / f"{contender.name}-{rate:g}"
 
@@ -98,7 +98,7 @@ def _trained_at(folder: Path) -> float | None:
     return float(read_description(folder).recipe["learning_rate"])
 
 
-def _set_aside(contender: Contender, home: Path) -> None:
+def _set_aside(contender: NetworkSpec, home: Path) -> None:
     """Move a contender's training out of its folder, unless one of that rate is there."""
     rate = _trained_at(home / contender.name)
     if rate is not None and not _aside(contender, rate, home).exists():
@@ -106,8 +106,8 @@ def _set_aside(contender: Contender, home: Path) -> None:
         (home / contender.name).rename(_aside(contender, rate, home))
 
 
-def _median(contenders: Sequence[Contender], family: str, info: DatasetInfo) -> Contender:
-    members = (one for one in contenders if one.family == family)
+def _median(networks: Sequence[NetworkSpec], family: str, info: DatasetInfo) -> NetworkSpec:
+    members = (one for one in networks if one.family == family)
     by_cost = sorted(members, key=lambda one: one.macs(info))
     return by_cost[(len(by_cost) - 1) // 2]
 

@@ -25,7 +25,7 @@ MOBILENET_WIDTHS = [round(0.05 * step, 2) for step in range(1, 31)]
 
 
 @dataclass(frozen=True)
-class Contender:
+class NetworkSpec:
     """A network that is to be trained in full."""
 
     name: str  # of its folder
@@ -40,9 +40,9 @@ class Contender:
         return reference_macs(self.network, info.image_size, info.in_channels, info.num_classes)
 
 
-def contenders(
+def network_specs(
     chosen: Sequence[Arch], references: Sequence[str], info: DatasetInfo
-) -> tuple[list[Contender], list[str]]:
+) -> tuple[list[NetworkSpec], list[str]]:
     """The chosen networks and those to compare them with, each network once.
 
     - `twin`: the same stages, every expansion pointwise;
@@ -58,12 +58,12 @@ def contenders(
     Raises:
         ValueError: a reference is unknown.
     """
-    found = [Contender(arch.arch_id, SEARCHED, arch) for arch in chosen]
+    found = [NetworkSpec(arch.arch_id, SEARCHED, arch) for arch in chosen]
     notes = []
     for reference in references:
         if reference == SCALED:
             name = nearest_mobilenet(max(_macs(arch, info) for arch in chosen), info)
-            found.append(Contender(name, "mobilenetv2", name))
+            found.append(NetworkSpec(name, "mobilenetv2", name))
         elif reference in (TWIN, EQUAL_COST_TWIN, TABLE2):
             for arch in chosen:
                 contender, note = _beside(reference, arch, info)
@@ -74,22 +74,22 @@ def contenders(
                 parse_reference(reference)
             except ValueError:
                 raise ValueError(f"--reference {reference[:40]}: accepted: {ACCEPTED}") from None
-            found.append(Contender(reference, "mobilenetv2", reference))
-    distinct: dict[str, Contender] = {}
+            found.append(NetworkSpec(reference, "mobilenetv2", reference))
+    distinct: dict[str, NetworkSpec] = {}
     for contender in found:
         distinct.setdefault(_key(contender), contender)
     return list(distinct.values()), notes
 
 
-def _key(contender: Contender) -> str:
+def _key(contender: NetworkSpec) -> str:
     network = contender.network
     return network if isinstance(network, str) else network.arch_id
 
 
-def _beside(reference: str, arch: Arch, info: DatasetInfo) -> tuple[Contender | None, str | None]:
+def _beside(reference: str, arch: Arch, info: DatasetInfo) -> tuple[NetworkSpec | None, str | None]:
     if reference == TABLE2:
         name, network = nearest_table2(_macs(arch, info), info)
-        return Contender(name, TABLE2, network), None
+        return NetworkSpec(name, TABLE2, network), None
     if all(stage.expansion == "pointwise" for stage in arch.stages):
         return None, f"{arch.arch_id} has no {reference}: its expansions are pointwise"
     twin = pointwise_twin(arch)
@@ -99,7 +99,7 @@ def _beside(reference: str, arch: Arch, info: DatasetInfo) -> tuple[Contender | 
             return None, f"{arch.arch_id} has no {reference}: no width is within {EQUAL:.0%}"
         twin = equal
     # Twins of both kinds are one family: pointwise networks of about the same stages.
-    return Contender(f"{reference}-{arch.arch_id}", TWIN, twin, arch.arch_id), None
+    return NetworkSpec(f"{reference}-{arch.arch_id}", TWIN, twin, arch.arch_id), None
 
 
 def pointwise_twin(arch: Arch) -> Arch:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from nas.cli.options import parse_quantity
+from nas.format import parse_quantity
 from nas.study.front_file import FrontEntry, FrontFile
 
 ACCEPTED = (

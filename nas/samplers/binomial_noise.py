@@ -15,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.stopping.neg_log_error import goodness, luck
+from nas.stopping.neg_log_error import binomial_variance, neg_log_error
 
 Array = NDArray[np.float64]
 
@@ -24,7 +24,7 @@ LEAST_OWN = 0.02  # variance of log error that is no luck, at least
 FARTHEST = 2.0  # standard deviations of luck that an error is shrunk by, at most
 
 
-class Luck:
+class BinomialNoise:
     """The trend of finished trials, and the share of their differences from it that is luck.
 
     Args:
@@ -46,14 +46,14 @@ class Luck:
                 "accepted with a number of images: 0 to 1"
             )
         self._centre, self._spread = costs.mean(axis=0), costs.std(axis=0) + 1e-9
-        design, measured = self._design(costs), goodness(1.0 - errors, images)
+        design, measured = self._design(costs), neg_log_error(1.0 - errors, images)
         gram = design.T @ design
         inverse = np.linalg.inv(gram + np.diag([0.0] + [PENALTY] * (len(gram) - 1)))
         self._weights = inverse @ design.T @ measured
         trend = design @ self._weights
         degrees = max(1.0, len(measured) - float(np.trace(inverse @ gram)))
         variance = float(np.square(measured - trend).sum()) / degrees
-        self._own = max(variance - float(luck(trend, images).mean()), LEAST_OWN)
+        self._own = max(variance - float(binomial_variance(trend, images).mean()), LEAST_OWN)
 
     def without(self, costs: Array, errors: Array) -> tuple[Array, Array]:
         """Expected errors, and the variances of the logarithms of measured ones about these.
@@ -67,12 +67,15 @@ class Luck:
         """
         if self._images is None:
             return errors, np.zeros(len(errors))
-        trend, measured = self._design(costs) @ self._weights, goodness(1.0 - errors, self._images)
-        of_luck = luck(trend, self._images)
+        trend, measured = (
+            self._design(costs) @ self._weights,
+            neg_log_error(1.0 - errors, self._images),
+        )
+        of_luck = binomial_variance(trend, self._images)
         shrunk = (trend - measured) * of_luck / (of_luck + self._own)
-        farthest = FARTHEST * np.sqrt(luck(measured, self._images))
+        farthest = FARTHEST * np.sqrt(binomial_variance(measured, self._images))
         expected = measured + np.clip(shrunk, -farthest, farthest)
-        return np.exp(-expected), luck(expected, self._images)
+        return np.exp(-expected), binomial_variance(expected, self._images)
 
     def _design(self, costs: Array) -> Array:
         """Rows of the regression: one, standardised log costs, and their squares."""

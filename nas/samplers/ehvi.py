@@ -38,7 +38,7 @@ BLOCK = 1_000_000  # cells times candidates at once, so that memory is bounded
 
 
 @dataclass(frozen=True)
-class Cells:
+class Boxes:
     """The space of costs below a reference, cut where the front's height changes."""
 
     low: Array  # [C, M] the cells' lower corners; -inf at the edge
@@ -46,7 +46,7 @@ class Cells:
     height: Array  # [C] the front's error over each cell, at most the reference's
 
 
-def cut(costs: ArrayLike, errors: ArrayLike, reference: ArrayLike) -> Cells:
+def box_decomposition(costs: ArrayLike, errors: ArrayLike, reference: ArrayLike) -> Boxes:
     """Cells of a front.
 
     Args:
@@ -69,11 +69,11 @@ def cut(costs: ArrayLike, errors: ArrayLike, reference: ArrayLike) -> Cells:
         low.append(lower)
         high.append([interval[1] for interval in intervals])
         height.append(below.min() if len(below) else corner[-1])
-    return Cells(np.array(low), np.array(high), np.array(height))
+    return Boxes(np.array(low), np.array(high), np.array(height))
 
 
 def expected_improvement(
-    cells: Cells,
+    cells: Boxes,
     costs: ArrayLike,
     mean: ArrayLike,
     deviation: ArrayLike,
@@ -100,7 +100,7 @@ def expected_improvement(
     return np.concatenate(gains) if gains else np.zeros(0)
 
 
-def _of_block(cells: Cells, c: Array, m: Array, s: Array, scale: Scale, floor: float) -> Array:
+def _of_block(cells: Boxes, c: Array, m: Array, s: Array, scale: Scale, floor: float) -> Array:
     """Of N candidates; what is computed on the way is [C, N], or of the parts that count."""
     volume = np.ones((len(cells.height), len(m)))
     for low, high, cost in zip(cells.low.T, cells.high.T, c.T, strict=True):

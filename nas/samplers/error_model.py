@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from nas.pareto import non_dominated
 from nas.samplers.anova_kernel import Kernel, Points
-from nas.samplers.binomial_noise import Luck
+from nas.samplers.binomial_noise import BinomialNoise
 from nas.samplers.candidates import Candidates
 from nas.samplers.encoding import Code
 from nas.samplers.gaussian_process import Posteriors, fit
@@ -61,7 +61,7 @@ class ErrorModel:
         costs = candidates.base_costs
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         self._pool = self.points(candidates.codes)
-        self._luck: Luck
+        self._luck: BinomialNoise
         self._fitted: tuple[Ended, ...] = ()
         self._posteriors: Posteriors | None = None
 
@@ -124,7 +124,7 @@ class ErrorModel:
             return self._posteriors
         self._posteriors = None
         trials, errors = _finished(fitted)
-        self._luck = Luck(self._costs([t.code for t in trials]), errors, self._images)
+        self._luck = BinomialNoise(self._costs([t.code for t in trials]), errors, self._images)
         observed = self._observed(fitted)
         rows = self._informative(observed.codes, observed.expected)
         points = self.points([observed.codes[row] for row in rows])

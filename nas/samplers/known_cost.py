@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from nas.pareto import non_dominated
 from nas.samplers.candidates import CLIMBERS, Candidates, Costs
-from nas.samplers.ehvi import Cells, cut, expected_improvement
+from nas.samplers.ehvi import Boxes, box_decomposition, expected_improvement
 from nas.samplers.encoding import Code, Encoding
 from nas.samplers.error_model import LEAST, ErrorModel
 from nas.samplers.gaussian_process import FitError, Posteriors
@@ -215,7 +215,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         rng: np.random.Generator,
     ) -> Code:
         """The candidate of the largest expected improvement."""
-        views = _Views(model, model.condition(history), history, candidates)
+        views = EnsembleEHVI(model, model.condition(history), history, candidates)
         codes, value = views.of_pool(free, SCREENED_WHOLE if candidates.whole else SCREENED)
         best = codes[int(value.argmax())]
         if candidates.whole:
@@ -241,7 +241,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         return max(found, key=lambda code: found[code])
 
 
-class _Views:
+class EnsembleEHVI:
     """Improvement as sets of hyper-parameters see it, the front through the noise.
 
     The front is made of predictions at what was trained or is running, not of what was
@@ -266,14 +266,14 @@ class _Views:
         smoothed = posteriors.smoothed()  # those that finished, were stopped, are pending
         stopped = slice(len(history.finished), smoothed.shape[1] - len(history.pending))
         front: dict[Code, None] = {}
-        self._cells: list[Cells] = []
+        self._cells: list[Boxes] = []
         for scale, means in zip(
             posteriors.scales, np.delete(smoothed, stopped, axis=1), strict=True
         ):
             errors = np.minimum(scale.errors(means), shown)
             keep = non_dominated(np.column_stack([costs, errors]))
             front |= dict.fromkeys(code for code, kept in zip(codes, keep, strict=True) if kept)
-            self._cells.append(cut(costs[keep], errors[keep], reference))
+            self._cells.append(box_decomposition(costs[keep], errors[keep], reference))
         self.front = list(front)  # of any of the sets
 
     def of_pool(self, rows: list[int], count: int) -> tuple[list[Code], Array]:

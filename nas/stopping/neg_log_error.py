@@ -10,7 +10,7 @@ Array = NDArray[np.float64]
 LEAST_ERROR = 1e-3  # where the number of validation images is not known
 
 
-def goodness(accuracy: ArrayLike, images: int | None) -> Array:
+def neg_log_error(accuracy: ArrayLike, images: int | None) -> Array:
     """-log of the error, [...]; an error of 0 counts as half an image.
 
     Args:
@@ -26,7 +26,7 @@ def goodness(accuracy: ArrayLike, images: int | None) -> Array:
     return found
 
 
-def luck(good: ArrayLike, images: int | None) -> Array:
+def binomial_variance(good: ArrayLike, images: int | None) -> Array:
     """Variance of the goodness that `images` random images show: that of a binomial share.
 
     Args:

@@ -36,7 +36,7 @@ from scipy.special import stdtrit
 
 from nas.pareto import hypervolume, non_dominated
 from nas.stopping.forecast import forecast
-from nas.stopping.neg_log_error import goodness, luck
+from nas.stopping.neg_log_error import binomial_variance, neg_log_error
 
 CONFIDENCE = 0.96
 FIRST_ODDS = 5.0  # by which its odds are divided at a trial's first evaluation
@@ -53,7 +53,7 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Shown:
+class TrialCurve:
     """What a trial has shown so far."""
 
     costs: tuple[float, ...]  # of every objective but accuracy, known before training, over 0
@@ -91,8 +91,8 @@ def rungs(epochs: int) -> tuple[int, ...]:
 
 
 def decide(
-    trial: Shown,
-    others: Sequence[Shown],
+    trial: TrialCurve,
+    others: Sequence[TrialCurve],
     epochs: int,
     *,
     confidence: float = CONFIDENCE,
@@ -129,15 +129,15 @@ def decide(
     if not no_dearer:
         return GO_ON
     features = _features(finished, rung, images)
-    ends = goodness([other.curve[epochs] for other in finished], images)
+    ends = neg_log_error([other.curve[epochs] for other in finished], images)
     at = _features([trial], rung, images)[0]
-    perfect = float(goodness(1.0, images))
+    perfect = float(neg_log_error(1.0, images))
     if len(trial.curve) == 1 and rung <= epochs / 4:
         confidence /= confidence + FIRST_ODDS * (1 - confidence)
     hope = min(_optimistic(features, ends, at, confidence, images), perfect)
     points = np.column_stack([features[:, 1:], np.exp(-ends)])  # log costs, error
     hoped = np.append(at[1:], math.exp(-max(hope, 0.0)))
-    better = hope > float(goodness(max(no_dearer), images))
+    better = hope > float(neg_log_error(max(no_dearer), images))
     goes_on = better and _adds(hoped, points, len(others) + 1)
     return Decision(goes_on, 1 - float(hoped[-1]), max(no_dearer))
 
@@ -165,20 +165,20 @@ def _adds(point: Array, points: Array, trials: int) -> bool:
     return hypervolume(everything, reference) - before > wanted * before
 
 
-def _features(trials: Sequence[Shown], rung: int, images: int | None) -> Array:
+def _features(trials: Sequence[TrialCurve], rung: int, images: int | None) -> Array:
     """[trials, 1 + costs], goodness at a rung and log costs."""
-    good = goodness([trial.curve[rung] for trial in trials], images)
+    good = neg_log_error([trial.curve[rung] for trial in trials], images)
     return np.column_stack([good, np.log([trial.costs for trial in trials])])
 
 
-def _comparable(a: Shown, b: Shown) -> bool:
+def _comparable(a: TrialCurve, b: TrialCurve) -> bool:
     """Within a factor of `COST_RANGE` in each cost."""
     return all(
         x <= COST_RANGE * y and y <= COST_RANGE * x for x, y in zip(a.costs, b.costs, strict=True)
     )
 
 
-def _no_dearer(a: Shown, b: Shown) -> bool:
+def _no_dearer(a: TrialCurve, b: TrialCurve) -> bool:
     return all(x <= y for x, y in zip(a.costs, b.costs, strict=True))
 
 
@@ -196,7 +196,7 @@ def _optimistic(
     """
     means, residual, leverages, degrees = forecast(features, ends, at[None])
     mean, leverage = float(means[0]), float(leverages[0])
-    noise = float(luck(mean, images))
+    noise = float(binomial_variance(mean, images))
     # However well the finished trials happen to fit, they were evaluated with noise.
     variance = max(residual, noise)
     own = max(variance - noise, LEAST_OWN * variance)

@@ -97,7 +97,7 @@ def begin(study: optuna.Study, config: StudyConfig, **attributes: Any) -> None:
     Raises:
         ValueError: it was started with another configuration.
     """
-    recorded = recorded_config(study)
+    recorded = stored_config(study)
     if recorded is not None:
         require_same(recorded, config, study.study_name)
         return
@@ -116,7 +116,7 @@ def software_versions() -> dict[str, str]:
     }
 
 
-def recorded_config(study: optuna.Study) -> StudyConfig | None:
+def stored_config(study: optuna.Study) -> StudyConfig | None:
     """The configuration that a study holds; None for one that was just created.
 
     Its creator may have died between two attributes: what is there is then ours, and no

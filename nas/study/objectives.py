@@ -16,6 +16,12 @@ DIRECTIONS: dict[str, Direction] = {
 }
 KNOWN = ("macs", "params")  # computed from the architecture before anything is trained
 
+COST_LABELS = {
+    "macs": "FLOPs (multiply-adds)",
+    "params": "parameters",
+    "latency": "latency in seconds",
+}
+
 
 @dataclass(frozen=True)
 class Objectives:

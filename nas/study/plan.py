@@ -23,7 +23,7 @@ from nas.space.cost import Cost, cost
 from nas.space.limits import Limits, extreme
 from nas.space.space import SearchSpace
 from nas.study.choose_sampler import SAMPLERS, effective_sampler
-from nas.study.config import StudyConfig, recorded_config, require_same
+from nas.study.config import StudyConfig, require_same, stored_config
 from nas.study.objectives import Objectives
 from nas.study.storage.engine import POSTGRES_CONNECTION, open_storage, parse_storage, sqlite_url
 from nas.training import Recipe, default_recipe, get_recipe
@@ -100,7 +100,7 @@ def make_plan(request: Request) -> Plan:
     storage = request.storage or sqlite_url(folder / "study.db")
     parse_storage(storage)
     study = find_study(storage, name)
-    recorded = recorded_config(study) if study else None
+    recorded = stored_config(study) if study else None
 
     gpus = request.gpus_per_trial
     if request.ray_address is None and (gpus or 0) > torch.cuda.device_count():

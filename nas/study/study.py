@@ -25,13 +25,8 @@ from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.space.space import Setting
 from nas.study.config import StudyConfig
-from nas.study.storage.engine import make_durable, together
-
-INTERRUPTED = "interrupted"
-OVER_LIMIT = "over_limit"
-NEVER_LAUNCHED = "never_launched"
-UNCOUNTED = (INTERRUPTED, OVER_LIMIT, REPEATS_RUNNING, NEVER_LAUNCHED)
-"""Reasons of FAIL that are nobody's failure: they do not count for `--max-failures`."""
+from nas.study.storage.engine import batch_writes, make_durable
+from nas.study.trial_state import INTERRUPTED, NEVER_LAUNCHED, OVER_LIMIT, UNCOUNTED
 
 MAX_REPEATS_IN_A_ROW = 20  # unusable suggestions, after which one is drawn at random
 MAX_ENUMERATED = 20_000  # spaces up to this many settings are searched for what is unseen
@@ -73,6 +68,8 @@ class SearchStudy:
         seed: of everything random that is drawn here, and of every trial.
         joint: suggest choices without effect too, for samplers that drop parameters
             which are not in every trial.
+
+    Nothing is written before `recover` or `ask` is called.
     """
 
     def __init__(
@@ -97,7 +94,40 @@ class SearchStudy:
         self._trials: dict[int, optuna.Trial] = {}
         self._next = 0  # number of the next new trial, if none is left behind
         self._asking = False  # whether a trial may be there that nobody got to see
-        self._recover()
+        self._read()
+
+    def recover(self) -> int:
+        """Fail the trials that a dead driver left RUNNING, and queue their architectures again.
+
+        Call it once, under the study's lock, before the first `ask`: no other driver works on
+        the study then, so whatever is RUNNING was left behind.
+
+        Returns:
+            How many trials were left behind.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
+        queued = {trial.user_attrs.get("retry_arch") for trial in waiting}
+        left = [trial for trial in trials if trial.state == TrialState.RUNNING]
+        for trial in left:
+            handle = optuna.Trial(self.study, trial._trial_id)
+            launched = "arch" in trial.user_attrs
+            arch_id = trial.user_attrs.get("arch_id")
+            # Queued before it is failed: a crash between the two loses nothing.
+            retried = trial.user_attrs.get("retry_arch")
+            if launched and arch_id not in queued and arch_id not in self._outcomes:
+                attributes = {"retry_of": trial.number, "retry_arch": str(arch_id)}
+                self._enqueue(trial.params, attributes)
+                queued.add(arch_id)
+            elif not launched and retried and retried not in queued | self._outcomes.keys():
+                fixed = trial.system_attrs.get("fixed_params", trial.params)
+                attributes = {"retry_of": trial.user_attrs["retry_of"], "retry_arch": retried}
+                self._enqueue(fixed, attributes)
+                queued.add(retried)
+            handle.set_user_attr("reason", INTERRUPTED if launched else NEVER_LAUNCHED)
+            self.study.tell(trial.number, state=TrialState.FAIL)
+        self._next = len(self.study.get_trials(deepcopy=False))
+        return len(left)
 
     @property
     def counted(self) -> int:
@@ -188,7 +218,7 @@ class SearchStudy:
             if trial.number > self._next:  # a connection that was cut left one behind
                 self._discard(but=trial.number)
             self._next = max(self._next, trial.number + 1)
-            with together(self.study):
+            with batch_writes(self.study):
                 candidate = self._describe(trial)
         except SpaceExhausted:
             self._discard()
@@ -253,7 +283,7 @@ class SearchStudy:
     ) -> None:
         """Write all of a trial; one that has ended cannot be changed."""
         trial = self._trials[number]
-        with together(self.study):
+        with batch_writes(self.study):
             for name, value in attributes.items():
                 trial.set_user_attr(name, value)
         frozen = self.study.tell(trial, values, state)
@@ -284,8 +314,8 @@ class SearchStudy:
         drawn = (space.sample(rng) for _ in range(MAX_DRAWS))
         return next((arch for arch in drawn if usable(arch)), None)
 
-    def _recover(self) -> None:
-        """Read the record; fail what a dead driver left RUNNING and queue it again."""
+    def _read(self) -> None:
+        """Read which architectures have an outcome."""
         trials = self.study.get_trials(deepcopy=False)
         self._next = len(trials)
         for trial in trials:
@@ -295,27 +325,6 @@ class SearchStudy:
             )
             if final and arch_id and "duplicate_of" not in trial.user_attrs:
                 self._outcomes.setdefault(arch_id, trial)
-        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
-        queued = {trial.user_attrs.get("retry_arch") for trial in waiting}
-        for trial in trials:
-            if trial.state != TrialState.RUNNING:
-                continue
-            handle = optuna.Trial(self.study, trial._trial_id)
-            launched = "arch" in trial.user_attrs
-            arch_id = trial.user_attrs.get("arch_id")
-            # Queued before it is failed: a crash between the two loses nothing.
-            retried = trial.user_attrs.get("retry_arch")
-            if launched and arch_id not in queued and arch_id not in self._outcomes:
-                attributes = {"retry_of": trial.number, "retry_arch": str(arch_id)}
-                self._enqueue(trial.params, attributes)
-                queued.add(arch_id)
-            elif not launched and retried and retried not in queued | self._outcomes.keys():
-                fixed = trial.system_attrs.get("fixed_params", trial.params)
-                attributes = {"retry_of": trial.user_attrs["retry_of"], "retry_arch": retried}
-                self._enqueue(fixed, attributes)
-                queued.add(retried)
-            handle.set_user_attr("reason", INTERRUPTED if launched else NEVER_LAUNCHED)
-            self.study.tell(trial.number, state=TrialState.FAIL)
 
 
 def _shown(measurement: Measurement) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nas.samplers.history import curve
-from nas.stopping.rule import Shown
+from nas.stopping.rule import TrialCurve
 from nas.study.objectives import KNOWN
 from nas.study.study import FINISHED, SearchStudy
 
@@ -13,11 +13,11 @@ def known_costs(study: SearchStudy) -> list[str]:
     return [name for name in study.config.objectives.names if name in KNOWN]
 
 
-def recorded(study: SearchStudy) -> dict[str, Shown]:
+def trial_curves(study: SearchStudy) -> dict[str, TrialCurve]:
     """What finished and stopped trials showed, by `arch_id`."""
     costs = known_costs(study)
     return {
-        trial.user_attrs["arch_id"]: Shown(
+        trial.user_attrs["arch_id"]: TrialCurve(
             tuple(float(trial.user_attrs[name]) for name in costs),
             shown,
         )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from nas.cli.retrain_view import Bars, Retrained, progress_bars
 from nas.data import DatasetInfo, load_search_data
 from nas.report.comparison_plots import write_figure
 from nas.report.study_folder import refresh_report
 from nas.retrain.comparison import SUMMARY, summarise
 from nas.retrain.learning_rate import choose_rates
-from nas.retrain.references import Contender, contenders
+from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select
 from nas.study.front_file import load_front
 from nas.training import Recipe
@@ -22,6 +22,7 @@ from nas.tune.training_pool import (
     Failed,
     Outcome,
     Run,
+    Show,
     Training,
     choose_concurrency,
     workers,
@@ -33,7 +34,7 @@ MAX_CONCURRENCY = 1024
 
 
 @dataclass(frozen=True)
-class Wanted:
+class RetrainRequest:
     """What is to be retrained, and how."""
 
     front: Path  # a front.json
@@ -48,12 +49,39 @@ class Wanted:
     data_dir: Path
 
 
-def retrain_front(wanted: Wanted, *, quiet: bool = False) -> Retrained:
+@dataclass(frozen=True)
+class Retrained:
+    """What came of a retraining."""
+
+    metrics: list[dict[str, Any]]  # of each network and seed, with its `folder`
+    summary: dict[str, Any] | None  # see `nas.retrain.comparison.summarise`
+    notes: list[str]  # references that there are not
+    failures: list[str]  # trainings that brought no network, and why
+    files: list[Path]
+
+
+class View(Protocol):
+    """What shows the trainings while they run."""
+
+    def expect(self, trainings: int, work: int) -> None:
+        """So many trainings follow, of so many multiply-adds an image and epoch in all."""
+
+    def add(self, name: str, epochs: int, macs: int) -> Show:
+        """A training starts: its epochs, and multiply-adds of one image."""
+
+
+def retrain_front(
+    wanted: RetrainRequest, show: Callable[[], AbstractContextManager[View]]
+) -> Retrained:
     """Train everything that is wanted in `retrained/NAME/`, or `NAME/seed-K/` after the first.
 
     What is finished is not trained again; what was interrupted continues. The summary, its
     figure and the study's report are written at the end. A training that diverges, runs out
     of memory or loses its worker again and again does not keep the others from going on.
+
+    Args:
+        wanted: what is retrained, and how.
+        show: makes the view that is open while trainings run.
 
     Raises:
         ValueError: one line that says what is wrong.
@@ -62,7 +90,7 @@ def retrain_front(wanted: Wanted, *, quiet: bool = False) -> Retrained:
     front = load_front(wanted.front)
     chosen = [entry.build_arch() for entry in select(front, wanted.select)]
     info = front.dataset_info()
-    networks, notes = contenders(chosen, wanted.references, info)
+    networks, notes = network_specs(chosen, wanted.references, info)
     data = load_search_data(info.name, wanted.data_dir, image_size=info.image_size)
     if data.info.fingerprint != info.fingerprint:
         raise ValueError(
@@ -80,10 +108,10 @@ def retrain_front(wanted: Wanted, *, quiet: bool = False) -> Retrained:
     concurrency = choose_concurrency(wanted.concurrency, most)
     try:
         with (
-            progress_bars(quiet) as bars,
+            show() as view,
             workers(data, wanted.data_dir, concurrency, wanted.threads) as run,
         ):
-            work = _Work(run, bars, info)
+            work = _Work(run, view, info)
             recipes = choose_rates(
                 networks, wanted.recipe, wanted.learning_rates, home, info, work.validate
             )
@@ -110,7 +138,7 @@ def retrain_front(wanted: Wanted, *, quiet: bool = False) -> Retrained:
     return Retrained(metrics, summary, notes, failures, files)
 
 
-def _require_ranges(wanted: Wanted) -> None:
+def _require_ranges(wanted: RetrainRequest) -> None:
     if not 1 <= wanted.seeds <= MAX_SEEDS:
         raise ValueError(f"--seeds {wanted.seeds}: accepted: 1 to {MAX_SEEDS}")
     if wanted.threads is not None and not 1 <= wanted.threads <= 1024:
@@ -127,7 +155,7 @@ def _require_ranges(wanted: Wanted) -> None:
 
 
 def _training(
-    network: Contender,
+    network: NetworkSpec,
     recipe: Recipe,
     seed: int,
     home: Path,
@@ -152,24 +180,24 @@ def _training(
     )
 
 
-def _folder(home: Path, network: Contender, seed: int) -> Path:
+def _folder(home: Path, network: NetworkSpec, seed: int) -> Path:
     return home / network.name if seed == 0 else home / network.name / f"seed-{seed}"
 
 
 class _Work:
-    """Runs trainings with bars."""
+    """Runs trainings and shows them."""
 
-    def __init__(self, run: Run, bars: Bars, info: DatasetInfo) -> None:
-        self._run, self._bars, self._info = run, bars, info
+    def __init__(self, run: Run, view: View, info: DatasetInfo) -> None:
+        self._run, self._view, self._info = run, view, info
 
     def run(self, trainings: Sequence[Training]) -> list[Outcome]:
         work = sum(one.macs * one.recipe.epochs for one in trainings)
-        self._bars.expect(len(trainings), work)
+        self._view.expect(len(trainings), work)
         return self._run(
-            trainings, lambda one: self._bars.add(one.name, one.recipe.epochs, one.macs)
+            trainings, lambda one: self._view.add(one.name, one.recipe.epochs, one.macs)
         )
 
-    def validate(self, wanted: Sequence[tuple[Contender, Recipe, Path]]) -> list[float]:
+    def validate(self, wanted: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
         """Accuracies of trainings with seed 0, the test set left alone; 0 for one that fails."""
         trainings = [
             Training(

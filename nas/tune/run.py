@@ -36,7 +36,7 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Stops:
+class StopConditions:
     """What ends a search before its budget is reached."""
 
     deadline: float | None  # on `time.monotonic`'s clock
@@ -57,7 +57,7 @@ def run(
     study: SearchStudy,
     plan: Plan,
     resources: Resources,
-    stops: Stops,
+    stops: StopConditions,
     received: list[int],
     view: View,
 ) -> SearchEnded | None:
@@ -90,7 +90,7 @@ def run(
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
         try:
             searcher = StudySearcher(study, recipe.epochs, concurrency, view)
-            gate = _Gate(study, stops, received, searcher)
+            gate = StopCallback(study, stops, received, searcher)
             trainable = tune.with_parameters(
                 TrainingTrial,
                 data=data,
@@ -147,11 +147,15 @@ def fit_concurrency(resources: Resources) -> int:
     return resources.concurrency or fitting
 
 
-class _Gate(tune.Callback):  # type: ignore[misc]
+class StopCallback(tune.Callback):  # type: ignore[misc]
     """Leaves the loop at a safe point: no write to the study is ever cut in two."""
 
     def __init__(
-        self, study: SearchStudy, stops: Stops, received: list[int], searcher: StudySearcher
+        self,
+        study: SearchStudy,
+        stops: StopConditions,
+        received: list[int],
+        searcher: StudySearcher,
     ) -> None:
         self._study, self._stops, self._received = study, stops, received
         self._searcher = searcher
@@ -161,9 +165,11 @@ class _Gate(tune.Callback):  # type: ignore[misc]
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Note when the trial started, for `trial_timeout`."""
         self._started[trial.trial_id] = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Raise `SearchEnded` where a condition holds."""
         if self._received:
             raise SearchEnded("interrupted", self._received[0])
         if self._stops.deadline is not None and time.monotonic() >= self._stops.deadline:
@@ -194,7 +200,7 @@ def _tuner(
     searcher: StudySearcher,
     scheduler: FrontScheduler,
     resources: Resources,
-    gate: _Gate,
+    gate: StopCallback,
     scratch: str,
 ) -> tune.Tuner:
     per_trial = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}

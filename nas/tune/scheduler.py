@@ -10,9 +10,9 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from nas.space.arch import Arch
-from nas.stopping.rule import CONFIDENCE, Shown, decide
+from nas.stopping.rule import CONFIDENCE, TrialCurve, decide
 from nas.study.study import SearchStudy
-from nas.study.trial_curves import known_costs, recorded
+from nas.study.trial_curves import known_costs, trial_curves
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         self._images, self._confidence = images, confidence
         self._costs = known_costs(study)
         self._decides = len(self._costs) + 1 == len(study.config.objectives.names)
-        self._shown = recorded(study)  # by arch_id: an architecture that is retried counts once
+        self._shown = trial_curves(study)  # by arch_id: an architecture that is retried counts once
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray pickles its scheduler, and the study holds a password."""
@@ -105,7 +105,7 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         cost, known = self._study.cost(arch), self._shown.get(arch.arch_id)
         # An architecture whose worker died starts again from its first epoch.
         before = {e: a for e, a in known.curve.items() if e < epoch} if known else {}
-        self._shown[arch.arch_id] = Shown(
+        self._shown[arch.arch_id] = TrialCurve(
             tuple(float(getattr(cost, name)) for name in self._costs),
             {**before, epoch: float(result["accuracy"])},
         )

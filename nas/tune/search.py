@@ -24,7 +24,7 @@ from nas.study.plan import Plan
 from nas.study.storage.lock import Lock, lock_study, myself
 from nas.study.storage.retrying import StorageGone, open_guarded
 from nas.study.study import SearchStudy
-from nas.tune.run import Resources, SearchEnded, Stops, run
+from nas.tune.run import Resources, SearchEnded, StopConditions, run
 from nas.tune.searcher import View
 
 
@@ -72,7 +72,7 @@ def search(
             study = _open(plan, lock, received)
             ended = None
             if study.counted < request.budget:
-                stops = Stops(
+                stops = StopConditions(
                     None if request.timeout is None else start + request.timeout,
                     request.max_failures,
                     request.trial_timeout,
@@ -123,9 +123,11 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     storage.claim(study._study_id, str(myself()))
     study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)
-    return SearchStudy(
+    opened = SearchStudy(
         study, plan.config, budget=request.budget, seed=request.seed, joint=chosen.joint
     )
+    opened.recover()
+    return opened
 
 
 class _LogFile(logging.FileHandler):

@@ -29,7 +29,7 @@ class View(Protocol):
         """A running trial reached a rung."""
 
     def ended(self, candidate: Candidate, state: str, detail: str) -> None:
-        """A trial was recorded: `complete`, `stopped`, `failed` or `queued again`."""
+        """A trial was recorded: `finished`, `stopped`, `failed` or `interrupted`."""
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
@@ -112,7 +112,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         )
         if measurement.epochs >= self._epochs:
             self._study.complete(candidate.number, measurement)
-            self._view.ended(candidate, "complete", f"{measurement.accuracy:.4f}")
+            self._view.ended(candidate, "finished", f"{measurement.accuracy:.4f}")
         else:
             self._study.stop(candidate.number, measurement)
             self._view.ended(candidate, "stopped", f"at epoch {measurement.epochs}")
@@ -122,7 +122,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._attempts[candidate.arch.arch_id] += reason != ACTOR_SPENT  # not its own fault
         if self._attempts[candidate.arch.arch_id] < MAX_ATTEMPTS and reason != OUT_OF_MEMORY:
             self._study.interrupt(candidate.number)
-            self._view.ended(candidate, "queued again", reason)
+            self._view.ended(candidate, "interrupted", reason)
         else:
             self._study.fail(candidate.number, reason)
             self._view.ended(candidate, "failed", reason)

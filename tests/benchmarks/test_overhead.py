@@ -55,7 +55,7 @@ def test_the_large_study_is_one_that_a_search_reads(tmp_path):
     study, _ = large_study.open_study(tmp_path / large_study.NAME, None, large_study.NAME)
     trials = study.get_trials()
     assert [trial.number for trial in trials[:60]] == list(range(60))
-    config = large_study.recorded_config(study)
+    config = large_study.stored_config(study)
     search = SearchStudy(study, config, budget=1000)
     counted = {
         trial.user_attrs["arch_id"]

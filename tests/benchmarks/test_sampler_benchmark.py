@@ -90,7 +90,7 @@ def test_only_what_is_missing_is_run_again(tmp_path):
     assert counts == [(1, 1, 0), (1, 2, 1), (0, 2, 2)]
 
 
-def test_made_up_accuracies_on_the_full_space_are_scored_together(tmp_path):
+def test_synthetic_accuracies_on_the_full_space_are_scored_together(tmp_path):
     jobs = [
         Job(f"synthetic:{number}", sampler, 0, 6, False)
         for number in range(2)

@@ -34,7 +34,7 @@ def test_partial_correlation_is_that_of_the_residuals():
     assert math.isnan(schedule.partial_spearman(np.ones(40), y, z))
 
 
-def made_up(short_knows: float, count: int = 60) -> list[dict]:
+def synthetic(short_knows: float, count: int = 60) -> list[dict]:
     """Accuracy is cost plus what the long schedule sees of quality; short sees a share."""
     rng = np.random.default_rng(1)
     rows = []
@@ -55,7 +55,7 @@ def made_up(short_knows: float, count: int = 60) -> list[dict]:
 
 
 def test_cost_alone_makes_spearman_high_and_the_partial_one_low():
-    blind, knowing = (schedule.summarise(made_up(share))[0] for share in (0.0, 1.0))
+    blind, knowing = (schedule.summarise(synthetic(share))[0] for share in (0.0, 1.0))
     assert blind["spearman"] > 0.8
     assert abs(blind["partial"]) < 0.3
     assert knowing["partial"] > 0.8
@@ -68,7 +68,7 @@ def test_cost_alone_makes_spearman_high_and_the_partial_one_low():
 
 
 def test_architectures_that_miss_a_row_do_not_count():
-    rows = made_up(1.0, count=8)
+    rows = synthetic(1.0, count=8)
     assert schedule.summarise(rows)[0]["architectures"] == 8
     assert schedule.summarise(rows[:-1])[0]["architectures"] == 7
     assert schedule.summarise(rows[:9]) == []

@@ -1,4 +1,4 @@
-"""The replay of stopping rules: its accounting, the baselines, and the bars on made-up curves."""
+"""The replay of stopping rules: its accounting, the baselines, and the bars on synthetic curves."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from benchmarks.curves import CurveTable, generate_curves, read_curves
 from benchmarks.stopping import compare, replay
 from benchmarks.stopping_rules import front_numbers, halving, sorting
 from nas.pareto import non_dominated
-from nas.stopping.rule import CONFIDENCE, Shown, rungs
+from nas.stopping.rule import CONFIDENCE, TrialCurve, rungs
 
 NAAP = Path(__file__).parents[3] / "shared/tables/naap-440.csv"
 
@@ -38,7 +38,7 @@ def test_what_is_stopped_at_once_costs_its_first_rung(table: CurveTable) -> None
 def test_a_rule_sees_the_past_only_and_itself_never(table: CurveTable) -> None:
     seen: list[tuple[float, int, int]] = []
 
-    def rule(trial: Shown, others: object) -> bool:
+    def rule(trial: TrialCurve, others: object) -> bool:
         assert isinstance(others, list)
         assert trial not in others
         seen.append((trial.costs[0], max(trial.curve), len(others)))
@@ -67,7 +67,7 @@ def test_front_numbers_are_those_of_peeling_off_fronts() -> None:
 
 def test_baselines_keep_the_share_that_they_are_asked_for() -> None:
     rng = np.random.default_rng(1)
-    shown = [Shown((float(m),), {1: float(a)}) for m, a in rng.uniform(0.1, 1, (200, 2))]
+    shown = [TrialCurve((float(m),), {1: float(a)}) for m, a in rng.uniform(0.1, 1, (200, 2))]
     for make in (halving, sorting):
         rule = make(0.3, 9, None)
         kept = sum(rule(s, [other for other in shown if other is not s]) for s in shown[:100])

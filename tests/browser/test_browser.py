@@ -11,15 +11,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+from synthetic_study import synthetic_study
 
-from nas.report.analysis import record
+from nas.report.analysis import read_study
 from nas.report.dashboard import annotate_study
 from nas.report.page import write_report
 from nas.space.space import SearchSpace
@@ -45,15 +46,6 @@ FLAGS = [
 ]
 ROOT = Path(__file__).parent.parent.parent
 SHOTS = os.environ.get("NAS_SCREENSHOTS")  # a folder that gets a picture of every page
-
-
-def _made_up() -> Callable[..., optuna.Study]:
-    spec = importlib.util.spec_from_file_location("made_up", ROOT / "tests/report/conftest.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.made_up_study  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +102,8 @@ def keep_picture(browser: Any, name: str) -> None:
 
 @pytest.mark.parametrize("width", [1280, 400])
 def test_report(browser: Any, config: StudyConfig, tmp_path: Path, width: int) -> None:
-    study = _made_up()(config, 100)
-    found = record(study, config)
+    study = synthetic_study(config, 100)
+    found = read_study(study, config)
     open_page(browser, write_report(study, config, tmp_path).as_uri(), width)
     wait_for(browser, "document.getElementById('front').data")
     points = browser.execute_script(
@@ -149,8 +141,8 @@ def test_hovering_tells_the_architecture(browser: Any, config: StudyConfig, tmp_
     from selenium.webdriver import ActionChains
     from selenium.webdriver.common.by import By
 
-    study = _made_up()(config, 60)
-    found = record(study, config)
+    study = synthetic_study(config, 60)
+    found = read_study(study, config)
     open_page(browser, write_report(study, config, tmp_path).as_uri(), 1280)
     wait_for(browser, "document.getElementById('front').data")
     browser.execute_script(
@@ -184,7 +176,7 @@ def test_hovering_tells_the_architecture(browser: Any, config: StudyConfig, tmp_
 def test_a_thousand_trials_open_in_3_seconds(
     browser: Any, config: StudyConfig, tmp_path: Path
 ) -> None:
-    path = write_report(_made_up()(config, 1000), config, tmp_path)
+    path = write_report(synthetic_study(config, 1000), config, tmp_path)
     start = time.monotonic()
     open_page(browser, path.as_uri(), 1280)
     wait_for(browser, "document.querySelectorAll('#front .point').length > 900")
@@ -197,7 +189,9 @@ def test_a_thousand_trials_open_in_3_seconds(
 def test_reports_without_much_to_show(
     browser: Any, config: StudyConfig, tmp_path: Path, kind: dict[str, int]
 ) -> None:
-    open_page(browser, write_report(_made_up()(config, **kind), config, tmp_path).as_uri(), 400)
+    open_page(
+        browser, write_report(synthetic_study(config, **kind), config, tmp_path).as_uri(), 400
+    )
     browser.execute_script("Object.keys(PLOTS).forEach(show)")
     assert "The finding" in browser.page_source
     assert errors(browser) == []
@@ -206,7 +200,7 @@ def test_reports_without_much_to_show(
 @pytest.fixture
 def dashboard(config: StudyConfig, tmp_path: Path) -> Iterator[tuple[str, optuna.Study]]:
     """The dashboard on an annotated study of 100 trials, and the study."""
-    study = _made_up()(config, 100, storage=tmp_path / "study.db")
+    study = synthetic_study(config, 100, storage=tmp_path / "study.db")
     annotate_study(study, config)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -234,7 +228,7 @@ def dashboard(config: StudyConfig, tmp_path: Path) -> Iterator[tuple[str, optuna
 
 def test_dashboard(browser: Any, dashboard: tuple[str, optuna.Study], config: StudyConfig) -> None:
     url, study = dashboard
-    found = record(study, config)
+    found = read_study(study, config)
     open_page(browser, f"{url}/dashboard/studies/1", 1280)
     wait_for(browser, "document.body.innerText.includes('Best Trials')", 60)
     titles = "[...document.querySelectorAll('.gtitle')].map(t => t.textContent)"

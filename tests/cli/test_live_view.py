@@ -47,7 +47,7 @@ def work(study: SearchStudy, view: SearchProgress | LiveView, trials: int) -> No
             state = "stopped"
         else:
             study.complete(candidate.number, done)
-            state = "complete"
+            state = "finished"
         if isinstance(view, SearchProgress):
             view.ended(candidate, state, "")
         else:
@@ -164,18 +164,18 @@ def test_no_color_takes_the_colour_away(
 
 
 def test_savings_are_the_epochs_that_were_not_trained(
-    made_up_study: Callable[..., optuna.Study], tiny_config: StudyConfig
+    synthetic_study: Callable[..., optuna.Study], tiny_config: StudyConfig
 ) -> None:
-    study = made_up_study(tiny_config, 50)
+    study = synthetic_study(tiny_config, 50)
     stopped = [t for t in study.get_trials() if t.state.name == "PRUNED"]
     found = savings(study, 2)
     assert (found.repeats, found.stopped, found.epochs) == (0, len(stopped), len(stopped))
 
 
 def test_the_table_is_one_line_per_network(
-    made_up_study: Callable[..., optuna.Study], wide_config: StudyConfig
+    synthetic_study: Callable[..., optuna.Study], wide_config: StudyConfig
 ) -> None:
-    members = front(made_up_study(wide_config, 300), wide_config.objectives)
+    members = front(synthetic_study(wide_config, 300), wide_config.objectives)
     console = Console(file=io.StringIO(), width=80)
     console.print(front_table(members, fill=True))
     assert isinstance(console.file, io.StringIO)
@@ -186,9 +186,9 @@ def test_the_table_is_one_line_per_network(
 
 
 def test_thinning_keeps_the_ends_and_the_knee(
-    made_up_study: Callable[..., optuna.Study], wide_config: StudyConfig, tmp_path: Path
+    synthetic_study: Callable[..., optuna.Study], wide_config: StudyConfig, tmp_path: Path
 ) -> None:
-    members = front(made_up_study(wide_config, 900), wide_config.objectives)
+    members = front(synthetic_study(wide_config, 900), wide_config.objectives)
     assert len(members) > 6
     shown = thin(members, 5)
     assert len(shown) <= 5

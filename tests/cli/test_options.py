@@ -5,13 +5,8 @@ import sys
 
 import pytest
 
-from nas.cli.options import (
-    _split_password,
-    format_count,
-    format_duration,
-    parse_duration,
-    parse_quantity,
-)
+from nas.cli.options import _split_password
+from nas.format import format_count, format_duration, parse_duration, parse_quantity
 
 
 @pytest.mark.parametrize(

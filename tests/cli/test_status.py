@@ -60,7 +60,7 @@ def look(run_runner: Callable[..., Any], *arguments: str) -> list[dict[str, Any]
 def test_what_a_study_holds(run_runner: Callable[..., Any], study: optuna.Study) -> None:
     (status,) = look(run_runner)
     assert status["study"] == "one"
-    assert status["states"] == {"complete": 2, "stopped": 1, "failed": 1, "running": 1}
+    assert status["states"] == {"finished": 2, "stopped": 1, "failed": 1, "running": 1}
     assert status["reasons"] == {"diverged": 1}
     assert status["counted"] == 3
     assert status["left_running"] == 1
@@ -101,9 +101,10 @@ def test_repair_queues_what_was_left_and_writes_the_files(
     (folder / ".study.db.x1y2").mkdir()
     (status,) = look(run_runner, "results/one", "--repair")
     assert status["states"] == {
-        "complete": 2,
+        "finished": 2,
         "stopped": 1,
-        "failed": 2,
+        "failed": 1,
+        "interrupted": 1,
         "queued": 1,
     }
     assert status["reasons"] == {"diverged": 1, "interrupted": 1}

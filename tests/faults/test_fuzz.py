@@ -13,8 +13,8 @@ import pytest
 import yaml
 from hostile import hostile_text
 
-from nas.cli.options import one_line
 from nas.data import DatasetInfo
+from nas.format import one_line
 from nas.space.arch import table2_arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace

@@ -101,7 +101,7 @@ def test_a_hanging_worker_is_replaced(
     done = ended(driver)
     assert done.returncode == 0, done.stderr
     search.assert_true()
-    assert "queued again: timeout" in search.log
+    assert "interrupted: timeout" in search.log
     record(stopped=stopped, interrupted=reasons(search).count("interrupted"))
 
 

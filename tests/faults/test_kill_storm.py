@@ -1,6 +1,6 @@
 """kill -9 between any two statements of a driver: its part alone, forked, hundreds of times.
 
-The trials are made up and instant, so that nearly every kill hits an ask or a tell.
+The trials are synthetic and instant, so that nearly every kill hits an ask or a tell.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from drivers import Search
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from nas.study.config import StudyConfig, recorded_config
+from nas.study.config import StudyConfig, stored_config
 from nas.study.front import front
 from nas.study.front_file import front_file, write_front
 from nas.study.storage.lock import lock_study, myself
@@ -42,11 +42,12 @@ def drive(search: Search, config: StudyConfig) -> None:
         sampler=RandomSampler(),
         load_if_exists=True,
     )
-    if recorded_config(study) is None:
+    if stored_config(study) is None:
         for key, value in config.to_attributes().items():
             study.set_user_attr(key, value)
     storage.claim(study._study_id, str(myself()))
     driver = SearchStudy(study, config, budget=search.budget)
+    driver.recover()
     while not driver.done:
         while len(driver.running) < 2 and driver.ask() is not None:
             pass

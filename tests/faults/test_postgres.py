@@ -143,7 +143,7 @@ def test_trials_are_those_that_optuna_reads(driver: Driver) -> None:
     driver.study.fail(driver.ask().number, "diverged")
     asked = driver.ask()
     driver.study.report(asked.number, [(1, 0.25)])
-    with driver.storage.together():
+    with driver.storage.batch_writes():
         driver.study.report(asked.number, [(2, 0.25)])
         driver.study.report(asked.number, [(1, 0.25), (2, 0.5)])
     found = driver.study.study.get_trials()

@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 import pytest
 
-from nas.report.analysis import hypervolume_table, record, table2_networks
+from nas.report.analysis import hypervolume_table, read_study, table2_networks
 from nas.report.effects import compare_expansions, importance
 from nas.report.trajectory import Trajectory, extreme_cost
 from nas.space.arch import Arch
@@ -18,14 +18,14 @@ from nas.study.config import StudyConfig
 from nas.study.front import front
 from nas.study.objectives import Objectives
 
-MadeUp = Callable[..., optuna.Study]
+SyntheticStudy = Callable[..., optuna.Study]
 
 
 def test_the_table_holds_every_trial_once_with_its_setting(
-    made_up_study: MadeUp, tiny_config: StudyConfig
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
 ) -> None:
-    study = made_up_study(tiny_config, 80)
-    found = record(study, tiny_config)
+    study = synthetic_study(tiny_config, 80)
+    found = read_study(study, tiny_config)
     assert list(found.trials["number"]) == [trial.number for trial in study.get_trials()]
     for row in found.trials.to_dict("records"):
         setting = {c.name: row[c.name] for c in tiny_config.space.choices if row[c.name] is not None
@@ -39,9 +39,9 @@ def test_the_table_holds_every_trial_once_with_its_setting(
 
 
 def test_repeats_and_interruptions_are_no_results(
-    made_up_study: MadeUp, tiny_config: StudyConfig
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
 ) -> None:
-    study = made_up_study(tiny_config, 30, stopped=0, failed=0)
+    study = synthetic_study(tiny_config, 30, stopped=0, failed=0)
     done = study.get_trials()[0]
     for extra in ({"duplicate_of": 0}, {"reason": "interrupted"}, {"reason": "diverged"}):
         state = "COMPLETE" if "duplicate_of" in extra else "FAIL"
@@ -54,17 +54,17 @@ def test_repeats_and_interruptions_are_no_results(
                 user_attrs=done.user_attrs | extra,
             )
         )
-    counts = record(study, tiny_config).trials["state"].value_counts().to_dict()
-    assert counts == {"finished": 30, "repeat": 1, "given up": 1, "failed": 1}
+    counts = read_study(study, tiny_config).trials["state"].value_counts().to_dict()
+    assert counts == {"finished": 30, "repeat": 1, "interrupted": 1, "failed": 1}
 
 
 @pytest.mark.parametrize("names", [("accuracy", "macs"), ("accuracy", "params", "macs"),
                                    ("accuracy", "latency")])  # fmt: skip
 def test_hypervolume_never_falls_and_stays_on_its_scale(
-    made_up_study: MadeUp, tiny_config: StudyConfig, names: tuple[str, ...]
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, names: tuple[str, ...]
 ) -> None:
     config = replace(tiny_config, objectives=Objectives(names))
-    table = hypervolume_table(record(made_up_study(config, 60), config))
+    table = hypervolume_table(read_study(synthetic_study(config, 60), config))
     assert table["hypervolume"].is_monotonic_increasing
     assert table["hypervolume"].between(0, 1).all()
     assert table["hypervolume"].iloc[-1] > 0
@@ -91,17 +91,19 @@ def test_extreme_costs_are_those_of_the_space(tiny_config: StudyConfig) -> None:
 
 
 def test_time_without_a_running_trial_does_not_count(
-    made_up_study: MadeUp, tiny_config: StudyConfig
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
 ) -> None:
-    found = record(made_up_study(tiny_config, 40, failed=0), tiny_config)
+    found = read_study(synthetic_study(tiny_config, 40, failed=0), tiny_config)
     before = hypervolume_table(found)["hours"].iloc[-1]
     found.trials.loc[20:, ["started", "ended"]] += datetime.timedelta(days=3)
     assert hypervolume_table(found)["hours"].iloc[-1] == pytest.approx(before)
     assert before == pytest.approx(40 * 4 / 3600)
 
 
-def test_overlapping_trials_count_once(made_up_study: MadeUp, tiny_config: StudyConfig) -> None:
-    found = record(made_up_study(tiny_config, 40, failed=0), tiny_config)
+def test_overlapping_trials_count_once(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
+    found = read_study(synthetic_study(tiny_config, 40, failed=0), tiny_config)
     found.trials["started"] -= datetime.timedelta(seconds=60)
     hours = hypervolume_table(found)["hours"]
     assert hours.iloc[-1] == pytest.approx((40 * 4 + 60) / 3600)
@@ -113,8 +115,10 @@ def wide_config(tiny_config: StudyConfig) -> StudyConfig:
     return replace(tiny_config, space=SearchSpace.from_yaml("search_spaces/dyclotnet.yaml"))
 
 
-def test_dct_is_found_better_where_it_is(made_up_study: MadeUp, wide_config: StudyConfig) -> None:
-    found = record(made_up_study(wide_config, 300), wide_config)
+def test_dct_is_found_better_where_it_is(
+    synthetic_study: SyntheticStudy, wide_config: StudyConfig
+) -> None:
+    found = read_study(synthetic_study(wide_config, 300), wide_config)
     differences = compare_expansions(found)
     assert {d.stage for d in differences} == {0, 1, 2, 3}
     assert all(d.lower < 0.02 < d.upper for d in differences if d.stage)  # what was put in
@@ -122,11 +126,11 @@ def test_dct_is_found_better_where_it_is(made_up_study: MadeUp, wide_config: Stu
 
 
 def test_nothing_is_claimed_where_there_is_no_difference(
-    made_up_study: MadeUp, wide_config: StudyConfig
+    synthetic_study: SyntheticStudy, wide_config: StudyConfig
 ) -> None:
     claims = 0
     for seed in range(12):
-        found = record(made_up_study(wide_config, 150, seed=seed), wide_config)
+        found = read_study(synthetic_study(wide_config, 150, seed=seed), wide_config)
         for stage in (1, 2, 3):  # take out what was put in
             dct = found.trials[f"stage{stage}.expansion"].eq("dct")
             found.trials["accuracy"] -= 0.02 * dct
@@ -134,14 +138,18 @@ def test_nothing_is_claimed_where_there_is_no_difference(
     assert claims <= 3  # 5 % of 12 are 0.6; more than 3 has a probability of 0.2 %
 
 
-def test_too_few_networks_are_not_compared(made_up_study: MadeUp, wide_config: StudyConfig) -> None:
-    found = record(made_up_study(wide_config, 15), wide_config)
+def test_too_few_networks_are_not_compared(
+    synthetic_study: SyntheticStudy, wide_config: StudyConfig
+) -> None:
+    found = read_study(synthetic_study(wide_config, 15), wide_config)
     assert compare_expansions(found) == []
     assert importance(found) is None
 
 
-def test_importance_finds_what_was_put_in(made_up_study: MadeUp, wide_config: StudyConfig) -> None:
-    found = record(made_up_study(wide_config, 300), wide_config)
+def test_importance_finds_what_was_put_in(
+    synthetic_study: SyntheticStudy, wide_config: StudyConfig
+) -> None:
+    found = read_study(synthetic_study(wide_config, 300), wide_config)
     weights = importance(found)
     assert weights is not None
     top = {choice.name for choice in weights.choices[:3]}
@@ -151,8 +159,10 @@ def test_importance_finds_what_was_put_in(made_up_study: MadeUp, wide_config: St
     assert 0 < weights.explained < 1
 
 
-def test_importance_of_noise_is_nothing(made_up_study: MadeUp, wide_config: StudyConfig) -> None:
-    found = record(made_up_study(wide_config, 200), wide_config)
+def test_importance_of_noise_is_nothing(
+    synthetic_study: SyntheticStudy, wide_config: StudyConfig
+) -> None:
+    found = read_study(synthetic_study(wide_config, 200), wide_config)
     found.trials["accuracy"] = np.random.default_rng(0).normal(0.8, 0.01, len(found.trials))
     weights = importance(found)
     assert weights is not None
@@ -161,9 +171,9 @@ def test_importance_of_noise_is_nothing(made_up_study: MadeUp, wide_config: Stud
 
 
 def test_table2_networks_have_their_cost_and_accuracy_only_where_trained(
-    made_up_study: MadeUp, tiny_config: StudyConfig
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
 ) -> None:
-    found = record(made_up_study(tiny_config, 20, failed=0, stopped=0), tiny_config)
+    found = read_study(synthetic_study(tiny_config, 20, failed=0, stopped=0), tiny_config)
     assert table2_networks(found)["accuracy"].isna().all()
     trained = table2_networks(found)["arch_id"].iloc[1]
     found.trials.loc[0, ["arch_id", "accuracy"]] = [trained, 0.77]

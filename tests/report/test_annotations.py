@@ -15,7 +15,7 @@ from nas.study.front import front
 from nas.study.storage.engine import sqlite_url
 from nas.study.storage.lock import lock_study
 
-MadeUp = Callable[..., optuna.Study]
+SyntheticStudy = Callable[..., optuna.Study]
 
 
 def notes(study: optuna.Study) -> dict[int, str]:
@@ -29,9 +29,9 @@ def graphs(study: optuna.Study) -> dict[str, str]:
 
 
 def test_the_study_explains_itself(
-    made_up_study: MadeUp, tiny_config: StudyConfig, tmp_path: Path
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
 ) -> None:
-    study = made_up_study(tiny_config, 100, storage=tmp_path / "study.db")
+    study = synthetic_study(tiny_config, 100, storage=tmp_path / "study.db")
     annotate_study(study, tiny_config)
     assert study.metric_names == ["accuracy", "macs"]
     assert "FLOPs (multiply-adds)" in get_note(study)
@@ -46,9 +46,9 @@ def test_the_study_explains_itself(
 
 
 def test_annotating_again_follows_the_front(
-    made_up_study: MadeUp, tiny_config: StudyConfig
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
 ) -> None:
-    study = made_up_study(tiny_config, 40)
+    study = synthetic_study(tiny_config, 40)
     annotate_study(study, tiny_config)
     first, names = notes(study), graphs(study).keys()
     better = next(m.trial for m in front(study, tiny_config.objectives) if m.knee)
@@ -68,8 +68,8 @@ def test_annotating_again_follows_the_front(
         assert second[number].startswith("### On" if number in members else "### Was on")
 
 
-def test_a_users_notes_stay(made_up_study: MadeUp, tiny_config: StudyConfig) -> None:
-    study = made_up_study(tiny_config, 40)
+def test_a_users_notes_stay(synthetic_study: SyntheticStudy, tiny_config: StudyConfig) -> None:
+    study = synthetic_study(tiny_config, 40)
     member = front(study, tiny_config.objectives)[0]
     handle = optuna.Trial(study, member.trial._trial_id)
     save_note(handle, "mine")
@@ -81,23 +81,23 @@ def test_a_users_notes_stay(made_up_study: MadeUp, tiny_config: StudyConfig) -> 
 
 @pytest.mark.parametrize("kind", [{"trials": 0}, {"trials": 1, "failed": 1}])
 def test_studies_without_a_front_are_annotated(
-    made_up_study: MadeUp, tiny_config: StudyConfig, kind: dict[str, int]
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, kind: dict[str, int]
 ) -> None:
-    study = made_up_study(tiny_config, **kind)
+    study = synthetic_study(tiny_config, **kind)
     annotate_study(study, tiny_config)
     assert get_note(study)
 
 
 def test_the_runner_reports_and_keeps_out_of_a_running_search(
-    made_up_study: MadeUp, tiny_config: StudyConfig, tmp_path: Path
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
 ) -> None:
     from nas.report.study_folder import open_study, report_study
 
-    folder = tmp_path / "made-up"
+    folder = tmp_path / "synthetic"
     folder.mkdir()
-    made_up_study(tiny_config, 30, storage=folder / "study.db")
+    synthetic_study(tiny_config, 30, storage=folder / "study.db")
     study, url = open_study(folder, None, None)
-    lock = lock_study(url, "made-up")
+    lock = lock_study(url, "synthetic")
     assert report_study(study, url, folder) == (folder / "report.html", False)
     assert notes(study) == {}
     lock.release()
@@ -107,13 +107,13 @@ def test_the_runner_reports_and_keeps_out_of_a_running_search(
 
 
 def test_folders_without_a_study_are_named(
-    made_up_study: MadeUp, tiny_config: StudyConfig, tmp_path: Path
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
 ) -> None:
     from nas.report.study_folder import open_study
 
     with pytest.raises(ValueError, match="nowhere"):
         open_study(tmp_path / "nowhere", None, None)
-    made_up_study(tiny_config, 1, storage=tmp_path / "study.db", name="other")
+    synthetic_study(tiny_config, 1, storage=tmp_path / "study.db", name="other")
     with pytest.raises(ValueError, match=tmp_path.name):
         open_study(tmp_path, None, None)
     assert open_study(tmp_path, None, "other")[0].study_name == "other"

@@ -12,7 +12,7 @@ import optuna
 import pytest
 
 from nas.data import DatasetInfo
-from nas.report.analysis import record
+from nas.report.analysis import read_study
 from nas.report.draw import draw
 from nas.report.page import render, write_report
 from nas.report.plots import front_figure
@@ -22,7 +22,7 @@ from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
 from nas.study.objectives import Objectives
 
-MadeUp = Callable[..., optuna.Study]
+SyntheticStudy = Callable[..., optuna.Study]
 
 KINDS = {
     "empty": {"trials": 0},
@@ -81,10 +81,10 @@ def plots(text: str) -> dict[str, dict[str, object]]:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("names", [("accuracy", "macs"), ("accuracy", "params", "latency")])
 def test_every_kind_of_study_gets_a_report(
-    made_up_study: MadeUp, tiny_config: StudyConfig, kind: str, names: tuple[str, ...]
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, kind: str, names: tuple[str, ...]
 ) -> None:
     config = replace(tiny_config, objectives=Objectives(names))
-    found = record(made_up_study(config, **KINDS[kind]), config)
+    found = read_study(synthetic_study(config, **KINDS[kind]), config)
     text = render(found)
     page = Page(text)
     assert page.open == []
@@ -99,18 +99,20 @@ def test_every_kind_of_study_gets_a_report(
 
 
 def test_the_file_needs_nothing_else(
-    made_up_study: MadeUp, tiny_config: StudyConfig, tmp_path: Path
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
 ) -> None:
-    path = write_report(made_up_study(tiny_config, 30), tiny_config, tmp_path / "study")
+    path = write_report(synthetic_study(tiny_config, 30), tiny_config, tmp_path / "study")
     assert path == tmp_path / "study" / "report.html"
     page = Page(path.read_text())
     assert [link for link in page.links if not link.startswith(("#", "data:"))] == []
     assert "default-src 'none'" in path.read_text()
 
 
-def test_the_front_plot_holds_every_trial(made_up_study: MadeUp, tiny_config: StudyConfig) -> None:
-    study = made_up_study(tiny_config, 100)
-    found = record(study, tiny_config)
+def test_the_front_plot_holds_every_trial(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
+    study = synthetic_study(tiny_config, 100)
+    found = read_study(study, tiny_config)
     traces = {t["name"]: t for t in plots(render(found))["front"]["data"]}
     points = {name: len(trace["x"]) for name, trace in traces.items()}
     assert points["finished"] + points["front"] == len(found.finished)
@@ -126,10 +128,10 @@ HOSTILE = "<img src=x onerror=alert(1)></script><script>alert(2)</script>\u2028&
 
 
 def test_heights_are_errors_and_labels_accuracies(
-    made_up_study: MadeUp, tiny_config: StudyConfig
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
 ) -> None:
     """Also where a network makes no error, which a logarithm cannot show."""
-    found = record(made_up_study(tiny_config, 60), tiny_config)
+    found = read_study(synthetic_study(tiny_config, 60), tiny_config)
     perfect = found.front.iloc[-1]["arch_id"]
     found.trials.loc[found.trials["arch_id"] == perfect, "accuracy"] = 1.0
     figure = front_figure(found)
@@ -149,14 +151,16 @@ def test_heights_are_errors_and_labels_accuracies(
     assert [100 - float(text) for text in axis.ticktext] == pytest.approx(list(axis.tickvals))
 
 
-def test_names_and_reasons_are_text(made_up_study: MadeUp, tiny_config: StudyConfig) -> None:
+def test_names_and_reasons_are_text(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
     config = replace(
         tiny_config,
         dataset=replace(tiny_config.dataset, name=HOSTILE),
         space=SearchSpace(tiny_config.space.schema, HOSTILE),
     )
-    study = made_up_study(config, 60, name=HOSTILE, reason=HOSTILE, failed=0.3)
-    text = render(record(study, config))
+    study = synthetic_study(config, 60, name=HOSTILE, reason=HOSTILE, failed=0.3)
+    text = render(read_study(study, config))
     page = Page(text)
     assert page.open == []
     assert "img" not in page.tags
@@ -168,33 +172,37 @@ def test_names_and_reasons_are_text(made_up_study: MadeUp, tiny_config: StudyCon
 
 
 def test_costs_are_called_by_their_full_name(
-    made_up_study: MadeUp, tiny_config: StudyConfig
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
 ) -> None:
-    text = Page(render(record(made_up_study(tiny_config, 60), tiny_config))).text
+    text = Page(render(read_study(synthetic_study(tiny_config, 60), tiny_config))).text
     assert "FLOPs (multiply-adds)" in text
     assert not re.search(r"\bFLOPs\b(?! \(multiply-adds\))", text)
     assert "MACs" not in text
 
 
-def test_reports_agree_with_the_same_seed(made_up_study: MadeUp, tiny_config: StudyConfig) -> None:
-    first, second = (render(record(made_up_study(tiny_config, 80), tiny_config)) for _ in "ab")
+def test_reports_agree_with_the_same_seed(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
+    first, second = (
+        render(read_study(synthetic_study(tiny_config, 80), tiny_config)) for _ in "ab"
+    )
     assert first == second
 
 
 def test_a_thousand_trials_stay_under_8_megabytes(
-    made_up_study: MadeUp, tiny_config: StudyConfig, tmp_path: Path
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
 ) -> None:
     config = replace(tiny_config, space=SearchSpace.from_yaml("search_spaces/dyclotnet.yaml"))
-    path = write_report(made_up_study(config, 1000), config, tmp_path)
+    path = write_report(synthetic_study(config, 1000), config, tmp_path)
     assert path.stat().st_size < 8e6
 
 
 @pytest.mark.slow
 def test_ten_thousand_trials_are_written_in_20_seconds(
-    made_up_study: MadeUp, tiny_config: StudyConfig, tmp_path: Path
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
 ) -> None:
     config = replace(tiny_config, space=SearchSpace.from_yaml("search_spaces/dyclotnet.yaml"))
-    study = made_up_study(config, 10_000)
+    study = synthetic_study(config, 10_000)
     start = time.process_time()
     write_report(study, config, tmp_path)
     assert time.process_time() - start < 20

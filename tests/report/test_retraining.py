@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 import optuna
 import pytest
 
-from nas.cli.retrain_view import Retrained
 from nas.data import load_search_data
-from nas.report.analysis import record
+from nas.progress import training_bars
+from nas.report.analysis import read_study
 from nas.report.page import render
 from nas.space.arch import Arch, StageArch
 from nas.space.cost import cost
@@ -22,7 +23,7 @@ from nas.study.config import StudyConfig
 from nas.study.front_file import FrontEntry, FrontFile, write_front
 from nas.training import full as module
 from nas.training import get_recipe
-from nas.tune.retrain import Wanted, retrain_front
+from nas.tune.retrain import Retrained, RetrainRequest, retrain_front
 
 NOWHERE = Path("unused")
 RECIPE = get_recipe("full", epochs=2, batch_size=50, train_images=200, val_images=100)
@@ -36,8 +37,11 @@ def stage(expansion: Any, repeats: int) -> StageArch:
 ARCHS = [Arch(8, (stage("dct", n),)) for n in (1, 2)] + [Arch(8, (stage("pointwise", 3),))]
 
 
+SILENT = partial(training_bars, True)
+
+
 @pytest.fixture(scope="module")
-def wanted(tmp_path_factory: pytest.TempPathFactory) -> Wanted:
+def wanted(tmp_path_factory: pytest.TempPathFactory) -> RetrainRequest:
     path = tmp_path_factory.mktemp("study") / "front.json"
     info = load_search_data("digits", NOWHERE).info
     entries = []
@@ -57,11 +61,11 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> Wanted:
             )
         )
     contents = FrontFile(
-        study="made-up", dataset=info.to_dict(), recipe=RECIPE.model_dump(mode="json"),
+        study="synthetic", dataset=info.to_dict(), recipe=RECIPE.model_dump(mode="json"),
         objectives=("accuracy", "macs"), versions={}, architectures=tuple(entries),
     )  # fmt: skip
     write_front(path, contents)
-    return Wanted(
+    return RetrainRequest(
         front=path, select="all", recipe=RECIPE, learning_rates=RATES, seeds=2,
         references=("twin", "equal-cost-twin"), export=(), concurrency=1, threads=1,
         data_dir=NOWHERE,
@@ -88,10 +92,10 @@ class Watched:
 
 
 @pytest.fixture(scope="module")
-def done(wanted: Wanted) -> tuple[Retrained, Watched]:
+def done(wanted: RetrainRequest) -> tuple[Retrained, Watched]:
     with pytest.MonkeyPatch.context() as patch:
         watched = Watched(patch)
-        return retrain_front(wanted, quiet=True), watched
+        return retrain_front(wanted, SILENT), watched
 
 
 def test_everything_is_trained_once_and_tested_once(done: tuple[Retrained, Watched]) -> None:
@@ -105,7 +109,7 @@ def test_everything_is_trained_once_and_tested_once(done: tuple[Retrained, Watch
 
 
 def test_a_family_shares_the_rate_that_validated_best(
-    wanted: Wanted, done: tuple[Retrained, Watched]
+    wanted: RetrainRequest, done: tuple[Retrained, Watched]
 ) -> None:
     home = wanted.front.parent / "retrained"
     choices = json.loads((home / "learning-rates/choices.json").read_text())
@@ -121,7 +125,7 @@ def test_a_family_shares_the_rate_that_validated_best(
 
 
 def test_the_summary_says_what_was_measured(
-    wanted: Wanted, done: tuple[Retrained, Watched]
+    wanted: RetrainRequest, done: tuple[Retrained, Watched]
 ) -> None:
     summary = json.loads((wanted.front.parent / "retrained/summary.json").read_text())
     assert summary == done[0].summary
@@ -151,25 +155,27 @@ def test_the_summary_says_what_was_measured(
 
 
 def test_again_nothing_is_trained(
-    wanted: Wanted, done: tuple[Retrained, Watched], monkeypatch: pytest.MonkeyPatch
+    wanted: RetrainRequest, done: tuple[Retrained, Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = Watched(monkeypatch)
-    assert retrain_front(wanted, quiet=True).summary == done[0].summary
+    assert retrain_front(wanted, SILENT).summary == done[0].summary
     assert (watched.epochs, watched.tests) == (0, 0)
 
 
-def test_another_recipe_does_not_mix(wanted: Wanted, done: tuple[Retrained, Watched]) -> None:
+def test_another_recipe_does_not_mix(
+    wanted: RetrainRequest, done: tuple[Retrained, Watched]
+) -> None:
     other = replace(wanted, recipe=RECIPE.model_copy(update={"epochs": 3}))
     with pytest.raises(ValueError, match="another recipe"):
-        retrain_front(replace(other, learning_rates=(0.1,)), quiet=True)
+        retrain_front(replace(other, learning_rates=(0.1,)), SILENT)
 
 
 def test_the_report_shows_it(
     done: tuple[Retrained, Watched],
-    made_up_study: Callable[..., optuna.Study],
+    synthetic_study: Callable[..., optuna.Study],
     tiny_config: StudyConfig,
 ) -> None:
-    found = record(made_up_study(tiny_config, 8), tiny_config)
+    found = read_study(synthetic_study(tiny_config, 8), tiny_config)
     page = render(found, done[0].summary)
     assert 'id="full-training"' in page
     assert "Kendall" in page
@@ -178,32 +184,30 @@ def test_the_report_shows_it(
 
 
 def test_other_settings_are_refused_before_any_work(
-    wanted: Wanted, done: tuple[Retrained, Watched]
+    wanted: RetrainRequest, done: tuple[Retrained, Watched]
 ) -> None:
     longer = replace(wanted, recipe=wanted.recipe.model_copy(update={"epochs": 3}))
     with pytest.MonkeyPatch.context() as patch:
         watched = Watched(patch)
         with pytest.raises(ValueError, match=r"another recipe \(epochs: 2 there, 3 asked\)"):
-            retrain_front(longer, quiet=True)
+            retrain_front(longer, SILENT)
         assert watched.epochs == 0
-        again = retrain_front(
-            wanted, quiet=True
-        )  # the rates that were chosen are among those asked
+        again = retrain_front(wanted, SILENT)  # the rates that were chosen are among those asked
     assert again.metrics == done[0].metrics
     assert watched.epochs == 0
 
 
 def test_rates_are_compared_after_a_network_was_trained_at_one(
-    wanted: Wanted, tmp_path: Path
+    wanted: RetrainRequest, tmp_path: Path
 ) -> None:
     """What was trained is used where its rate wins, and set aside where it does not."""
     front = tmp_path / "front.json"
     front.write_bytes(wanted.front.read_bytes())
     alone = replace(wanted, front=front, references=(), seeds=1, select=ARCHS[1].arch_id)
-    first = retrain_front(replace(alone, learning_rates=(0.1,)), quiet=True)
+    first = retrain_front(replace(alone, learning_rates=(0.1,)), SILENT)
     with pytest.MonkeyPatch.context() as patch:
         watched = Watched(patch)
-        again = retrain_front(alone, quiet=True)
+        again = retrain_front(alone, SILENT)
         choice = json.loads((tmp_path / "retrained/learning-rates/choices.json").read_text())
         best = choice["searched"]["rate"]
         assert choice["searched"]["val_accuracy"]["0.1"] == first.metrics[0]["val_accuracy"]

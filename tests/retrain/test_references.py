@@ -11,10 +11,10 @@ from nas.data import DatasetInfo
 from nas.models.reference import build_reference, reference_macs
 from nas.retrain.references import (
     EQUAL,
-    contenders,
     equal_cost_twin,
     nearest_mobilenet,
     nearest_table2,
+    network_specs,
     pointwise_twin,
 )
 from nas.space.arch import Arch, StageArch, table2_arch
@@ -57,7 +57,7 @@ def test_no_width_of_equal_cost(digits_info: DatasetInfo) -> None:
     """One stage of the least width: nothing smaller exists, and it costs twice as much."""
     arch = Arch(1, (StageArch(128, 8, 1, "dct", 64, 1),))
     assert equal_cost_twin(arch, digits_info) is None
-    found, notes = contenders([arch], ["equal-cost-twin"], digits_info)
+    found, notes = network_specs([arch], ["equal-cost-twin"], digits_info)
     assert [one.network for one in found] == [arch]
     assert "no width is within 5%" in notes[0]
 
@@ -79,7 +79,7 @@ def test_mobilenet_of_comparable_cost(digits_info: DatasetInfo) -> None:
 def test_each_network_once_and_what_there_is_not_is_said(digits_info: DatasetInfo) -> None:
     dct = table2_arch(0.5, 4, 4)
     chosen = [dct, pointwise_twin(dct)]
-    found, notes = contenders(chosen, ["twin", "table2", "mobilenetv2"], digits_info)
+    found, notes = network_specs(chosen, ["twin", "table2", "mobilenetv2"], digits_info)
     assert [one.name for one in found][:2] == [arch.arch_id for arch in chosen]
     ids = [one.network if isinstance(one.network, str) else one.network.arch_id for one in found]
     assert len(ids) == len(set(ids))
@@ -87,4 +87,4 @@ def test_each_network_once_and_what_there_is_not_is_said(digits_info: DatasetInf
     assert notes == [f"{chosen[1].arch_id} has no twin: its expansions are pointwise"]
     for unknown in ("resnet", "mobilenetv2-0", "mobilenetv2-x", ""):
         with pytest.raises(ValueError, match=r"--reference .*accepted: mobilenetv2"):
-            contenders(chosen, [unknown], digits_info)
+            network_specs(chosen, [unknown], digits_info)

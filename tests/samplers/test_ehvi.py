@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from nas.pareto import hypervolume
-from nas.samplers.ehvi import cut, expected_improvement
+from nas.samplers.ehvi import box_decomposition, expected_improvement
 
 REFERENCE = {1: (1.0, 0.9), 2: (1.0, 0.95, 0.9)}
 
@@ -34,7 +34,7 @@ def test_agrees_with_monte_carlo(objectives, scale):
         draws = rng.normal(m, deviation, 4000 if objectives == 1 else 1500)
         draws = np.exp(draws) + floor if scale == "log" else draws
         expected, uncertain = monte_carlo(costs, errors, reference, cost, draws)
-        cells = cut(costs, errors, reference)
+        cells = box_decomposition(costs, errors, reference)
         value = expected_improvement(cells, [cost], [m], [deviation], scale=scale, floor=floor)
         assert value[0] == pytest.approx(expected, abs=4 * uncertain + 1e-6)
 
@@ -64,7 +64,7 @@ def test_agrees_with_botorch_whose_cost_objective_has_next_to_no_variance():
         NondominatedPartitioning(-reference, Y=-points),
     )(torch.from_numpy(candidates)[:, None])
     ours = expected_improvement(
-        cut(costs, errors, REFERENCE[1]),
+        box_decomposition(costs, errors, REFERENCE[1]),
         candidates[:, :1],
         candidates[:, 1],
         np.full(25, deviation),
@@ -77,7 +77,7 @@ def test_a_certain_error_improves_by_exactly_the_growth_of_the_hypervolume():
     for objectives in (1, 2):
         costs, errors = front(objectives, seed=objectives)
         reference = REFERENCE[objectives]
-        cells = cut(costs, errors, reference)
+        cells = box_decomposition(costs, errors, reference)
         for cost in np.random.default_rng(1).random((20, objectives)):
             growth, _ = monte_carlo(costs, errors, reference, cost, [0.25])
             value = expected_improvement(cells, [cost], [np.log(0.25)], [1e-12])
@@ -86,7 +86,7 @@ def test_a_certain_error_improves_by_exactly_the_growth_of_the_hypervolume():
 
 def test_each_candidate_is_looked_at_alone(monkeypatch):
     costs, errors = front(2)
-    cells = cut(costs, errors, REFERENCE[2])
+    cells = box_decomposition(costs, errors, REFERENCE[2])
     rng = np.random.default_rng(7)
     many = (rng.random((50, 2)), rng.normal(-1, 1, 50), rng.random(50))
     at_once = expected_improvement(cells, *many)
@@ -99,14 +99,14 @@ def test_each_candidate_is_looked_at_alone(monkeypatch):
 
 def test_an_empty_front_is_the_reference_box():
     value = expected_improvement(
-        cut(np.empty((0, 1)), [], (1.0, 1.0)), [[0.25]], [np.log(0.5)], [0]
+        box_decomposition(np.empty((0, 1)), [], (1.0, 1.0)), [[0.25]], [np.log(0.5)], [0]
     )
     assert value[0] == pytest.approx(0.75 * 0.5)
 
 
 def test_more_uncertainty_never_expects_less():
     costs, errors = front(1)
-    cells = cut(costs, errors, REFERENCE[1])
+    cells = box_decomposition(costs, errors, REFERENCE[1])
     deviations = np.linspace(0.01, 1, 30)
     values = expected_improvement(
         cells, np.full((30, 1), 0.4), np.full(30, 0.7), deviations, scale="linear"
@@ -116,4 +116,9 @@ def test_more_uncertainty_never_expects_less():
 
 def test_nothing_is_expected_beyond_the_largest_cost():
     costs, errors = front(1)
-    assert expected_improvement(cut(costs, errors, REFERENCE[1]), [[1.5]], [-9.0], [1.0])[0] == 0
+    assert (
+        expected_improvement(
+            box_decomposition(costs, errors, REFERENCE[1]), [[1.5]], [-9.0], [1.0]
+        )[0]
+        == 0
+    )

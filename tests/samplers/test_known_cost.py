@@ -19,7 +19,7 @@ from nas.samplers.encoding import Encoding
 from nas.samplers.error_model import ErrorModel
 from nas.samplers.gaussian_process import FitError
 from nas.samplers.history import read
-from nas.samplers.known_cost import _Views
+from nas.samplers.known_cost import EnsembleEHVI
 from nas.space.cost import cost
 from nas.space.limits import extreme
 from nas.space.space import Choice, SearchSpace
@@ -245,7 +245,7 @@ def test_where_errors_are_exact_the_front_is_what_was_measured(images):
     search(None, 14, value=lucky, study=study)
     candidates = study.sampler._draw(0)
     model, history = ErrorModel(candidates, 0, images), read(study, -1, candidates, 0, {})
-    views = _Views(model, model.condition(history), history, candidates)
+    views = EnsembleEHVI(model, model.condition(history), history, candidates)
     measured = {round(1 - trial.values[0], 9) for trial in study.best_trials}
     for cells in views._cells:
         found = {round(height, 9) for height in cells.height[1:]}  # of points that count
@@ -265,7 +265,7 @@ def test_where_trials_are_stopped_a_lucky_measurement_has_to_be_beaten():
     def height():
         """Of the front where nothing costs more than the lucky trial."""
         history = read(study, -1, candidates, 0, {})
-        cells = _Views(model, model.condition(history), history, candidates)._cells[0]
+        cells = EnsembleEHVI(model, model.condition(history), history, candidates)._cells[0]
         at = np.log10(macs(lucky)[0])
         return cells.height[(cells.low[:, 0] <= at) & (at < cells.high[:, 0])].max()
 

@@ -32,8 +32,8 @@ def test_with_many_trials_it_is_the_line_through_them() -> None:
     assert found.leverage[1] > found.leverage[0] > 0
 
 
-def bent(goodness: np.ndarray) -> np.ndarray:
-    return 0.5 + goodness - 0.1 * goodness**2
+def bent(neg_log_error: np.ndarray) -> np.ndarray:
+    return 0.5 + neg_log_error - 0.1 * neg_log_error**2
 
 
 def test_what_is_better_at_the_rung_may_gain_less() -> None:

@@ -7,19 +7,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nas.stopping.neg_log_error import goodness
-from nas.stopping.rule import MIN_FINISHED, Shown, decide, rungs
+from nas.stopping.neg_log_error import neg_log_error
+from nas.stopping.rule import MIN_FINISHED, TrialCurve, decide, rungs
 
 EPOCHS, RUNG = 10, 2
 
 
-def trial(macs: float, early: float, final: float | None = None) -> Shown:
+def trial(macs: float, early: float, final: float | None = None) -> TrialCurve:
     """Evaluated once before the rung, which says nothing."""
     end = {} if final is None else {EPOCHS: final}
-    return Shown((macs,), {1: 0.1, RUNG: early, **end})
+    return TrialCurve((macs,), {1: 0.1, RUNG: early, **end})
 
 
-def finished(n: int = 20, spread: float = 0.01, seed: int = 0) -> list[Shown]:
+def finished(n: int = 20, spread: float = 0.01, seed: int = 0) -> list[TrialCurve]:
     """Trials whose error falls with the cost, and by half between the rung and the end."""
     rng = np.random.default_rng(seed)
     shown = []
@@ -77,7 +77,7 @@ def test_at_its_first_evaluation_a_trial_needs_better_prospects() -> None:
     costs = others[10].costs
     went_on = {"first": 0, "later": 0}
     for early in np.linspace(0.5, 0.95, 100):
-        first = decide(Shown(costs, {RUNG: early}), others, EPOCHS)
+        first = decide(TrialCurve(costs, {RUNG: early}), others, EPOCHS)
         later = decide(trial(costs[0], early), others, EPOCHS)
         assert later.goes_on or not first.goes_on
         same = decide(trial(costs[0], early), others, EPOCHS, confidence=24 / 29)
@@ -97,9 +97,9 @@ def test_alone_in_its_range_of_cost_it_goes_on(early: float) -> None:
 
 def test_a_neighbour_that_has_not_reached_the_rung_is_none() -> None:
     far = finished()
-    near = Shown((6e7,), {1: 0.9})
+    near = TrialCurve((6e7,), {1: 0.9})
     assert decide(trial(7e7, 0.1), [*far, near], EPOCHS).goes_on
-    there = Shown((6e7,), {1: 0.9, RUNG: 0.9})
+    there = TrialCurve((6e7,), {1: 0.9, RUNG: 0.9})
     assert not decide(trial(7e7, 0.1), [*far, there], EPOCHS).goes_on
 
 
@@ -122,12 +122,12 @@ def test_only_those_at_the_same_or_lower_cost_are_to_beat() -> None:
 def test_what_a_trial_must_add_is_in_proportion_to_its_cost() -> None:
     """Errors are halved from the rung on; the trial's would end at 0.098, 0.1 being the best."""
 
-    def halving(cost: float, error: float) -> Shown:
-        return Shown((cost,), {RUNG: 1 - 2 * error, EPOCHS: 1 - error})
+    def halving(cost: float, error: float) -> TrialCurve:
+        return TrialCurve((cost,), {RUNG: 1 - 2 * error, EPOCHS: 1 - error})
 
     def goes_on(cheapest: float) -> bool:
         others = [halving(cost, 0.1) for cost in np.geomspace(2 * cheapest, 1000, 12)]
-        early = Shown((100.0,), {RUNG: 1 - 2 * 0.098})
+        early = TrialCurve((100.0,), {RUNG: 1 - 2 * 0.098})
         return decide(early, [halving(cheapest, 0.4), *others], EPOCHS).goes_on
 
     assert goes_on(cheapest=40)
@@ -139,10 +139,10 @@ def test_the_dear_end_of_a_wide_range_stays_open(span: float) -> None:
     """A trial that would end with half of the best error goes on, whatever it costs."""
     errors = 0.3 * np.geomspace(1, span, 40) ** -0.25
     others = [
-        Shown((cost,), {RUNG: 1 - 2 * error, EPOCHS: 1 - error})
+        TrialCurve((cost,), {RUNG: 1 - 2 * error, EPOCHS: 1 - error})
         for cost, error in zip(np.geomspace(1, span, 40), errors, strict=True)
     ]
-    half = Shown((0.95 * span,), {RUNG: 1 - errors[-1]})
+    half = TrialCurve((0.95 * span,), {RUNG: 1 - errors[-1]})
     assert decide(half, others, EPOCHS).goes_on
 
 
@@ -151,9 +151,9 @@ def test_other_epochs_and_the_order_of_the_others_do_not_matter() -> None:
     others = finished(spread=0.1)
     asked = trial(5e6, 0.7)
     plain = decide(asked, others, EPOCHS)
-    noisy = [Shown(s.costs, {**s.curve, 1: 0.0, 5: 0.99}) for s in reversed(others)]
-    running = [trial(4e6, 0.99), Shown((4e6,), {1: 0.99})]
-    again = decide(Shown(asked.costs, {**asked.curve, 1: 0.9}), [*noisy, *running], EPOCHS)
+    noisy = [TrialCurve(s.costs, {**s.curve, 1: 0.0, 5: 0.99}) for s in reversed(others)]
+    running = [trial(4e6, 0.99), TrialCurve((4e6,), {1: 0.99})]
+    again = decide(TrialCurve(asked.costs, {**asked.curve, 1: 0.9}), [*noisy, *running], EPOCHS)
     assert again.goes_on == plain.goes_on
     assert again.at_best == pytest.approx(plain.at_best)
     assert again.to_beat == plain.to_beat
@@ -165,7 +165,7 @@ def test_more_confidence_never_stops_more(
     early: float, macs: float, seed: int, first: bool
 ) -> None:
     others = finished(spread=0.2, seed=seed)
-    asked = Shown((macs,), {RUNG: early}) if first else trial(macs, early)
+    asked = TrialCurve((macs,), {RUNG: early}) if first else trial(macs, early)
     went_on = [
         decide(asked, others, EPOCHS, confidence=confidence).goes_on
         for confidence in (0.05, 0.5, 0.9, 0.99, 0.9999)
@@ -217,8 +217,8 @@ def test_all_of_the_same_cost_and_accuracy() -> None:
 
 
 def test_with_two_costs_being_small_in_one_is_enough() -> None:
-    def both(macs: float, params: float, early: float, final: float | None = None) -> Shown:
-        return Shown((macs, params), trial(macs, early, final).curve)
+    def both(macs: float, params: float, early: float, final: float | None = None) -> TrialCurve:
+        return TrialCurve((macs, params), trial(macs, early, final).curve)
 
     others = [
         both(shown.costs[0], 1e5 * (1 + i % 3), shown.curve[RUNG], shown.curve[EPOCHS])
@@ -237,6 +237,6 @@ def test_confidence_out_of_range(confidence: float) -> None:
 
 def test_goodness_orders_accuracies_up_to_a_perfect_one() -> None:
     for images in (None, 360):
-        values = [goodness(a, images) for a in (0.0, 0.5, 0.9, 0.99, 1.0)]
+        values = [neg_log_error(a, images) for a in (0.0, 0.5, 0.9, 0.99, 1.0)]
         assert values == sorted(values)
         assert math.isfinite(values[-1])

@@ -121,7 +121,7 @@ def writes(storage: StudyStorage) -> list[str]:
 def test_what_is_written_together_is_one_transaction(study, storage, writes):
     first, trial = study.ask(KINDS), study.ask()
     writes.clear()
-    with storage.together():
+    with storage.batch_writes():
         for name, kind in KINDS.items():
             trial._suggest(name, kind)
         trial.set_user_attr("macs", 1)
@@ -136,7 +136,7 @@ def test_what_is_written_together_is_one_transaction(study, storage, writes):
 
 def test_what_is_held_is_written_before_a_trial_ends(study, storage):
     trial = study.ask()
-    with storage.together():
+    with storage.batch_writes():
         trial.set_user_attr("reason", "diverged")
         study.tell(trial, state=TrialState.FAIL)
     assert by_optuna(study)[0].state == TrialState.FAIL
@@ -147,7 +147,7 @@ def test_nothing_is_written_after_an_exception(study, storage):
     trial = study.ask()
 
     def interrupted() -> None:
-        with storage.together():
+        with storage.batch_writes():
             trial.set_user_attr("macs", 1)
             raise KeyboardInterrupt
 
@@ -162,7 +162,7 @@ def test_a_trial_that_has_ended_is_not_written(study, storage):
     study.tell(ended, state=TrialState.FAIL)
 
     def both() -> None:
-        with storage.together():
+        with storage.batch_writes():
             trial.set_user_attr("macs", 1)
             ended.set_user_attr("macs", 1)
 

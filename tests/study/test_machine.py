@@ -9,7 +9,7 @@ import optuna
 import pytest
 
 from nas.study import plan as module
-from nas.study.config import StudyConfig, recorded_config
+from nas.study.config import StudyConfig, stored_config
 from nas.study.plan import Request, make_plan
 from nas.study.storage.engine import open_storage
 
@@ -33,7 +33,7 @@ def begin(request: Request) -> StudyConfig:
     )  # fmt: skip
     for key, value in plan.config.to_attributes().items():
         study.set_user_attr(key, value)
-    recorded = recorded_config(study)
+    recorded = stored_config(study)
     assert recorded is not None
     assert recorded.to_attributes() == plan.config.to_attributes()
     return plan.config

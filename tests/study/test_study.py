@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from nas.space.limits import Limits
 from nas.study.choose_sampler import SAMPLERS, choose_sampler
-from nas.study.config import StudyConfig, recorded_config
+from nas.study.config import StudyConfig, stored_config
 from nas.study.front import finished_trials, front
 from nas.study.plan import parse_failures
 from nas.study.storage.batched import StudyStorage
@@ -22,7 +22,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
 def measured(candidate: Candidate, epochs: int = 2) -> Measurement:
-    """A made-up result that depends on the architecture alone."""
+    """A synthetic result that depends on the architecture alone."""
     accuracy = 0.5 + int(candidate.arch.arch_id[:4], 16) / 2**17
     return Measurement(accuracy, epochs, 1.0, ((1, 0.3), (epochs, accuracy)))
 
@@ -43,10 +43,12 @@ class Driver:
             sampler=sampler or RandomSampler(seed=0),
             load_if_exists=True,
         )
-        if recorded_config(study) is None:
+        if stored_config(study) is None:
             for key, value in self.config.to_attributes().items():
                 study.set_user_attr(key, value)
-        return SearchStudy(study, self.config, budget=budget, joint=joint)
+        opened = SearchStudy(study, self.config, budget=budget, joint=joint)
+        opened.recover()
+        return opened
 
 
 @pytest.fixture
@@ -281,9 +283,9 @@ def test_a_creator_that_died_half_way_leaves_a_study_that_goes_on(driver: Driver
     )
     for key in ("space_name", "space"):
         study.set_user_attr(key, driver.config.to_attributes()[key])
-    assert recorded_config(study) is None
+    assert stored_config(study) is None
     finish(driver.open(3))
-    assert recorded_config(study) is not None
+    assert stored_config(study) is not None
 
 
 def test_what_a_cut_connection_left_behind_is_failed_at_the_next_ask(driver: Driver) -> None:
@@ -341,3 +343,14 @@ def test_config_round_trip_and_differences(tiny_config: StudyConfig) -> None:
     assert again.differences(tiny_config) == []
     other = replace(tiny_config, limits=Limits(max_macs=5))
     assert tiny_config.differences(other) == ["limits.max_macs: null recorded, 5 asked"]
+
+
+def test_opening_a_study_writes_nothing(tmp_path: Path, tiny_config: StudyConfig) -> None:
+    driver = Driver(tmp_path, tiny_config)
+    driver.open(5).ask()
+    study = optuna.load_study(study_name="test", storage=open_storage(driver.url))
+    before = [(trial.state, trial.user_attrs) for trial in study.get_trials()]
+    opened = SearchStudy(study, tiny_config, budget=5)
+    assert [(trial.state, trial.user_attrs) for trial in study.get_trials()] == before
+    assert opened.recover() == 1
+    assert opened.recover() == 0

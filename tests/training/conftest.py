@@ -8,15 +8,7 @@ from pathlib import Path
 import pytest
 
 from nas.data import SearchData, load_search_data
-from nas.space.arch import Arch, StageArch
 from nas.threads import cpu_threads
-
-TINY = Arch(8, (StageArch(16, 1, 1, "dct", 2, 4), StageArch(32, 1, 2, "pointwise", 4, None)))
-
-
-@pytest.fixture(scope="session")
-def tiny_arch() -> Arch:
-    return TINY
 
 
 @pytest.fixture(scope="session")

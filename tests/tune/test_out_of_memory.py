@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 from nas.study.plan import Request, make_plan
 from nas.study.study import Candidate, SearchStudy
 from nas.tune import run as module
-from nas.tune.run import Resources, Stops, run
+from nas.tune.run import Resources, StopConditions, run
 from nas.tune.trainable import TrainingTrial
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +58,7 @@ def test_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     )
     searched = SearchStudy(study, plan.config, budget=4)
     resources = Resources(concurrency=1, cpus_per_trial=1, gpus_per_trial=0, ray_address=None)
-    ended = run(searched, plan, resources, Stops(None, 10, None), [], Quiet())
+    ended = run(searched, plan, resources, StopConditions(None, 10, None), [], Quiet())
     assert ended is None
     trials = study.get_trials()
     reasons = [t.user_attrs["reason"] for t in trials if t.state == TrialState.FAIL]

@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 from ray import tune
 
 from nas.space.arch import Arch
-from nas.stopping.rule import Shown, decide, rungs
+from nas.stopping.rule import TrialCurve, decide, rungs
 from nas.study.config import StudyConfig
 from nas.study.objectives import Objectives
 from nas.study.storage.engine import open_storage, sqlite_url
@@ -101,13 +101,15 @@ def test_decides_as_the_rule_does(tmp_path: Path, config: StudyConfig) -> None:
     scheduler = FrontScheduler(study, EPOCHS, images=360)
     before = run_some(study, scheduler, 12)
     others = [
-        Shown((float(c.cost.macs),), {e: accuracy(c.arch, c.cost.macs, e) for e in rungs(EPOCHS)})
+        TrialCurve(
+            (float(c.cost.macs),), {e: accuracy(c.arch, c.cost.macs, e) for e in rungs(EPOCHS)}
+        )
         for c in before
     ]
     decisions = []
     for value in (0.05, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.99):
         candidate = ask(study)
-        trial = Shown((float(candidate.cost.macs),), {RUNG: value})
+        trial = TrialCurve((float(candidate.cost.macs),), {RUNG: value})
         expected = decide(trial, others, EPOCHS, images=360).goes_on
         decisions.append(step(scheduler, candidate, RUNG, accuracy=value))
         assert decisions[-1] == (CONTINUE if expected else STOP)
@@ -183,7 +185,7 @@ class Quiet:
     def ended(self, candidate: Candidate, state: str, detail: str) -> None: ...
 
 
-class MadeUp(tune.Trainable):  # type: ignore[misc]
+class SyntheticStudy(tune.Trainable):  # type: ignore[misc]
     """Trains nothing; reports `accuracy` at each rung."""
 
     def setup(self, config: dict[str, Any], macs: dict[str, int]) -> None:
@@ -221,7 +223,7 @@ def test_under_ray_tune(tmp_path: Path, config: StudyConfig) -> None:
     )
     try:
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(MadeUp, macs=macs), {"cpu": 1}),
+            tune.with_resources(tune.with_parameters(SyntheticStudy, macs=macs), {"cpu": 1}),
             tune_config=tune.TuneConfig(
                 search_alg=StudySearcher(study, EPOCHS, 2, Quiet()),
                 scheduler=FrontScheduler(study, EPOCHS, images=360),

@@ -51,7 +51,7 @@ class StudyStorage(RDBStorage):
     _held: dict[tuple[Table, int, str], dict[str, Any]] | None = None
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def batch_writes(self) -> Iterator[None]:
         """Write what is set of trials in here at once: parameters and user attributes.
 
         That is at the end, or before the state of a trial changes; what is still held when an

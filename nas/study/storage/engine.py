@@ -97,10 +97,10 @@ def open_storage_as(kind: type[Storage], url: str) -> Storage:
         raise StorageError(f"--storage {hide_password(parsed)}: {first_line(error)}") from None
 
 
-def together(study: optuna.Study) -> AbstractContextManager[None]:
+def batch_writes(study: optuna.Study) -> AbstractContextManager[None]:
     """`StudyStorage.together` of a study's storage; nothing where it has another kind."""
     storage = getattr(study._storage, "_backend", None)
-    return storage.together() if isinstance(storage, StudyStorage) else nullcontext()
+    return storage.batch_writes() if isinstance(storage, StudyStorage) else nullcontext()
 
 
 def make_durable(storage: optuna.storages.BaseStorage) -> None:

@@ -1,15 +1,13 @@
-"""Made-up studies: results that depend on the architecture, written as a search writes them."""
+"""Synthetic studies: results that depend on the architecture, written as a search writes them."""
 
 from __future__ import annotations
 
 import datetime
 import math
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
-import pytest
 from optuna.trial import TrialState, create_trial
 
 from nas.samplers import distribution
@@ -23,12 +21,12 @@ START = datetime.datetime(2026, 11, 1, 12, 0)
 DCT_GAIN = 0.04  # accuracy per DCT stage, of networks of equal cost
 
 
-def made_up_study(
+def synthetic_study(
     config: StudyConfig,
     trials: int,
     *,
     storage: Path | None = None,
-    name: str = "made-up",
+    name: str = "synthetic",
     stopped: float = 0.2,
     failed: float = 0.05,
     reason: str = "diverged",
@@ -94,8 +92,3 @@ def made_up_study(
         made.append(trial)
     study.add_trials(made)
     return study
-
-
-@pytest.fixture(name="made_up_study")
-def made_up_study_fixture() -> Callable[..., optuna.Study]:
-    return made_up_study

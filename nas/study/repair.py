@@ -1,0 +1,43 @@
+"""Tidying up what a crash left in a study and in its folder."""
+
+from __future__ import annotations
+
+import shutil
+
+from nas.study.front import front
+from nas.study.front_file import front_file, write_front, write_trials
+from nas.study.status import StudyLocation, open_location
+from nas.study.storage.lock import lock_study
+from nas.study.study import SearchStudy
+
+# Of `nas.files` and of a study database on its way.
+TEMPORARY = (".front.json.*", ".trials.csv.*", ".report.html.*", ".study.db.*")
+
+
+def repair(location: StudyLocation) -> list[str]:
+    """Tidy up what a crash left: trials, half-written files, files that lag behind the study.
+
+    Returns:
+        What was done, a line each.
+
+    Raises:
+        StudyLocked: a driver works on the study.
+        ValueError: the study cannot be read or written.
+    """
+    study, config = open_location(location)
+    lock = lock_study(location.storage, location.name)
+    try:
+        running = SearchStudy(study, config, budget=1).recover()
+        done = [f"{running} running trials failed and queued again"] if running else []
+        if location.folder is not None:
+            for pattern in TEMPORARY:
+                for file in location.folder.glob(pattern):
+                    shutil.rmtree(file) if file.is_dir() else file.unlink()
+                    done.append(f"half-written {file.name} removed")
+            members = front(study, config.objectives)
+            write_front(location.folder / "front.json", front_file(location.name, config, members))
+            write_trials(location.folder / "trials.csv", study)
+            done.append("front.json and trials.csv written from the study")
+        return done
+    finally:
+        lock.release()

@@ -1,0 +1,149 @@
+"""What a study holds and who works on it, read without changing it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.study.config import StudyConfig, stored_config
+from nas.study.front import FrontMember, front
+from nas.study.plan import find_study
+from nas.study.storage.engine import hide_password, open_storage, parse_storage, sqlite_url
+from nas.study.storage.lock import lock_owner
+from nas.study.study import FINISHED
+from nas.study.trial_state import STATES, trial_state
+
+
+@dataclass(frozen=True)
+class StudyLocation:
+    """Where a study is."""
+
+    name: str
+    storage: str  # URL, with its password
+    folder: Path | None  # of its files, where it is known
+
+
+@dataclass(frozen=True)
+class StudyStatus:
+    """A study as it is now."""
+
+    study: str
+    storage: str  # without its password
+    problem: str | None = None  # why nothing more is known
+    counted: int = 0  # architectures that count for the budget
+    repeats: int = 0  # suggestions that were answered from the record
+    states: dict[str, int] = field(default_factory=dict)  # trials that were launched
+    reasons: dict[str, int] = field(default_factory=dict)  # of failed trials
+    front: int = 0  # networks on it
+    best: tuple[dict[str, Any], ...] = ()  # cheapest, knee and most accurate of the front
+    last_activity: str | None = None  # ISO 8601, in the time zone of the driver
+    owner: str | None = None  # of the lock
+    left_running: int = 0  # by a driver that died; --repair fails and queues them
+
+
+def find_studies(folder: Path, storage: str | None, study: str | None) -> list[StudyLocation]:
+    """The studies of a folder (a study's own, or one that holds such folders), or of a database.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if storage is not None:
+        url = parse_storage(storage)
+        if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
+            raise ValueError(f"--storage: {url.database}: no such file")
+        names = [study] if study else sorted(optuna.get_all_study_names(open_storage(storage)))
+        if not names:
+            raise ValueError(f"--storage {hide_password(storage)}: holds no study")
+        return [StudyLocation(name, storage, _with_files(folder / name)) for name in names]
+    files = [folder / "study.db"]
+    if not files[0].exists():
+        files = [folder / study / "study.db"] if study else sorted(folder.glob("*/study.db"))
+    places = [
+        StudyLocation(study or file.parent.resolve().name, sqlite_url(file), file.parent)
+        for file in files
+        if file.exists()
+    ]
+    if not places:
+        raise ValueError(
+            f"{folder}: holds no study.db; accepted: a study's folder, a folder of such folders, "
+            "or --storage URL"
+        )
+    return places
+
+
+def study_status(location: StudyLocation) -> StudyStatus:
+    """Look at a study without changing it; what cannot be read is a status with a `problem`."""
+    shown = hide_password(location.storage)
+    try:
+        study, config = open_location(location)
+        owner = lock_owner(location.storage, location.name)
+    except ValueError as error:
+        return StudyStatus(location.name, shown, problem=" ".join(str(error).split()))
+    trials = study.get_trials(deepcopy=False)
+    launched = [trial for trial in trials if "duplicate_of" not in trial.user_attrs]
+    states = Counter(trial_state(trial) for trial in launched)
+    members = front(study, config.objectives)
+    running = sum(trial.state == TrialState.RUNNING for trial in trials)
+    return StudyStatus(
+        study=location.name,
+        storage=shown,
+        counted=len({t.user_attrs["arch_id"] for t in launched if t.state in FINISHED}),
+        repeats=len(trials) - len(launched),
+        states={state: states[state] for state in STATES if states[state]},
+        reasons=dict(
+            Counter(
+                str(trial.user_attrs.get("reason", "unknown"))
+                for trial in launched
+                if trial.state == TrialState.FAIL
+            ).most_common()
+        ),
+        front=len(members),
+        best=tuple(_points(members)),
+        last_activity=_last_activity(trials),
+        owner=str(owner) if owner else None,
+        left_running=0 if owner else running,
+    )
+
+
+def open_location(location: StudyLocation) -> tuple[optuna.Study, StudyConfig]:
+    """Raises ValueError where there is no such study, or not one of ours."""
+    study = find_study(location.storage, location.name)
+    if study is None:
+        raise ValueError(
+            f"study {location.name}: not in {hide_password(location.storage)}; "
+            "accepted: --study with a name that is there"
+        )
+    config = stored_config(study)
+    if config is None:
+        raise ValueError(f"study {location.name}: empty; runners/search.py has not begun it")
+    return study, config
+
+
+def _points(members: list[FrontMember]) -> list[dict[str, Any]]:
+    if not members:
+        return []
+    chosen = {
+        "cheapest": members[0],
+        "knee": next(member for member in members if member.knee),
+        "most accurate": max(members, key=lambda member: member.attributes["accuracy"]),
+    }
+    names = ("arch_id", "accuracy", "macs", "params")
+    return [
+        {"why": why, "trial": member.trial.number}
+        | {name: member.attributes[name] for name in names}
+        for why, member in chosen.items()
+    ]
+
+
+def _last_activity(trials: list[FrozenTrial]) -> str | None:
+    times = [time for t in trials for time in (t.datetime_start, t.datetime_complete) if time]
+    return max(times).isoformat(sep=" ", timespec="seconds") if times else None
+
+
+def _with_files(folder: Path) -> Path | None:
+    return folder if folder.is_dir() else None

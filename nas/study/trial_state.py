@@ -1,0 +1,45 @@
+"""One name for each state that a trial can be in, everywhere that a person reads it."""
+
+from __future__ import annotations
+
+from optuna.trial import FrozenTrial, TrialState
+
+from nas.samplers.history import REPEATS_RUNNING
+
+INTERRUPTED = "interrupted"
+OVER_LIMIT = "over_limit"
+NEVER_LAUNCHED = "never_launched"
+UNCOUNTED = (INTERRUPTED, OVER_LIMIT, REPEATS_RUNNING, NEVER_LAUNCHED)
+"""Reasons of FAIL that are nobody's failure: they do not count for `--max-failures`."""
+
+STATES = ("finished", "stopped", "failed", "interrupted", "refused", "repeat", "running", "queued")
+"""What `trial_state` returns, in the order in which tables list it."""
+
+_NAMES = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "stopped",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "queued",
+}
+
+
+def trial_state(trial: FrozenTrial) -> str:
+    """The state of a trial in the words of the report, the status and the progress view.
+
+    Returns:
+        `finished` (trained to the end), `stopped` (early), `failed`, `interrupted` (given up
+        through no fault of its own; its architecture is queued again), `refused` (over a limit,
+        or its architecture is in training), `repeat` (answered from an earlier trial),
+        `running` or `queued`.
+    """
+    attributes = trial.user_attrs
+    if "duplicate_of" in attributes:
+        return "repeat"
+    if trial.state == TrialState.FAIL:
+        reason = attributes.get("reason")
+        if reason in (INTERRUPTED, NEVER_LAUNCHED):
+            return "interrupted"
+        if reason in (OVER_LIMIT, REPEATS_RUNNING):
+            return "refused"
+    return _NAMES[trial.state]
