@@ -6,6 +6,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -119,18 +120,23 @@ def _images(folder: Path) -> Sequence[Path]:
     )
 
 
-def read_image(path: Path, size: int, mode: str = "RGB") -> NDArray[np.uint8]:
-    """One image as uint8, [3, size, size], or [1, size, size] in mode "L".
+def read_image(source: Path | Image.Image, size: int, mode: str = "RGB") -> NDArray[np.uint8]:
+    """One image file or PIL image as uint8, [3, size, size], or [1, size, size] in mode "L".
 
     Raises:
-        DatasetError: the file is no image that can be read.
+        DatasetError: the source is no image that can be read.
     """
+    path = source if isinstance(source, Path) else "image"
     try:
-        with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > MAX_FILE_PIXELS:
+        with (
+            Image.open(source, formats=FORMATS)
+            if isinstance(source, Path)
+            else nullcontext(source)  # the caller's image stays open
+        ) as image:
+            if not 0 < image.width * image.height <= MAX_FILE_PIXELS:
                 raise DatasetError(
                     f"{path}: {image.width}x{image.height} pixels; "
-                    f"accepted: at most {MAX_FILE_PIXELS} in all"
+                    f"accepted: 1 to {MAX_FILE_PIXELS} in all"
                 )
             upright = ImageOps.exif_transpose(image).convert(mode)
             small = upright.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)

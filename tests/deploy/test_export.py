@@ -11,9 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
-import nas
 from nas.data import Batches, load_search_data, load_test_data
 from nas.deploy.export import OPSET, TOLERANCE, export, require_format
 from nas.space.arch import Arch, StageArch
@@ -87,32 +85,6 @@ def test_the_program_runs_without_this_project(exported: Path, tmp_path: Path) -
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     assert ran.stdout.strip() == "[(1, 10), (5, 10)]", ran.stderr
-
-
-def test_a_classifier_answers_for_an_image_file(exported: Path, tmp_path: Path) -> None:
-    classifier = nas.load_classifier(exported)
-    test = load_test_data("digits", NOWHERE)
-    info = read_description(exported).dataset_info()
-    normalised, _ = next(iter(Batches(test, info, 40, torch.device("cpu"))))
-    with torch.inference_mode():
-        expected = load_pretrained(exported)(normalised).softmax(1)
-    for index in range(40):
-        pixels = test.images[index, 0].numpy()
-        Image.fromarray(pixels).save(tmp_path / "digit.png")
-        answer = classifier.predict(tmp_path / "digit.png")
-        assert list(answer.values()) == sorted(answer.values(), reverse=True)
-        found = [answer[name] for name in "0123456789"]
-        np.testing.assert_allclose(found, expected[index], atol=1e-5)
-    Image.fromarray(pixels).convert("RGB").resize((80, 80)).save(tmp_path / "large.jpg")
-    assert sum(classifier.predict(tmp_path / "large.jpg").values()) == pytest.approx(1)
-
-
-def test_what_is_no_image_is_one_line(exported: Path, tmp_path: Path) -> None:
-    (tmp_path / "text.png").write_text("not an image")
-    for name in ("text.png", "missing.png"):
-        with pytest.raises(ValueError, match=name) as caught:
-            nas.load_classifier(exported).predict(tmp_path / name)
-        assert "\n" not in str(caught.value)
 
 
 def test_an_unknown_format_is_refused() -> None:
