@@ -27,7 +27,7 @@ from rich.table import Table
 from benchmarks.rows import RowFile
 from nas.data import load_search_data
 from nas.models.native import build as kernels
-from nas.pareto import Staircase
+from nas.pareto import HypervolumeTracker
 from nas.progress import Progress, shown, silent
 from nas.space.cost import cost
 from nas.space.limits import extreme
@@ -164,9 +164,9 @@ def _user_trials(folder: Path) -> list[tuple[float, int, float]]:
 
 def volumes(trials: Sequence[Sequence[float]], largest_macs: float) -> list[tuple[float, float]]:
     """(seconds, hypervolume in log10 macs and error) after each trial, in order of time."""
-    stairs = Staircase((math.log10(largest_macs), REFERENCE_ERROR))
+    tracker = HypervolumeTracker((math.log10(largest_macs), REFERENCE_ERROR))
     return [
-        (seconds, stairs.add((math.log10(macs), 1 - accuracy)))
+        (seconds, tracker.add((math.log10(macs), 1 - accuracy)))
         for seconds, macs, accuracy in sorted(trials, key=lambda trial: trial[0])
     ]
 

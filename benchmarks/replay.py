@@ -13,7 +13,7 @@ import optuna
 
 from benchmarks.baselines import OURS, make_baseline, peers_flat
 from benchmarks.problems import Problem
-from nas.pareto import Staircase
+from nas.pareto import HypervolumeTracker
 from nas.samplers.parameters import SpaceExhausted, suggest
 from nas.space.space import Choice
 
@@ -34,8 +34,8 @@ class Replay:
         self, reference: tuple[float, float], best: float, evaluations: int
     ) -> list[float]:
         """Normalised hypervolume after each evaluation; stays where the space was exhausted."""
-        front = Staircase(reference)
-        curve = [front.add((x, y)) / best for x, y in self.points[:evaluations]]
+        tracker = HypervolumeTracker(reference)
+        curve = [tracker.add((x, y)) / best for x, y in self.points[:evaluations]]
         return curve + curve[-1:] * (evaluations - len(curve))
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from nas.cli.front_table import thin
 from nas.format import format_count, format_duration
-from nas.report.trajectory import Trajectory
+from nas.report.objective_scale import ObjectiveScale
 from nas.space.arch import Arch
 from nas.study.front import FrontMember, finished_trials, front
 from nas.study.study import Candidate, SearchStudy
@@ -39,7 +39,8 @@ class LiveView:
     def __init__(self, study: SearchStudy, received: Sequence[int] = ()) -> None:
         self._study, self._received = study, received
         self._start = time.monotonic()
-        self._trajectory = Trajectory(study.config)
+        self._scale = ObjectiveScale(study.config)
+        self._tracker = self._scale.tracker()
         self._names = study.config.objectives.names
         self.counts = _counts(study)
         self.running = 0
@@ -60,7 +61,7 @@ class LiveView:
     @property
     def volume(self) -> float:
         """The hypervolume of the front."""
-        return self._trajectory.volume
+        return self._tracker.volume
 
     def started(self) -> None:
         """A trial was handed to Ray."""
@@ -80,8 +81,8 @@ class LiveView:
         self._refresh()
 
     def _take(self, number: int, values: Mapping[str, float], when: float | None) -> None:
-        before = self._trajectory.volume
-        if self._trajectory.add(values) > before:
+        before = self._tracker.volume
+        if self._tracker.add(self._scale.point(values)) > before:
             self.improved = (number, when)
             self.members = []
 

@@ -10,7 +10,7 @@ import optuna
 import pandas as pd
 from optuna.trial import FrozenTrial
 
-from nas.report.trajectory import Trajectory
+from nas.report.objective_scale import ObjectiveScale
 from nas.space.arch import Arch, table2_arch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig
@@ -134,13 +134,13 @@ def hypervolume_table(found: StudyData) -> pd.DataFrame:
     start; pauses between two runs of the program are left out), `hypervolume`.
     """
     done = found.trials[found.trials["state"].isin(["finished", "stopped"])].sort_values("ended")
-    trajectory = Trajectory(found.config)
-    names = found.config.objectives.names
+    scale = ObjectiveScale(found.config)
+    tracker, names = scale.tracker(), found.config.objectives.names
     rows, hours = [], _hours(done)
     for position, (_, trial) in enumerate(done.iterrows()):
         if trial["state"] == "finished":
-            trajectory.add({name: trial[name] for name in names})
-        rows.append((position + 1, hours[position], trajectory.volume))
+            tracker.add(scale.point({name: trial[name] for name in names}))
+        rows.append((position + 1, hours[position], tracker.volume))
     return pd.DataFrame(rows, columns=["trial", "hours", "hypervolume"])
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 from nas.cli.front_table import front_table, savings, thin
 from nas.cli.live_view import LiveView
 from nas.cli.search_progress import SearchProgress
-from nas.report.trajectory import Trajectory
+from nas.report.objective_scale import ObjectiveScale
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
 from nas.study.front import front
@@ -95,10 +95,11 @@ def test_the_view_agrees_with_the_study(wide_config: StudyConfig) -> None:
     assert again.improved is not None
     assert view.improved[0] == again.improved[0]
     assert "before this start" in again.progress()
-    volume = Trajectory(wide_config)
+    scale = ObjectiveScale(wide_config)
+    tracker = scale.tracker()
     for member in members:
-        volume.add(dict(zip(("accuracy", "macs"), member.trial.values, strict=True)))
-    assert view.volume == pytest.approx(volume.volume)
+        tracker.add(scale.point(dict(zip(("accuracy", "macs"), member.trial.values, strict=True))))
+    assert view.volume == pytest.approx(tracker.volume)
 
 
 def test_a_terminal_is_left_clean(wide_config: StudyConfig) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from nas.report.analysis import hypervolume_table, read_study, table2_networks
 from nas.report.effects import compare_expansions, importance
-from nas.report.trajectory import Trajectory, extreme_cost
+from nas.report.objective_scale import ObjectiveScale, extreme_cost
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace
@@ -73,9 +73,13 @@ def test_hypervolume_never_falls_and_stays_on_its_scale(
 def test_ideal_and_worthless_networks_span_the_hypervolume(tiny_config: StudyConfig) -> None:
     low = extreme_cost(tiny_config, "macs", largest=False)
     high = extreme_cost(tiny_config, "macs", largest=True)
-    assert Trajectory(tiny_config).add({"accuracy": 1.0, "macs": low}) == pytest.approx(1)
-    assert Trajectory(tiny_config).add({"accuracy": 0.1, "macs": low}) == 0
-    assert Trajectory(tiny_config).add({"accuracy": 1.0, "macs": high}) == 0
+    scale = ObjectiveScale(tiny_config)
+
+    def volume(accuracy: float, macs: float) -> float:
+        return scale.tracker().add(scale.point({"accuracy": accuracy, "macs": macs}))
+
+    assert volume(1.0, low) == pytest.approx(1)
+    assert volume(0.1, low) == volume(1.0, high) == 0
 
 
 def test_extreme_costs_are_those_of_the_space(tiny_config: StudyConfig) -> None:

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_info
 
 import nas
 from benchmarks.synthetic import SyntheticProblem
-from nas.pareto import Staircase, hypervolume
+from nas.pareto import HypervolumeTracker, hypervolume
 from nas.samplers import KnownCostSampler, SpaceExhausted
 from nas.samplers.candidates import BINS, POOL, Candidates
 from nas.samplers.encoding import Encoding
@@ -138,7 +138,9 @@ def test_no_duplicate_among_200_suggestions_and_better_than_random():
     drawn = [{c.name: int(rng.choice(c.values)) for c in choices} for _ in range(200)]
     found, at_random = (
         [front.add((*cost(s), 1 - value(s))) for s in some][-1]
-        for some, front in ((tried, Staircase((100.0, 0.2))) for tried in (settings[:50], drawn))
+        for some, front in (
+            (tried, HypervolumeTracker((100.0, 0.2))) for tried in (settings[:50], drawn)
+        )
     )
     assert found > at_random  # with a quarter of the trials
 

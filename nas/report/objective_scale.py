@@ -1,13 +1,11 @@
-"""How good a front is, as one number that grows: hypervolume on a scale known beforehand."""
+"""The scale on which the hypervolume of a study's front is measured."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 
-import numpy as np
-
-from nas.pareto import hypervolume, non_dominated
+from nas.pareto import HypervolumeTracker
 from nas.space.cost import Cost, cost
 from nas.space.limits import extreme
 from nas.study.config import StudyConfig
@@ -15,33 +13,29 @@ from nas.study.config import StudyConfig
 LATENCY_RANGE = (1e-5, 10.0)  # seconds; a latency's range is not known before it is measured
 
 
-class Trajectory:
-    """The hypervolume of a growing set of trials, between 0 and 1.
+class ObjectiveScale:
+    """Objectives as a point of the unit cube, every coordinate minimised.
 
-    The scale depends on the study's configuration alone, so studies of the same space and
-    data set compare: accuracy from guessing to 100 %, each cost by its logarithm from the
-    space's cheapest to its dearest network (or the limit). 1 would be a network without an
-    error at the lowest cost.
+    The scale depends on the study's configuration alone, so hypervolumes of studies of the
+    same space and data set compare. Accuracy runs from guessing (1) to 100 % (0), each cost
+    by its logarithm from the space's cheapest network (0) to its most expensive one, or to
+    the limit (1). A hypervolume of 1 would be a network without an error at the lowest cost.
     """
 
     def __init__(self, config: StudyConfig) -> None:
         self._names = config.objectives.names
         self._guess = 1 / config.dataset.num_classes  # accuracy of guessing
         self._ranges = {name: _range(config, name) for name in self._names if name != "accuracy"}
-        self._front = np.empty((0, len(self._names)))
-        self.volume = 0.0
 
-    def add(self, values: Mapping[str, float]) -> float:
-        """The hypervolume with one more trial, of which every objective is given."""
-        point = np.array([self._scale(name, float(values[name])) for name in self._names])
-        if not (self._front <= point).all(axis=1).any():
-            grown = np.vstack([self._front, point])
-            self._front = grown[non_dominated(grown)]
-            self.volume = hypervolume(self._front, np.ones(len(self._names)))
-        return self.volume
+    def tracker(self) -> HypervolumeTracker:
+        """A tracker of points on this scale."""
+        return HypervolumeTracker([1.0] * len(self._names))
 
-    def _scale(self, name: str, value: float) -> float:
-        """0 is the best that there can be, 1 where it stops counting."""
+    def point(self, values: Mapping[str, float]) -> list[float]:
+        """The coordinates of a trial, of which every objective is given."""
+        return [self._coordinate(name, float(values[name])) for name in self._names]
+
+    def _coordinate(self, name: str, value: float) -> float:
         if name == "accuracy":
             return (1 - value) / (1 - self._guess)
         low, high = self._ranges[name]
