@@ -45,8 +45,8 @@ def retrain(
         option(
             WHAT,
             "LIST",
-            "Others beside them: twin, equal-cost-twin, table2, mobilenetv2, "
-            "mobilenetv2-WIDTH, mobilenetv2-scaled.",
+            "Others beside them: twin, equal-cost-twin, table2; mobilenetv2 or another reference "
+            "network, also as NAME-WIDTH or NAME-scaled.",
         ),
     ] = None,
     seeds: Annotated[int, option(WHAT, "K", "Train each with seeds 0 to K-1. Default: 1")] = 1,
@@ -102,7 +102,7 @@ def retrain(
         front=front,
         select=select,
         recipe=chosen,
-        learning_rates=tuple(rates) or (chosen.learning_rate,),
+        learning_rates=tuple(rates),
         seeds=seeds,
         references=_split(reference),
         export=_split(export),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import Protocol, cast
 
 import torch
@@ -36,6 +37,15 @@ class ReferenceBuilder(Protocol):
     ) -> nn.Module: ...
 
 
+@dataclass(frozen=True)
+class Reference:
+    """A family of networks to compare with, which differ in width."""
+
+    label: str  # in plots and tables
+    build: ReferenceBuilder
+    learning_rate: float | None = None  # peak, where the recipe's does not suit the family
+
+
 def mobilenet_v2(width: float = 1.0, in_channels: int = 3, num_classes: int = 10) -> nn.Module:
     """MobileNetV2 (Sandler et al., 2018) for small images: stem and second stage at stride 1.
 
@@ -52,32 +62,34 @@ def mobilenet_v2(width: float = 1.0, in_channels: int = 3, num_classes: int = 10
     return cast(nn.Module, network)
 
 
-REFERENCES: dict[str, ReferenceBuilder] = {"mobilenetv2": mobilenet_v2}
+REFERENCES = {"mobilenetv2": Reference("MobileNetV2", mobilenet_v2)}
+"""By the name that `--reference` takes, alone or with a width: `NAME-0.25`."""
 
 
-def parse_reference(name: str) -> tuple[ReferenceBuilder, float]:
-    """The builder and the width of `mobilenetv2` or, for instance, `mobilenetv2-0.25`.
+def parse_reference(name: str) -> tuple[str, float]:
+    """The key in `REFERENCES` and the width of `mobilenetv2` or, for instance, `mobilenetv2-0.25`.
 
     Raises:
         ValueError: there is no such network.
     """
-    match = re.fullmatch(r"([a-z0-9]+)(?:-([0-9.]{1,6}))?", name)
-    try:
-        builder, width = REFERENCES[match[1] if match else ""], float(match[2] or 1 if match else 1)
-    except (KeyError, ValueError):
-        width = 0
-    if not 0 < width <= MAX_WIDTH:
+    match = re.fullmatch(r"([a-z0-9_]+)(?:-(\d{0,2}\.?\d{1,4}))?", name)
+    family, width = (match[1], float(match[2] or 1)) if match else ("", 0.0)
+    if family not in REFERENCES or not 0 < width <= MAX_WIDTH:
         raise ValueError(
             f"reference: {name[:40]!r}; accepted: {', '.join(REFERENCES)}, or one with a width "
             f"above 0, at most {MAX_WIDTH}, such as mobilenetv2-0.25"
         )
-    return builder, width
+    return family, width
 
 
 def build_reference(name: str, in_channels: int, num_classes: int) -> nn.Module:
-    """The network that `parse_reference` knows under this name."""
-    builder, width = parse_reference(name)
-    return builder(width, in_channels, num_classes)
+    """The network of this name, with weights drawn at random.
+
+    Raises:
+        ValueError: there is no such network.
+    """
+    family, width = parse_reference(name)
+    return REFERENCES[family].build(width, in_channels, num_classes)
 
 
 def reference_macs(name: str, image_size: int, in_channels: int, num_classes: int) -> int:

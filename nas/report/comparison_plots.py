@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html import escape
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,20 @@ from plotly.subplots import make_subplots
 
 from nas.files import write_atomic
 from nas.format import format_count
+from nas.models.reference import REFERENCES
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
 from nas.retrain.references import SEARCHED, TABLE2, TWIN
 from nas.study.objectives import COST_LABELS
 
 FIGURE = "comparison.html"
+REFERENCE_SYMBOLS = ("triangle-up", "star", "cross", "pentagon", "hexagram", "bowtie")
 LOOKS = {  # of a family: name in the legend, colour, symbol
     SEARCHED: ("found by the search", BLUE, "circle"),
     TWIN: ("pointwise twins", ORANGE, "square"),
     TABLE2: ("Table 2 of the paper", TEAL, "diamond"),
-    "mobilenetv2": ("MobileNetV2", RED, "triangle-up"),
+} | {
+    name: (reference.label, RED, symbol)
+    for (name, reference), symbol in zip(REFERENCES.items(), cycle(REFERENCE_SYMBOLS), strict=False)
 }
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.data import DatasetInfo
 from nas.files import write_json
+from nas.models.reference import REFERENCES
 from nas.retrain.references import NetworkSpec
 from nas.training import Recipe
 from nas.training.pretrained import DESCRIPTION, read_description
@@ -39,12 +40,14 @@ def choose_rates(
     Args:
         networks: all networks that are to be trained.
         recipe: its learning rate is replaced.
-        rates: to choose from; one alone is taken as it is.
+        rates: to choose from; one alone is taken as it is, and without any `own_recipe`.
         home: the folder that holds the networks' folders.
         info: the data set.
         validate: trains; 0 stands for a training that failed.
     """
     families = list(dict.fromkeys(contender.family for contender in networks))
+    if not rates:
+        return {family: own_recipe(family, recipe) for family in families}
     if len(rates) == 1:
         return dict.fromkeys(families, _at(recipe, rates[0]))
     path = home / FOLDER / CHOICES
@@ -74,6 +77,12 @@ def choose_rates(
         if not (home / one.name).exists() and (aside := _aside(one, rate, home)).exists():
             aside.rename(home / one.name)
     return {family: _at(recipe, choices[family]["rate"]) for family in families}
+
+
+def own_recipe(family: str, recipe: Recipe) -> Recipe:
+    """The recipe with the family's own learning rate, where `REFERENCES` gives it one."""
+    rate = REFERENCES[family].learning_rate if family in REFERENCES else None
+    return recipe if rate is None else _at(recipe, rate)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from nas.data import DatasetInfo
-from nas.models.reference import parse_reference, reference_macs
+from nas.models.reference import REFERENCES, parse_reference, reference_macs
 from nas.space.arch import MAX_WIDTH, Arch, StageArch, table2_arch
 from nas.space.cost import cost
 
-TWIN, EQUAL_COST_TWIN, TABLE2, SCALED = "twin", "equal-cost-twin", "table2", "mobilenetv2-scaled"
-ACCEPTED = f"mobilenetv2, mobilenetv2-WIDTH, {SCALED}, {TWIN}, {EQUAL_COST_TWIN}, {TABLE2}"
+TWIN, EQUAL_COST_TWIN, TABLE2, SCALED = "twin", "equal-cost-twin", "table2", "-scaled"
+ACCEPTED = ", ".join(
+    [f"{name}, {name}-WIDTH, {name}{SCALED}" for name in REFERENCES]
+    + [TWIN, EQUAL_COST_TWIN, TABLE2]
+)
 SEARCHED = "searched"  # the family of the chosen networks themselves
 
 EQUAL = 0.05  # share by which multiply-adds of an equal-cost twin may differ
@@ -21,7 +24,7 @@ SCALES = [1.01**step for step in range(-300, 101)]  # widths of a twin, 0.05 to 
 TABLE2_ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 TABLE2_PS = (2, 4, 8)
 TABLE2_R = 4
-MOBILENET_WIDTHS = [round(0.05 * step, 2) for step in range(1, 31)]
+REFERENCE_WIDTHS = [round(0.05 * step, 2) for step in range(1, 31)]
 
 
 @dataclass(frozen=True)
@@ -49,8 +52,9 @@ def network_specs(
     - `equal-cost-twin`: the same with the width at which multiply-adds agree within 5 %;
     - `table2`: the DyClotNet of Table 2 (alpha of 0.25 to 2, p of 2, 4, 8, r = 4) whose
       multiply-adds are nearest;
-    - `mobilenetv2`, `mobilenetv2-WIDTH`, `mobilenetv2-scaled` (the width, a multiple of
-      0.05, whose multiply-adds are nearest to those of the dearest chosen network).
+    - `NAME`, `NAME-WIDTH`, `NAME-scaled` for a name of `nas.models.reference.REFERENCES`
+      (scaled: the width, a multiple of 0.05, whose multiply-adds are nearest to those of the
+      most expensive chosen network).
 
     Returns:
         The contenders, and for each reference that there is not a line that says why.
@@ -61,9 +65,12 @@ def network_specs(
     found = [NetworkSpec(arch.arch_id, SEARCHED, arch) for arch in chosen]
     notes = []
     for reference in references:
-        if reference == SCALED:
-            name = nearest_mobilenet(max(_macs(arch, info) for arch in chosen), info)
-            found.append(NetworkSpec(name, "mobilenetv2", name))
+        if reference.removesuffix(SCALED) in REFERENCES:
+            family = reference.removesuffix(SCALED)
+            if reference != family:
+                most = max(_macs(arch, info) for arch in chosen)
+                reference = nearest_reference(family, most, info)
+            found.append(NetworkSpec(reference, family, reference))
         elif reference in (TWIN, EQUAL_COST_TWIN, TABLE2):
             for arch in chosen:
                 contender, note = _beside(reference, arch, info)
@@ -71,10 +78,10 @@ def network_specs(
                 notes += [note] if note else []
         else:
             try:
-                parse_reference(reference)
+                family, _ = parse_reference(reference)
             except ValueError:
                 raise ValueError(f"--reference {reference[:40]}: accepted: {ACCEPTED}") from None
-            found.append(NetworkSpec(reference, "mobilenetv2", reference))
+            found.append(NetworkSpec(reference, family, reference))
     distinct: dict[str, NetworkSpec] = {}
     for contender in found:
         distinct.setdefault(_key(contender), contender)
@@ -157,10 +164,10 @@ def nearest_table2(macs: int, info: DatasetInfo) -> tuple[str, Arch]:
     return min(table.items(), key=lambda item: abs(math.log(_macs(item[1], info) / macs)))
 
 
-def nearest_mobilenet(macs: int, info: DatasetInfo) -> str:
-    """The name of the MobileNetV2 whose multiply-adds are nearest, in ratio."""
+def nearest_reference(family: str, macs: int, info: DatasetInfo) -> str:
+    """The name of the network of `REFERENCES[family]` whose multiply-adds are nearest, in ratio."""
     sizes = (info.image_size, info.in_channels, info.num_classes)
-    names = [f"mobilenetv2-{width:g}" for width in MOBILENET_WIDTHS]
+    names = [f"{family}-{width:g}" for width in REFERENCE_WIDTHS]
     return min(names, key=lambda name: abs(math.log(reference_macs(name, *sizes) / macs)))
 
 

@@ -12,7 +12,7 @@ from nas.data import DatasetInfo, load_search_data
 from nas.report.comparison_plots import write_figure
 from nas.report.study_folder import refresh_report
 from nas.retrain.comparison import SUMMARY, summarise
-from nas.retrain.learning_rate import choose_rates
+from nas.retrain.learning_rate import choose_rates, own_recipe
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select
 from nas.study.front_file import load_front
@@ -40,7 +40,7 @@ class RetrainRequest:
     front: Path  # a front.json
     select: str
     recipe: Recipe
-    learning_rates: tuple[float, ...]  # each family takes the best of them
+    learning_rates: tuple[float, ...]  # each family takes the best; none: its own or the recipe's
     seeds: int  # each network is trained with seeds 0, 1, ...
     references: tuple[str, ...]  # see `nas.retrain.references.contenders`
     export: tuple[str, ...]  # formats
@@ -99,9 +99,12 @@ def retrain_front(
         )
     home = wanted.front.parent / "retrained"
     for network in networks:
+        recipe = wanted.recipe
+        if not wanted.learning_rates:
+            recipe = own_recipe(network.family, recipe)
         for seed in range(wanted.seeds):
             require_settings(
-                *(network.network, info, wanted.recipe, seed, _folder(home, network, seed)),
+                *(network.network, info, recipe, seed, _folder(home, network, seed)),
                 learning_rates=wanted.learning_rates,
             )
     most = max(len(networks) * wanted.seeds, len(wanted.learning_rates))

@@ -33,7 +33,7 @@ def test_dyclotnet_is_smaller_by_the_published_factors():
 @pytest.mark.parametrize("name", REFERENCES)
 def test_reference_trains_on_any_channels_and_classes(name):
     torch.manual_seed(0)
-    network = REFERENCES[name](0.25, in_channels=1, num_classes=7)
+    network = REFERENCES[name].build(0.25, in_channels=1, num_classes=7)
     logits = network(torch.randn(3, 1, 16, 16))
     assert logits.shape == (3, 7)
     nn.functional.cross_entropy(logits, torch.tensor([0, 3, 6])).backward()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 from nas.data import DatasetInfo
-from nas.models.reference import build_reference, reference_macs
+from nas.models.reference import REFERENCES, Reference, build_reference, reference_macs
+from nas.retrain.learning_rate import choose_rates
 from nas.retrain.references import (
     EQUAL,
+    NetworkSpec,
     equal_cost_twin,
-    nearest_mobilenet,
+    nearest_reference,
     nearest_table2,
     network_specs,
     pointwise_twin,
@@ -20,6 +24,7 @@ from nas.retrain.references import (
 from nas.space.arch import Arch, StageArch, table2_arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace
+from nas.training import Recipe, get_recipe
 
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
 
@@ -70,7 +75,9 @@ def test_table_2_finds_its_own_networks(digits_info: DatasetInfo) -> None:
 
 
 def test_mobilenet_of_comparable_cost(digits_info: DatasetInfo) -> None:
-    name = nearest_mobilenet(reference_macs("mobilenetv2-0.5", 8, 1, 10), digits_info)
+    name = nearest_reference(
+        "mobilenetv2", reference_macs("mobilenetv2-0.5", 8, 1, 10), digits_info
+    )
     assert name == "mobilenetv2-0.5"
     with pytest.raises(ValueError, match="mobilenetv2-9"):
         build_reference("mobilenetv2-9", 1, 10)
@@ -88,3 +95,41 @@ def test_each_network_once_and_what_there_is_not_is_said(digits_info: DatasetInf
     for unknown in ("resnet", "mobilenetv2-0", "mobilenetv2-x", ""):
         with pytest.raises(ValueError, match=r"--reference .*accepted: mobilenetv2"):
             network_specs(chosen, [unknown], digits_info)
+
+
+def plain_network(width: float = 1.0, in_channels: int = 3, num_classes: int = 10) -> nn.Module:
+    channels = max(1, round(64 * width))
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, 3),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(channels, num_classes),
+    )
+
+
+def test_a_new_reference_network_is_one_entry_with_a_learning_rate_of_its_own(
+    digits_info: DatasetInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REFERENCES, "plain", Reference("Plain", plain_network, learning_rate=0.03))
+    asked = ["plain", "plain-0.5", "plain-scaled", "mobilenetv2-0.05"]
+    networks, _ = network_specs([table2_arch(0.25, 8, 4)], asked, digits_info)
+    assert [one.family for one in networks] == ["searched", *["plain"] * 3, "mobilenetv2"]
+    assert networks[3].network == "plain-1.5"  # the widest: the chosen network costs more
+    recipe = get_recipe("full")
+
+    def validate(trainings: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
+        """The best rate of this family is 0.1, that of the others 0.4."""
+        best = {"plain": 0.1}
+        return [
+            1 - abs(one.learning_rate - best.get(network.family, 0.4))
+            for network, one, _ in trainings
+        ]
+
+    def rates(asked: tuple[float, ...]) -> dict[str, float]:
+        chosen = choose_rates(networks, recipe, asked, tmp_path, digits_info, validate)
+        return {family: one.learning_rate for family, one in chosen.items()}
+
+    default = recipe.learning_rate
+    assert rates(()) == {"searched": default, "plain": 0.03, "mobilenetv2": default}
+    assert rates((0.2,)) == dict.fromkeys(("searched", "plain", "mobilenetv2"), 0.2)
+    assert rates((0.1, 0.4)) == {"searched": 0.4, "plain": 0.1, "mobilenetv2": 0.4}
