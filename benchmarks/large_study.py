@@ -29,6 +29,7 @@ from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.plan import Request, make_plan
 from nas.study.storage.engine import open_storage
 from nas.study.study import Measurement, SearchStudy
+from nas.tune.resources import this_machine
 
 NAME = "large"
 ASKS = 5  # of each sampler; the slowest counts
@@ -113,7 +114,7 @@ def fill(folder: Path, space: Path, trials: int) -> int:
         ValueError: the space has not enough of them.
     """
     request = Request(budget=trials, space=space, dataset="digits", results=folder, study=NAME)
-    plan = make_plan(request)
+    plan = make_plan(request, this_machine())
     if plan.config.space.distinct_size < 2 * trials:
         raise ValueError(f"--space {space}: too small for a study of {trials} architectures")
     study = optuna.create_study(

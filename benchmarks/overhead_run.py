@@ -20,9 +20,10 @@ from ray import tune
 from benchmarks.noop_trainable import IdleTrial
 from nas.space.space import SearchSpace
 from nas.study.plan import Request, make_plan
+from nas.study.resources import ClusterResources, Node
 from nas.study.storage.lock import lock_study
 from nas.study.study import Candidate
-from nas.tune.run import Resources, StopCallback, StopConditions, _tuner
+from nas.tune.run import StopCallback, StopConditions, _tuner
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.search import _open
 from nas.tune.searcher import StudySearcher
@@ -99,7 +100,7 @@ def run_ours(
             sampler=sampler,
             seed=SEED,
         )
-        plan = make_plan(request)
+        plan = make_plan(request, ClusterResources((Node(concurrency),), 1))
         plan.folder.mkdir(parents=True)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
         lock = lock_study(plan.storage, plan.study_name)
@@ -110,7 +111,7 @@ def run_ours(
                 tune.with_parameters(IdleTrial, sleep=sleep),
                 searcher,
                 FrontScheduler(study, 1, len(plan.data.val), lost=searcher.give_up),
-                Resources(concurrency, 1, 0, None),
+                {"cpu": 1.0},
                 StopCallback(study, StopConditions(None, 0, None), [], searcher),
                 folder,
             )

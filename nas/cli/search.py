@@ -96,10 +96,15 @@ def search(
         float, option(WHERE, "X", "CPUs, and threads, of a trial. Default: 1")
     ] = 1.0,
     gpus_per_trial: Annotated[
-        float | None, option(WHERE, "X", "GPUs of a trial. Default: 0.25 where there is one")
+        float | None,
+        option(WHERE, "X", "GPUs of a trial. Default: a share of one, where there is one"),
     ] = None,
     ray_address: Annotated[
         str | None, option(WHERE, "ADDRESS", "A running Ray, such as auto or HOST:6379.")
+    ] = None,
+    wait_for_workers: Annotated[
+        str | None,
+        option(WHERE, "TIME", "Most time that workers may take to join. Default: 5m"),
     ] = None,
     data_dir: Annotated[
         Path, option(WHERE, "DIR", "Where data sets are kept. Default: data")
@@ -118,8 +123,9 @@ def search(
     version: Annotated[bool, version_option(OUTPUT)] = False,
 ) -> int:
     """Run a search; the help text is `HELP`."""
+    from nas.cli.wait_view import find_workers, parse_wait
     from nas.study.choose_sampler import SAMPLERS
-    from nas.study.plan import Request, make_plan, parse_failures
+    from nas.study.plan import Request, check_request, make_plan, parse_failures
 
     fields = {
         "epochs": epochs,
@@ -127,32 +133,36 @@ def search(
         "learning_rate": learning_rate,
         "train_images": train_images,
     }
-    plan = make_plan(
-        Request(
-            budget=budget,
-            space=space,
-            dataset=dataset,
-            data_dir=data_dir,
-            image_size=image_size,
-            study=study,
-            storage=storage,
-            results=results,
-            objectives=objectives,
-            sampler=sampler or SAMPLERS[0],
-            recipe=recipe,
-            overrides={name: value for name, value in fields.items() if value is not None},
-            max_macs=parse_quantity("--max-macs", max_macs),
-            max_params=parse_quantity("--max-params", max_params),
-            timeout=parse_duration("--timeout", timeout),
-            trial_timeout=parse_duration("--trial-timeout", trial_timeout),
-            max_failures=parse_failures(max_failures, budget),
-            concurrency=concurrency,
-            cpus_per_trial=cpus_per_trial,
-            gpus_per_trial=gpus_per_trial,
-            ray_address=ray_address,
-            seed=seed,
-        )
+    wait = parse_wait(wait_for_workers, ray_address)
+    request = Request(
+        budget=budget,
+        space=space,
+        dataset=dataset,
+        data_dir=data_dir,
+        image_size=image_size,
+        study=study,
+        storage=storage,
+        results=results,
+        objectives=objectives,
+        sampler=sampler or SAMPLERS[0],
+        recipe=recipe,
+        overrides={name: value for name, value in fields.items() if value is not None},
+        max_macs=parse_quantity("--max-macs", max_macs),
+        max_params=parse_quantity("--max-params", max_params),
+        timeout=parse_duration("--timeout", timeout),
+        trial_timeout=parse_duration("--trial-timeout", trial_timeout),
+        max_failures=parse_failures(max_failures, budget),
+        concurrency=concurrency,
+        cpus_per_trial=cpus_per_trial,
+        gpus_per_trial=gpus_per_trial,
+        ray_address=ray_address,
+        seed=seed,
     )
+    check_request(request)  # before workers are waited for
+    resources = find_workers(
+        ray_address, (concurrency or 1, cpus_per_trial, gpus_per_trial or 0.0), wait, quiet
+    )
+    plan = make_plan(request, resources)
     from nas.cli.search_view import show_plan
 
     if dry_run:

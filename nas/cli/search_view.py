@@ -61,8 +61,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         + ("" if plan.sampler == request.sampler else f" ({request.sampler} needs macs or params)"),
         "seed": request.seed,
         "trial": device,
-        "concurrency": request.concurrency or "as many as fit",
-        "Ray": request.ray_address or "started on this machine",
+        "concurrency": plan.concurrency,
+        "Ray": f"{request.ray_address or 'started on this machine'}: {plan.resources}",
     }
 
 
@@ -70,7 +70,10 @@ def print_plan(console: Console, plan: Plan) -> None:
     """What is about to be searched, in a few lines."""
     table = Table.grid(padding=(0, 2, 0, 0))
     described = describe_plan(plan)
-    for name in ("study", "data set", "space", "cost range"):
+    described["trials"] = (
+        f"{plan.concurrency} at a time, {described['trial']} each; Ray {described['Ray']}"
+    )
+    for name in ("study", "data set", "space", "cost range", "recipe", "trials"):
         if console.is_terminal:
             table.add_row(name, str(described[name]))
         else:

@@ -25,10 +25,10 @@ from nas.space.space import SearchSpace
 from nas.study.choose_sampler import SAMPLERS, effective_sampler
 from nas.study.config import StudyConfig, require_same, stored_config
 from nas.study.objectives import Objectives
+from nas.study.resources import ClusterResources
 from nas.study.storage.engine import POSTGRES_CONNECTION, open_storage, parse_storage, sqlite_url
 from nas.training import Recipe, default_recipe, get_recipe
 
-DEFAULT_GPU_SHARE = 0.25  # of a GPU per trial, where there is one
 MAX_BUDGET = 1_000_000
 CONNECT_TIMEOUT = 10.0  # seconds, to a Ray head
 HTTP2_SETTINGS = b"\0\0\0\4"  # length and type of the first frame of both sides (RFC 9113, 3.4)
@@ -75,17 +75,35 @@ class Plan:
     data: SearchData
     dataset_reason: str
     sampler: str  # the one that is used; another than asked for where that one cannot work
+    resources: ClusterResources
     gpus_per_trial: float
+    concurrency: int  # trials in flight
     recorded: int  # trials that the study holds already
     smallest: Cost  # of the space, by multiply-adds
     largest: Cost
 
 
-def make_plan(request: Request) -> Plan:
-    """Resolve and check a request; nothing is written.
+@dataclass(frozen=True)
+class Checked:
+    """What of a plan does not depend on what trials run on."""
+
+    space: SearchSpace
+    name: str
+    folder: Path
+    storage: str
+    study: optuna.Study | None  # one that exists
+
+    @property
+    def recorded(self) -> StudyConfig | None:
+        """What the study was started with."""
+        return stored_config(self.study) if self.study else None
+
+
+def check_request(request: Request) -> Checked:
+    """Check all that can be checked before a cluster is asked what it has; write nothing.
 
     Raises:
-        ValueError: one line that names the argument, what is wrong and what is accepted.
+        ValueError: as `make_plan`.
     """
     _require_ranges(request)
     _require_reachable(request.ray_address)
@@ -99,17 +117,26 @@ def make_plan(request: Request) -> Plan:
         raise ValueError(f"--results: {nearest} cannot be written; accepted: a folder that can")
     storage = request.storage or sqlite_url(folder / "study.db")
     parse_storage(storage)
-    study = find_study(storage, name)
-    recorded = stored_config(study) if study else None
+    return Checked(space, name, folder, storage, find_study(storage, name))
 
+
+def make_plan(request: Request, resources: ClusterResources) -> Plan:
+    """Resolve and check a request; nothing is written.
+
+    Args:
+        request: what a user asks for.
+        resources: what trials run on. Recipe and data set follow from it, unless the user
+            or the study says which.
+
+    Raises:
+        ValueError: one line that names the argument, what is wrong and what is accepted.
+    """
+    checked = check_request(request)
+    space, name, study, recorded = checked.space, checked.name, checked.study, checked.recorded
     gpus = request.gpus_per_trial
-    if request.ray_address is None and (gpus or 0) > torch.cuda.device_count():
-        raise ValueError(
-            f"--gpus-per-trial {gpus:g}: this machine has {torch.cuda.device_count()} GPUs that "
-            "PyTorch can use; accepted: at most so many, or --ray-address of a cluster"
-        )
     if gpus is None:
-        gpus = DEFAULT_GPU_SHARE if torch.cuda.is_available() else 0.0
+        gpus = 1 / resources.trials_per_gpu if resources.gpus else 0.0
+    concurrency = _concurrency(request, gpus, resources)
     dataset, reason = _dataset(request, recorded, gpus > 0)
     data = load_search_data(dataset, request.data_dir, image_size=request.image_size)
     objectives = _objectives(request, recorded)
@@ -131,13 +158,15 @@ def make_plan(request: Request) -> Plan:
     return Plan(
         request=request,
         study_name=name,
-        folder=folder,
-        storage=storage,
+        folder=checked.folder,
+        storage=checked.storage,
         config=config,
         data=data,
         dataset_reason=reason,
         sampler=effective_sampler(request.sampler, config.objectives),
+        resources=resources,
         gpus_per_trial=gpus,
+        concurrency=concurrency,
         recorded=len(study.get_trials(deepcopy=False)) if study else 0,
         smallest=smallest,
         largest=cost(extreme(space, *sizes, lambda c: c.macs, largest=True), *sizes),
@@ -159,6 +188,35 @@ def _require_ranges(request: Request) -> None:
     for option, value, accepted, values in checks:
         if not accepted:
             raise ValueError(f"{option} {value}: accepted: {values}")
+
+
+def _concurrency(request: Request, gpus: float, resources: ClusterResources) -> int:
+    """Trials at once: as many as were asked for, else as many as fit.
+
+    Raises:
+        ValueError: not even one fits, or fewer than were asked for.
+    """
+    cpus = request.cpus_per_trial
+    if not resources.nodes:
+        raise ValueError(
+            f"--ray-address {request.ray_address}: Ray has no worker; accepted: a cluster with "
+            "workers, waited for with --wait-for-workers"
+        )
+    fitting = resources.fitting(cpus, gpus)
+    if fitting < max(1, request.concurrency or 1):
+        if fitting:
+            asked = f"--concurrency {request.concurrency}"
+        elif not any(node.fitting(cpus, 0) for node in resources.nodes):
+            asked = f"--cpus-per-trial {cpus:g}"
+        else:
+            asked = f"--gpus-per-trial {gpus:g}"
+        accepted = f"{fitting} such trials at a time" if fitting else "what one machine has"
+        where = "this machine" if request.ray_address is None else "Ray"
+        raise ValueError(
+            f"{asked}: a trial needs {cpus:g} CPUs and {gpus:g} GPUs, {where} has {resources}; "
+            f"accepted: at most {accepted}"
+        )
+    return request.concurrency or fitting
 
 
 def _require_reachable(address: str | None) -> None:

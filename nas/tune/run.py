@@ -26,16 +26,6 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What trials run on."""
-
-    concurrency: int | None  # trials in flight; None: as many as fit
-    cpus_per_trial: float
-    gpus_per_trial: float
-    ray_address: str | None  # None: a Ray of our own on this machine
-
-
-@dataclass(frozen=True)
 class StopConditions:
     """What ends a search before its budget is reached."""
 
@@ -56,7 +46,6 @@ class SearchEnded(BaseException):
 def run(
     study: SearchStudy,
     plan: Plan,
-    resources: Resources,
     stops: StopConditions,
     received: list[int],
     view: View,
@@ -65,8 +54,7 @@ def run(
 
     Args:
         study: opened, with no trial running.
-        plan: its data and recipe are what the trials get.
-        resources: what trials run on.
+        plan: its data and recipe are what the trials get, and what they run on.
         stops: what ends the search before.
         received: the numbers of the signals that ask for an end are put here.
         view: told of every change.
@@ -76,32 +64,31 @@ def run(
         queued for the next start. In either case no trial is left RUNNING.
 
     Raises:
-        ValueError: the resources that were asked for are not there.
         StorageGone: the study can no longer be written; the next start tidies up.
     """
-    data, recipe = plan.data, plan.config.recipe
+    data, recipe, request = plan.data, plan.config.recipe, plan.request
     with (
         collected_signals(received),
         tempfile.TemporaryDirectory(prefix="nas-search-") as scratch,
-        ray_session(resources.ray_address),
+        ray_session(request.ray_address),
     ):
-        concurrency = fit_concurrency(resources)
         # Without it Tune starts one actor after the other.
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(plan.concurrency)
         try:
-            searcher = StudySearcher(study, recipe.epochs, concurrency, view)
+            searcher = StudySearcher(study, recipe.epochs, plan.concurrency, view)
             gate = StopCallback(study, stops, received, searcher)
             trainable = tune.with_parameters(
                 TrainingTrial,
                 data=data,
                 recipe=recipe,
                 rungs=rungs(recipe.epochs),
-                threads=max(1, int(resources.cpus_per_trial)),
+                threads=max(1, int(request.cpus_per_trial)),
                 machine=study.config.machine,
             )
             images = recipe.evaluated(len(data.val))
             scheduler = FrontScheduler(study, recipe.epochs, images, lost=searcher.give_up)
-            _tuner(trainable, searcher, scheduler, resources, gate, scratch).fit()
+            per_trial = {"cpu": request.cpus_per_trial, "gpu": plan.gpus_per_trial}
+            _tuner(trainable, searcher, scheduler, per_trial, gate, scratch).fit()
         except SearchEnded as ended:
             _interrupt(study)
             return ended
@@ -116,35 +103,6 @@ def run(
 def _interrupt(study: SearchStudy) -> None:
     for number in list(study.running):
         study.interrupt(number)
-
-
-def fit_concurrency(resources: Resources) -> int:
-    """Trials that Ray can hold at once, or what was asked for.
-
-    Raises:
-        ValueError: not even one trial fits, or fewer than were asked for.
-    """
-    there = ray.cluster_resources()
-    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-    fitting = math.floor(cpus / resources.cpus_per_trial + 1e-9)
-    share = resources.gpus_per_trial
-    if share >= 1:
-        fitting = min(fitting, int(gpus // share))
-    elif share > 0:  # a trial has its share of one GPU
-        fitting = min(fitting, int(gpus) * math.floor(1 / share + 1e-9))
-    if fitting < max(1, resources.concurrency or 1):
-        if fitting:
-            asked = f"--concurrency {resources.concurrency}"
-        elif resources.cpus_per_trial > cpus:
-            asked = f"--cpus-per-trial {resources.cpus_per_trial:g}"
-        else:
-            asked = f"--gpus-per-trial {resources.gpus_per_trial:g}"
-        raise ValueError(
-            f"{asked}: a trial needs {resources.cpus_per_trial:g} CPUs and "
-            f"{resources.gpus_per_trial:g} GPUs, Ray has {cpus:g} and {gpus:g}; accepted: at most "
-            f"{fitting} such trials at a time"
-        )
-    return resources.concurrency or fitting
 
 
 class StopCallback(tune.Callback):  # type: ignore[misc]
@@ -199,11 +157,10 @@ def _tuner(
     trainable: Any,
     searcher: StudySearcher,
     scheduler: FrontScheduler,
-    resources: Resources,
+    per_trial: dict[str, float],
     gate: StopCallback,
     scratch: str,
 ) -> tune.Tuner:
-    per_trial = {"cpu": resources.cpus_per_trial, "gpu": resources.gpus_per_trial}
     return tune.Tuner(
         tune.with_resources(trainable, per_trial),
         tune_config=tune.TuneConfig(

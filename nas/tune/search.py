@@ -24,7 +24,7 @@ from nas.study.plan import Plan
 from nas.study.storage.lock import Lock, lock_study, myself
 from nas.study.storage.retrying import StorageGone, open_guarded
 from nas.study.study import SearchStudy
-from nas.tune.run import Resources, SearchEnded, StopConditions, run
+from nas.tune.run import SearchEnded, StopConditions, run
 from nas.tune.searcher import View
 
 
@@ -77,14 +77,8 @@ def search(
                     request.max_failures,
                     request.trial_timeout,
                 )
-                resources = Resources(
-                    request.concurrency,
-                    request.cpus_per_trial,
-                    plan.gpus_per_trial,
-                    request.ray_address,
-                )
                 with show(study, received) as view:
-                    ended = run(study, plan, resources, stops, received, view)
+                    ended = run(study, plan, stops, received, view)
             members = front(study.study, plan.config.objectives)
             names = ("front.json", "trials.csv", "report.html")
             files = tuple(plan.folder / name for name in names)
@@ -141,16 +135,18 @@ class _Notice(logging.Handler):
     """What a person should know at once, on standard error, also above a live view."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        print(f"warning: {self.format(record)}", file=sys.stderr)
 
 
 class _log_to:  # noqa: N801 - used as a context manager
     """Send the log of the search, of Optuna and of Ray to a file.
 
-    Nothing of it goes to the screen but what is said of the database, which nobody else says.
+    Nothing of it goes to the screen but what is said of the database and of slow nodes, which
+    nobody else says.
     """
 
     names = ("nas", "optuna", "ray")
+    noticed = ("nas.study.storage.retrying", "nas.tune.searcher")
 
     def __init__(self, path: Path) -> None:
         self._notice = _Notice(logging.WARNING)
@@ -169,10 +165,12 @@ class _log_to:  # noqa: N801 - used as a context manager
         nas = logging.getLogger("nas")
         nas.setLevel(logging.INFO)
         if nas.handlers == [self._handler]:  # else --verbose says it
-            logging.getLogger("nas.study.storage.retrying").addHandler(self._notice)
+            for name in self.noticed:
+                logging.getLogger(name).addHandler(self._notice)
 
     def __exit__(self, *details: object) -> None:
         for name in self.names:
             logging.getLogger(name).removeHandler(self._handler)
-        logging.getLogger("nas.study.storage.retrying").removeHandler(self._notice)
+        for name in self.noticed:
+            logging.getLogger(name).removeHandler(self._notice)
         self._handler.close()

@@ -49,6 +49,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._curves: dict[int, list[tuple[int, float]]] = {}
         self._attempts: Counter[str] = Counter()  # of architectures that were lost
         self._given_up: dict[str, str] = {}  # Ray's trial id -> why its worker was killed
+        self._notices: set[tuple[str, str]] = set()  # (node, what it said of itself)
 
     def __getstate__(self) -> dict[str, Any]:
         """Nothing: Ray pickles its searcher, and the study holds a password."""
@@ -69,6 +70,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """A rung was reached."""
         number = self._numbers[trial_id]
+        self._notice(result)
         if result.get("accuracy") is None:
             return
         point = (int(result["epochs"]), float(result["accuracy"]))
@@ -88,6 +90,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         number = self._numbers.pop(trial_id)
         candidate = self._study.running[number]
         killed = self._given_up.pop(trial_id, None)
+        self._notice(result or {})
         if error or result is None:
             self._lost(candidate, killed or WORKER_DIED)
         elif result.get("reason") is not None:
@@ -96,6 +99,13 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         else:
             self._record(candidate, result)
         self._curves.pop(number, None)
+
+    def _notice(self, result: dict[str, Any]) -> None:
+        """Warn of a node that trains more slowly than it could, once."""
+        notice = (str(result.get("hostname")), result.get("notice"))
+        if notice[1] is not None and notice not in self._notices:
+            self._notices.add(notice)
+            logger.warning("node %s %s", *notice)
 
     def _record(self, candidate: Candidate, result: dict[str, Any]) -> None:
         point = (int(result["epochs"]), float(result["accuracy"]))

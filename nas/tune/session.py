@@ -14,6 +14,7 @@ from types import FrameType
 from typing import Any
 
 import ray
+import torch
 from ray._private import ray_constants
 from ray._private import utils as ray_utils
 from ray._private import worker as ray_worker
@@ -37,7 +38,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     }
     if address is None:
         options |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
-        options |= {"num_cpus": usable_cpus()}
+        options |= {"num_cpus": usable_cpus(), "num_gpus": torch.cuda.device_count()}
     else:
         options |= {"address": address}
     with _private() if address is None else nullcontext(), _logged():

@@ -12,6 +12,7 @@ from ray import tune
 
 from nas.data import SearchData
 from nas.deploy.latency import machine_identity, measure
+from nas.models.native.build import why_unavailable
 from nas.space.arch import Arch
 from nas.training import Diverged, Recipe, Trainer, build
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
@@ -34,8 +35,9 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
 
     A trial's configuration is `arch` (canonical JSON) and `seed`. A result holds
     `epochs`, `accuracy`, `seconds`, `latency` and its relative noise where latency is an
-    objective, and `reason` for a trial that cannot go on. Whatever goes wrong inside a
-    trial is a result, so that the actor lives on.
+    objective, `reason` for a trial that cannot go on, and `notice` where the node trains more
+    slowly than it could. Whatever goes wrong inside a trial is a result, so that the actor
+    lives on.
     """
 
     def setup(
@@ -97,6 +99,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             result["reason"] = _reason(error)
             if result["reason"] == OUT_OF_MEMORY:
                 self._trainer, self._usable = None, False
+        result["notice"] = why_slow(self._device)
         self._seconds += time.perf_counter() - start
         result["seconds"] = self._seconds
         return result
@@ -127,6 +130,16 @@ def _reason(error: Exception) -> str:
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in line:
         return OUT_OF_MEMORY
     return f"{type(error).__name__}: {line}"[:200]
+
+
+def why_slow(device: torch.device) -> str | None:
+    """What keeps this process from training as fast as its node could; None where nothing does."""
+    if device.type != "cpu":
+        return None
+    if ray.is_initialized() and ray.get_gpu_ids():
+        return "its GPU cannot be used by PyTorch, trains on the CPU: see nvidia-smi for the driver"
+    reason = why_unavailable()
+    return reason and f"trains with PyTorch's own operators, which are slower: {reason}"
 
 
 def _has_gpu() -> bool:

@@ -11,9 +11,11 @@ import pytest
 from nas.study import plan as module
 from nas.study.config import StudyConfig, stored_config
 from nas.study.plan import Request, make_plan
+from nas.study.resources import ClusterResources, Node
 from nas.study.storage.engine import open_storage
 
 ROOT = Path(__file__).parents[2]
+HERE = ClusterResources((Node(2),), 1)
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def request_for_latency(tmp_path: Path) -> Request:
 
 
 def begin(request: Request) -> StudyConfig:
-    plan = make_plan(request)
+    plan = make_plan(request, HERE)
     plan.folder.mkdir()
     study = optuna.create_study(
         storage=open_storage(plan.storage), study_name="timed",
@@ -43,12 +45,12 @@ def test_another_machine_is_refused_in_one_line(
     request_for_latency: Request, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = begin(request_for_latency)
-    assert make_plan(request_for_latency).config.to_attributes() == config.to_attributes()
+    assert make_plan(request_for_latency, HERE).config.to_attributes() == config.to_attributes()
     with pytest.raises(ValueError, match=r"machine: .* 1 threads.* recorded, .* 2 threads.* asked"):
-        make_plan(replace(request_for_latency, cpus_per_trial=2))
+        make_plan(replace(request_for_latency, cpus_per_trial=2), HERE)
     monkeypatch.setattr(module, "machine_identity", lambda *of: "another processor")
     with pytest.raises(ValueError, match=r"machine: .* recorded, .*another processor") as caught:
-        make_plan(request_for_latency)
+        make_plan(request_for_latency, HERE)
     assert "\n" not in str(caught.value)
 
 
@@ -59,4 +61,4 @@ def test_a_study_without_latency_moves_freely(
     config = begin(request)
     assert config.machine is None
     monkeypatch.setattr(module, "machine_identity", lambda *of: "another processor")
-    assert make_plan(request).config.to_attributes() == config.to_attributes()
+    assert make_plan(request, HERE).config.to_attributes() == config.to_attributes()

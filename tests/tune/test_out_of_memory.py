@@ -13,9 +13,10 @@ import ray
 from optuna.trial import TrialState
 
 from nas.study.plan import Request, make_plan
+from nas.study.resources import ClusterResources, Node
 from nas.study.study import Candidate, SearchStudy
 from nas.tune import run as module
-from nas.tune.run import Resources, StopConditions, run
+from nas.tune.run import StopConditions, run
 from nas.tune.trainable import TrainingTrial
 
 ROOT = Path(__file__).parents[2]
@@ -49,16 +50,15 @@ def test_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     logging.getLogger("nas").setLevel(logging.CRITICAL)
     request = Request(
         budget=4, space=ROOT / "search_spaces/tiny.yaml", dataset="digits", results=tmp_path,
-        overrides={"epochs": 1, "train_images": 100},
+        concurrency=1, overrides={"epochs": 1, "train_images": 100},
     )  # fmt: skip
-    plan = make_plan(request)
+    plan = make_plan(request, ClusterResources((Node(1),), 1))
     object.__setattr__(plan.data.info, "name", f"folder:{tmp_path}")
     study = optuna.create_study(
         directions=plan.config.objectives.directions, sampler=optuna.samplers.RandomSampler(0)
     )
     searched = SearchStudy(study, plan.config, budget=4)
-    resources = Resources(concurrency=1, cpus_per_trial=1, gpus_per_trial=0, ray_address=None)
-    ended = run(searched, plan, resources, StopConditions(None, 10, None), [], Quiet())
+    ended = run(searched, plan, StopConditions(None, 10, None), [], Quiet())
     assert ended is None
     trials = study.get_trials()
     reasons = [t.user_attrs["reason"] for t in trials if t.state == TrialState.FAIL]

@@ -41,7 +41,13 @@ def available() -> bool:
 
     Where they cannot, a warning says so, once in a process.
     """
-    return _load() is not None
+    return why_unavailable() is None
+
+
+def why_unavailable() -> str | None:
+    """Why the kernels cannot be used here, in one line; None where they can."""
+    loaded = _load()
+    return loaded if isinstance(loaded, str) else None
 
 
 def call(name: str, dtype: torch.dtype, *arguments: _Argument) -> None:
@@ -54,7 +60,7 @@ def call(name: str, dtype: torch.dtype, *arguments: _Argument) -> None:
             rows on the CPU, and stay alive until the call returns.
     """
     library = _load()
-    assert library is not None
+    assert not isinstance(library, str)
     getattr(library, f"{name}_{_SUFFIX[dtype]}")(*map(_to_c, arguments))
 
 
@@ -77,12 +83,13 @@ def _to_c(argument: _Argument) -> ctypes.c_void_p | ctypes.c_int64 | ctypes.c_do
 
 
 @functools.cache
-def _load() -> ctypes.CDLL | None:
+def _load() -> ctypes.CDLL | str:
+    """The library, or why there is none."""
     try:
         return _open()
     except KernelsUnavailableError as error:
         LOG.warning("training with PyTorch's own operators, which are slower: %s", error)
-        return None
+        return str(error)
 
 
 def _open() -> ctypes.CDLL:
