@@ -102,10 +102,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
 
     def _notice(self, result: dict[str, Any]) -> None:
         """Warn of a node that trains more slowly than it could, once."""
-        notice = (str(result.get("hostname")), result.get("notice"))
-        if notice[1] is not None and notice not in self._notices:
+        notice = (str(result.get("hostname")), str(result.get("notice") or ""))
+        if notice[1] and notice not in self._notices:
             self._notices.add(notice)
-            logger.warning("node %s %s", *notice)
+            logger.warning("node %s: %s", *notice)
 
     def _record(self, candidate: Candidate, result: dict[str, Any]) -> None:
         point = (int(result["epochs"]), float(result["accuracy"]))
