@@ -106,7 +106,7 @@ def _open() -> ctypes.CDLL:
 
 def _library() -> Path:
     """The compiled library in the cache; compiled there if it is not yet."""
-    sources = [path.read_bytes() for path in sorted(NATIVE.iterdir())]
+    sources = [path.read_bytes() for path in sorted(NATIVE.glob("*.?pp"))]
     key = hashlib.sha256(b"".join([platform.machine().encode(), _cpu_flags(), *sources]))
     library = _cache_folder() / f"kernels-{key.hexdigest()[:16]}.so"
     # Actors start together: the first compiles, the others wait for it.
