@@ -8,39 +8,45 @@ ARGS ?=
 
 .PHONY: setup search test test-slow test-faults check docs bench dashboard clean
 
-setup: .venv/.installed
+setup: .venv/.test
 
-.venv/.installed: pyproject.toml
+# What a search and a retraining need; pip shows its progress, since PyTorch takes minutes.
+.venv/.run: pyproject.toml setup.py
 	test -x .venv/bin/python || $(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install --quiet --editable '.[test,postgres,docs]'
+	.venv/bin/python -m pip install --editable .
 	touch $@
 
-search: setup
+# One of the extras of pyproject.toml on top of it.
+.venv/.%: .venv/.run
+	.venv/bin/python -m pip install --quiet --editable '.[$*]'
+	touch $@
+
+search: .venv/.run
 	.venv/bin/python runners/search.py --budget $(BUDGET) $(ARGS)
 
-test: setup
+test: .venv/.test
 	.venv/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
 
-test-slow: setup
+test-slow: .venv/.test
 	.venv/bin/python -m pytest -q -m slow $(ARGS)
 
 # Goes on where it was cut; the figures are in build/faults/.
-test-faults: setup
+test-faults: .venv/.test
 	.venv/bin/python -m pytest -q -m faults tests/faults $(ARGS)
 
-check: setup docs
+check: .venv/.test docs
 	.venv/bin/ruff format --check .
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
 # build/docs/index.html; the pages need no network. Fails on a broken link.
-docs: setup
+docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 .venv/bin/mkdocs build --strict --quiet
 
-bench: setup
+bench: .venv/.benchmarks
 	.venv/bin/python runners/benchmark.py sampler $(ARGS)
 
-dashboard: setup
+dashboard: .venv/.run
 	@test -n "$(STUDY)" || { echo "no study in results/; run: make search" >&2; exit 2; }
 	.venv/bin/optuna-dashboard --host 127.0.0.1 --port $(PORT) sqlite:///$(abspath $(if $(filter %.db,$(STUDY)),$(STUDY),$(STUDY)/study.db))
 

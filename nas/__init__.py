@@ -3,7 +3,24 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from nas.version import __version__ as __version__
+
+if TYPE_CHECKING:  # what the lazy names below are to a type checker
+    from nas.api import run_search as run_search
+    from nas.data.arrays import from_arrays as from_arrays
+    from nas.deploy.classifier import load_classifier as load_classifier
+    from nas.models import DyClotNet as DyClotNet
+    from nas.models import dyclotnet as dyclotnet
+    from nas.samplers import KnownCostSampler as KnownCostSampler
+    from nas.samplers import suggest as suggest
+    from nas.space.arch import Arch as Arch
+    from nas.space.arch import table2_arch as table2_arch
+    from nas.space.space import Choice as Choice
+    from nas.space.space import SearchSpace as SearchSpace
+    from nas.study.front_file import load_front as load_front
+    from nas.training.pretrained import load_pretrained as load_pretrained
 
 _LAZY = {
     "Arch": "nas.space.arch",
@@ -20,7 +37,7 @@ _LAZY = {
     "suggest": "nas.samplers",
     "table2_arch": "nas.space.arch",
 }
-__all__ = sorted(_LAZY)
+__all__ = sorted([*_LAZY, "__version__"])
 
 
 def __getattr__(name: str) -> Any:
@@ -31,4 +48,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return [*globals(), *_LAZY]

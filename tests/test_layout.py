@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 # From the ground up. A package may import what stands on a floor below it, never what stands
 # above, nor a neighbour on its own floor; and never the libraries named in the last column.
 FLOORS: list[tuple[int, tuple[str, ...], tuple[str, ...]]] = [
-    (1, ("nas.format", "nas.files", "nas.threads", "nas.pareto"), ("optuna", "ray")),
+    (1, ("nas.format", "nas.files", "nas.threads", "nas.pareto", "nas.version"), ("optuna", "ray")),
     (1, ("nas.space",), ("torch", "optuna", "ray")),
     (1, ("nas.data",), ("optuna", "ray")),
     (2, ("nas.progress",), ("torch", "optuna", "ray")),

@@ -14,13 +14,30 @@ pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="make is not in
 def make(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """What `make` would run in a folder of its own."""
     shutil.copy(ROOT / "Makefile", folder)
-    (folder / ".venv").mkdir(exist_ok=True)
-    (folder / ".venv/.installed").touch()
-    (folder / "pyproject.toml").touch()
-    os.utime(folder / "pyproject.toml", (0, 0))
+    for name in ("pyproject.toml", "setup.py"):
+        (folder / name).touch()
+        os.utime(folder / name, (0, 0))
     return subprocess.run(
         ["make", "--no-print-directory", *words], cwd=folder, capture_output=True, text=True
     )
+
+
+def installs(folder: Path, target: str) -> list[str]:
+    """What `make TARGET` would install with pip, as words of the shell."""
+    lines = make(folder, "-n", target).stdout.splitlines()
+    return [line.split("pip install ")[1] for line in lines if "pip install" in line]
+
+
+def test_each_target_installs_what_it_needs_once(tmp_path: Path) -> None:
+    assert installs(tmp_path, "search") == ["--editable ."]
+    assert installs(tmp_path, "test") == ["--editable .", "--quiet --editable '.[test]'"]
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/.run").touch()
+    assert installs(tmp_path, "search") == []
+    assert installs(tmp_path, "bench") == ["--quiet --editable '.[benchmarks]'"]
+    (tmp_path / ".venv/.test").touch()
+    assert installs(tmp_path, "test") == []
+    assert installs(tmp_path, "check") == ["--quiet --editable '.[docs]'"]
 
 
 def study(folder: Path, name: str, age: float, *, running: bool = False) -> Path:

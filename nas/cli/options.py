@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import sys
 import warnings
 from difflib import get_close_matches
 from functools import partial
-from importlib.metadata import version
 from types import FrameType
 from typing import Any
 
 import typer
 from typer.exceptions import Abort
 
+from nas.cli.program import launcher, localise
 from nas.format import one_line
+from nas.version import __version__
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -60,7 +62,10 @@ def run_app(app: typer.Typer) -> None:
     # Advice of libraries to their authors, not to a user of this program.
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
-        code = app(standalone_mode=False, prog_name=f"python {sys.argv[0]}")
+        command = typer.main.get_command(app)
+        for each in (command, *getattr(command, "commands", {}).values()):
+            each.help = localise(each.help or "")
+        code = command(standalone_mode=False, prog_name=shlex.join(launcher()))
     except (Abort, KeyboardInterrupt):
         code = 130
     except Exception as error:
@@ -128,7 +133,7 @@ def version_option(panel: str) -> Any:
 
     def show(asked: bool) -> None:
         if asked:
-            print(f"nas {version('nas')}")
+            print(f"nas {__version__}")
             raise typer.Exit
 
     return typer.Option(

@@ -8,11 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.options import print_json, version_option
+from nas.cli.program import announce
 
 HELP = """Write report.html of a study, and its notes and figures for the Optuna dashboard.
 
 \b
-  python runners/report.py results/dyclotnet-auto
+  nas report results/dyclotnet-auto
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -35,6 +36,8 @@ def report(
     version: Annotated[bool, version_option("Options")] = False,
 ) -> int:
     """Write the report; the help text is `HELP`."""
+    if not json:
+        announce("reading the study")
     from nas.report.study_folder import open_study, report_study
 
     found, url = open_study(folder, storage, study)

@@ -10,13 +10,14 @@ from typing import Annotated
 import typer
 
 from nas.cli.options import EXIT_FAILED, help_option, option, print_json, version_option
+from nas.cli.program import announce, same_command_line
 
 HELP = """Train chosen networks of a front in full, and read the test set once.
 
 \b
-  python runners/retrain.py results/STUDY/front.json --select knee
-  python runners/retrain.py results/STUDY/front.json --select top:3 --seeds 2
-  python runners/retrain.py results/STUDY/front.json --select spread:4 \\
+  nas retrain results/STUDY/front.json --select knee
+  nas retrain results/STUDY/front.json --select top:3 --seeds 2
+  nas retrain results/STUDY/front.json --select spread:4 \\
       --reference equal-cost-twin --learning-rate 0.1,0.2,0.4
 
 The same command again continues after an interruption.
@@ -88,6 +89,8 @@ def retrain(
     help_: Annotated[bool, help_option(OUTPUT)] = False,
 ) -> int:
     """Retrain; the help text is `HELP`."""
+    if not quiet:
+        announce("reading the front")
     from nas.cli.retrain_view import show_retrained
     from nas.progress import training_bars
     from nas.training import get_recipe
@@ -113,7 +116,7 @@ def retrain(
     try:
         retrained = retrain_front(wanted, partial(training_bars, quiet))
     except (KeyboardInterrupt, SystemExit):
-        print("interrupted; the same command again continues", file=sys.stderr)
+        print(f"interrupted; to continue: {same_command_line()}", file=sys.stderr)
         raise
     if json:
         print_json(

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nas.cli.options import EXIT_FAILED, help_option, option, print_json, version_option
+from nas.cli.program import announce
 from nas.format import parse_duration, parse_quantity
+from nas.space.named import DEFAULT_SPACE
 
 if TYPE_CHECKING:
     from nas.study.plan import Plan
@@ -16,9 +18,9 @@ if TYPE_CHECKING:
 HELP = """Search for the ConvNets with the best accuracy at each cost.
 
 \b
-  python runners/search.py --budget 200
-  python runners/search.py --budget 500 --dataset cifar10 --max-macs 20M
-  python runners/search.py --budget 9 --dataset digits --dry-run
+  nas search --budget 200
+  nas search --budget 500 --dataset cifar10 --max-macs 20M
+  nas search --budget 9 --dataset digits --dry-run
 
 The same command again continues: the budget counts over the study's life.
 """
@@ -44,8 +46,8 @@ def search(
         option(START, "NAME", "auto, digits, fashion-mnist, cifar10, cifar100, folder:DIR"),
     ] = "auto",
     space: Annotated[
-        Path, option(START, "FILE", "YAML. Default: search_spaces/dyclotnet.yaml")
-    ] = Path("search_spaces/dyclotnet.yaml"),
+        Path, option(START, "SPACE", "dyclotnet (default), tiny, or a YAML file")
+    ] = DEFAULT_SPACE,
     max_macs: Annotated[
         str | None, option(START, "N", "Most FLOPs (multiply-adds), such as 20M.")
     ] = None,
@@ -123,6 +125,8 @@ def search(
     version: Annotated[bool, version_option(OUTPUT)] = False,
 ) -> int:
     """Run a search; the help text is `HELP`."""
+    if not quiet:
+        announce("reading the plan")
     from nas.cli.wait_view import find_workers, parse_wait
     from nas.study.choose_sampler import SAMPLERS
     from nas.study.plan import Request, check_request, make_plan, parse_failures

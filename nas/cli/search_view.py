@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy.exc import ArgumentError
 
 from nas.cli.front_table import front_table, savings
 from nas.cli.options import print_json
+from nas.cli.program import command_line, same_command_line
 from nas.format import format_count, format_duration
 from nas.report.page import REPORT
 from nas.study.plan import Plan
@@ -104,10 +103,11 @@ def print_result(plan: Plan, result: SearchResult) -> None:
     if study.exhausted and study.counted < study.budget:
         print("the space is exhausted: no further architecture is within the limits")
     if result.ended is not None:
-        print(f"ended early: {result.ended.why}; to continue: {_same_command()}")
+        print(f"ended early: {result.ended.why}; to continue: {same_command_line()}")
     print(f"written:   {', '.join(file.name for file in result.files)} in {plan.folder}")
     if result.members:
-        print(f"retrain:   python runners/retrain.py {result.files[0]} --select knee")
+        retrain = command_line("retrain", str(result.files[0]), "--select", "knee")
+        print(f"retrain:   {retrain}")
     report = plan.folder / REPORT
     if report.exists():
         print(f"report:    {report.resolve().as_uri()}")
@@ -139,21 +139,6 @@ def result_json(plan: Plan, result: SearchResult) -> dict[str, Any]:
             for member in result.members
         ],
     }
-
-
-def _same_command() -> str:
-    """The command line that was typed, without a password."""
-    return "python " + shlex.join(map(_without_password, sys.argv))
-
-
-def _without_password(word: str) -> str:
-    option, equals, url = word.rpartition("=") if word.startswith("--") else ("", "", word)
-    if "://" not in url:
-        return word
-    try:
-        return option + equals + hide_password(url)
-    except ArgumentError:
-        return word  # no database's URL
 
 
 def _dashboard_command(plan: Plan) -> str:

@@ -9,14 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from nas.cli.options import EXIT_FAILED, print_json, version_option
+from nas.cli.program import announce
 from nas.format import one_line
 
 HELP = """Show what studies hold, who works on them, and repair what a crash left.
 
 \b
-  python runners/status.py
-  python runners/status.py results/dyclotnet-auto --repair
-  python runners/status.py --storage postgresql+psycopg://nas@HOST/nas --json
+  nas status
+  nas status results/dyclotnet-auto --repair
+  nas status --storage postgresql+psycopg://nas@HOST/nas --json
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -45,6 +46,8 @@ def status(
     version: Annotated[bool, version_option("Options")] = False,
 ) -> int:
     """Show the status; the help text is `HELP`."""
+    if not json:
+        announce("reading the studies")
     from nas.cli.status_view import show_status, status_json
     from nas.study.repair import repair as repair_study
     from nas.study.status import find_studies, study_status

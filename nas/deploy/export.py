@@ -46,7 +46,8 @@ def require_format(name: str) -> None:
     missing = [package for package in PACKAGES if name == "onnx" and find_spec(package) is None]
     if missing:
         raise ValueError(
-            f"--export onnx: needs {', '.join(missing)}, not installed; pip install 'nas[export]'"
+            f"--export onnx: needs {', '.join(missing)}, not installed; "
+            "pip install 'dyclotnet-nas[export]'"
         )
 
 

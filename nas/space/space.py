@@ -19,6 +19,7 @@ from typing import Any
 
 from nas.space import space_file
 from nas.space.arch import Arch, Expansion, StageArch, make_stage, scale_stem
+from nas.space.named import space_path
 from nas.space.space_file import SpaceFile
 
 _PLAIN = frozenset((int, str, type(None)))  # types of a stage's settings
@@ -63,13 +64,13 @@ class SearchSpace:
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> SearchSpace:
-        """Read and validate a space file.
+        """Read and validate a space file, or a space of the package by name, such as `tiny`.
 
         Raises:
             ValueError: one line with the file, the line and the key of the mistake,
                 and what is accepted.
         """
-        path = Path(path)
+        path = space_path(path)
         return cls(space_file.load(path), path.stem)
 
     @classmethod

@@ -17,8 +17,9 @@ from nas.space.limits import Limits
 from nas.space.space import SearchSpace
 from nas.study.objectives import Objectives
 from nas.training import Recipe
+from nas.version import __version__
 
-VERSIONED = ("torch", "torchvision", "optuna", "ray", "botorch")
+VERSIONED = ("torch", "torchvision", "optuna", "ray")
 ATTRIBUTES = {"space_name", "space", "dataset", "recipe", "objectives", "limits"}
 
 
@@ -111,7 +112,7 @@ def begin(study: optuna.Study, config: StudyConfig, **attributes: Any) -> None:
 
 def software_versions() -> dict[str, str]:
     """Versions that results depend on."""
-    return {"python": platform.python_version(), "nas": version("nas")} | {
+    return {"python": platform.python_version(), "nas": __version__} | {
         name: version(name) for name in VERSIONED
     }
 

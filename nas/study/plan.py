@@ -21,6 +21,7 @@ from nas.data import SearchData, load_search_data, resolve_dataset
 from nas.deploy.latency import machine_identity
 from nas.space.cost import Cost, cost
 from nas.space.limits import Limits, extreme
+from nas.space.named import DEFAULT_SPACE
 from nas.space.space import SearchSpace
 from nas.study.choose_sampler import SAMPLERS, effective_sampler
 from nas.study.config import StudyConfig, require_same, stored_config
@@ -40,7 +41,7 @@ class Request:
     """What a user asks of a search; None where the program is to choose."""
 
     budget: int  # distinct architectures over the life of the study
-    space: Path = Path("search_spaces/dyclotnet.yaml")
+    space: Path = DEFAULT_SPACE
     dataset: str = "auto"
     data_dir: Path = Path("data")
     image_size: int | None = None

@@ -27,11 +27,12 @@ from nas.training import checkpoint
 from nas.training.pretrained import DESCRIPTION, WEIGHTS, Description, read_description
 from nas.training.recipe import Recipe
 from nas.training.trainer import EVALUATION_BATCH, Trainer, accuracy
+from nas.version import __version__
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "history.csv"
 METRICS = "metrics.json"
-VERSIONED = ("nas", "torch", "torchvision")
+VERSIONED = ("torch", "torchvision")
 
 Progress = Callable[[int, int, float, float], None]
 """Called after each epoch with epoch, epochs, training loss and validation accuracy."""
@@ -294,7 +295,7 @@ def _describe(network: Arch | str, info: DatasetInfo, recipe: Recipe, seed: int)
         dataset=info.to_dict(),
         recipe=recipe.model_dump(mode="json"),
         seed=seed,
-        versions={"python": platform.python_version()}
+        versions={"python": platform.python_version(), "nas": __version__}
         | {package: version(package) for package in VERSIONED},
     )
 

@@ -41,6 +41,7 @@ def run_runner(
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         monkeypatch.setattr(sys, "argv", [f"runners/{name}.py", *arguments])
+        monkeypatch.setattr(sys, "orig_argv", ["python", *sys.argv])
         handlers = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
         try:
             with pytest.raises(SystemExit) as exit_:

@@ -167,7 +167,7 @@ def no_driver(error: ModuleNotFoundError) -> StorageError:
     """What to do where the package that speaks to PostgreSQL is missing."""
     return StorageError(
         f"--storage: the driver {error.name} is not installed; "
-        "install it with: pip install 'nas[postgres]'"
+        "install it with: pip install 'dyclotnet-nas[postgres]'"
     )
 
 

@@ -1,0 +1,39 @@
+"""The console script `nas`: every command under one name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from nas.cli import predict, report, retrain, search, status
+from nas.cli.options import run_app, version_option
+
+HELP = """Search for small ConvNets with the best accuracy at each cost, and use them.
+
+The networks are DyClotNets: ConvNets whose bottlenecks expand channels by a dynamic clone
+transformer (DCT), which clones each channel and shifts each clone by a value that depends on
+the image.
+
+\b
+  nas search --budget 200
+  nas report results/STUDY
+  nas retrain results/STUDY/front.json --select knee
+  nas predict results/STUDY/retrained/ARCH_ID image.png
+"""
+
+app = typer.Typer(
+    help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+for _module in (search, report, retrain, predict, status):
+    app.registered_commands += _module.app.registered_commands
+
+
+@app.callback()
+def _nas(version: Annotated[bool, version_option("Options")] = False) -> None:
+    """Options of the program itself."""
+
+
+def main() -> None:
+    """Run the command line."""
+    run_app(app)

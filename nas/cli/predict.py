@@ -1,0 +1,54 @@
+"""Classify images with a retrained network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from nas.cli.options import print_json, version_option
+from nas.cli.program import announce
+
+HELP = """Classify images with a retrained network.
+
+\b
+  nas predict results/STUDY/retrained/ARCH_ID image.png
+  nas predict results/STUDY/retrained/ARCH_ID images/*.png --json
+"""
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+
+
+@app.command(help=HELP, no_args_is_help=True)
+def predict(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="The folder of a retrained network.", metavar="MODEL_FOLDER", show_default=False
+        ),
+    ],
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files.", metavar="IMAGE...", show_default=False)
+    ],
+    top: Annotated[int, typer.Option(help="Classes to print of each image.", min=1)] = 3,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the result as JSON, with every class.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
+    version: Annotated[bool, version_option("Options")] = False,
+) -> int:
+    """Predict; the help text is `HELP`."""
+    if not json:
+        announce("loading the network")
+    from nas.deploy.classifier import load_classifier
+
+    classifier = load_classifier(folder)
+    predictions = list(zip(map(str, images), classifier.predict(images), strict=True))
+    if json:
+        print_json([{"image": image, "probabilities": dict(all_)} for image, all_ in predictions])
+        return 0
+    for image, classes in predictions:
+        best = (f"{name} {100 * share:.1f} %" for name, share in classes[:top])
+        print(f"{image}: {', '.join(best)}")
+    return 0
