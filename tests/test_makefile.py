@@ -31,13 +31,17 @@ def installs(folder: Path, target: str) -> list[str]:
 def test_each_target_installs_what_it_needs_once(tmp_path: Path) -> None:
     assert installs(tmp_path, "search") == ["--editable ."]
     assert installs(tmp_path, "test") == ["--editable .", "--quiet --editable '.[test]'"]
-    (tmp_path / ".venv").mkdir()
-    (tmp_path / ".venv/.run").touch()
+    installed(tmp_path)
     assert installs(tmp_path, "search") == []
     assert installs(tmp_path, "bench") == ["--quiet --editable '.[benchmarks]'"]
     (tmp_path / ".venv/.test").touch()
     assert installs(tmp_path, "test") == []
     assert installs(tmp_path, "check") == ["--quiet --editable '.[docs]'"]
+
+
+def installed(folder: Path) -> None:
+    (folder / ".venv").mkdir(exist_ok=True)
+    (folder / ".venv/.run").touch()
 
 
 def study(folder: Path, name: str, age: float, *, running: bool = False) -> Path:
@@ -69,6 +73,7 @@ def test_dashboard_opens_the_study_that_is_named(tmp_path: Path) -> None:
 
 
 def test_dashboard_without_a_study_says_what_to_do(tmp_path: Path) -> None:
+    installed(tmp_path)
     told = make(tmp_path, "dashboard")
     assert told.returncode == 2
     assert "make search" in told.stderr
