@@ -1,22 +1,19 @@
-"""Checkpoints that survive a kill at any moment, and torn files.
+"""Checkpoints that survive a kill at any moment: the newest one, and the one before it.
 
-A file is a magic number, the SHA-256 of what follows, and `torch.save`'s bytes. The
-checkpoint before the newest one is kept beside it.
+Files are `torch.save`'s. They are zip archives, whose check sums `torch.load` does not read:
+a flipped bit in a weight would be trained on.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 
 from nas.files import write_atomic
-
-MAGIC = b"NASCKPT1"
-_HEADER = len(MAGIC) + hashlib.sha256().digest_size
 
 
 def save(path: Path, state: dict[str, Any]) -> None:
@@ -31,22 +28,29 @@ def save(path: Path, state: dict[str, Any]) -> None:
     """
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    payload = buffer.getvalue()
-    # A torn newest file must not take the place of the whole one before it.
-    if (newest := _payload(path)) is not None:
-        write_atomic(previous(path), _pack(newest))
-    write_atomic(path, _pack(payload))
+    if path.exists():
+        path.replace(previous(path))
+    write_atomic(path, buffer.getvalue())
 
 
 def load(path: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, on the CPU; None where there is none."""
-    for candidate in (path, previous(path)):
-        payload = _payload(candidate)
-        if payload is not None:
-            state: dict[str, Any] = torch.load(
-                io.BytesIO(payload), map_location="cpu", weights_only=True
-            )
+    """The newest checkpoint that is whole, on the CPU; None where there is none.
+
+    Raises:
+        ValueError: there are checkpoints, and none can be read.
+    """
+    candidates = [one for one in (path, previous(path)) if one.exists()]
+    for candidate in candidates:
+        state = _read(candidate)
+        if state is not None:
+            if candidate != path:
+                path.unlink(missing_ok=True)  # damaged: it must not replace the whole one
             return state
+    if candidates:
+        raise ValueError(
+            f"{path}: damaged, or written by another version; "
+            f"remove it and {previous(path).name} to train from the start"
+        )
     return None
 
 
@@ -61,15 +65,13 @@ def previous(path: Path) -> Path:
     return path.with_name(path.name + ".previous")
 
 
-def _pack(payload: bytes) -> bytes:
-    return MAGIC + hashlib.sha256(payload).digest() + payload
-
-
-def _payload(path: Path) -> bytes | None:
-    """What `torch.save` wrote, or None if the file is missing, torn or another's."""
+def _read(path: Path) -> dict[str, Any] | None:
+    """The state in a file; None for a file that is torn, changed, or none of ours."""
     try:
-        content = path.read_bytes()
-    except OSError:
+        with ZipFile(path) as archive:
+            if archive.testzip() is not None:
+                return None
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # readers of archives and of pickles raise anything on a damaged file
         return None
-    payload = content[_HEADER:]
-    return payload if content[:_HEADER] == _pack(payload)[:_HEADER] else None
+    return state
