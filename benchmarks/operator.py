@@ -23,7 +23,8 @@ from torch.profiler import ProfilerActivity, profile
 
 from nas.models import DCT, Bottleneck
 from nas.models.native import build as kernels
-from nas.models.native import fused
+from nas.models.native import operators
+from nas.models.native.fused import use_fused
 from nas.progress import Progress, silent
 from nas.threads import cpu_threads
 
@@ -55,7 +56,7 @@ OPERATORS: dict[str, tuple[Operator, torch.memory_format]] = {
     "repeat, channels-last": (repeated, torch.channels_last),
     "modules, NCHW": (modules, torch.contiguous_format),
     "modules, channels-last": (modules, torch.channels_last),
-    "fused": (fused.dct_batch_norm, torch.channels_last),
+    "fused": (operators.dct_batch_norm, torch.channels_last),
 }
 
 
@@ -161,7 +162,7 @@ def _block_runs(width: int, size: int, p: int, batch: int) -> dict[str, Run]:
     ):
         block = Bottleneck(width, width, 1, "dct", p, max(1, width // R)).to(memory_format=layout)
         if name == "fused":
-            fused.use_fused(block)
+            use_fused(block)
         runs[name] = _run(block, [*block.parameters()], x_BNHW, dy_BNHW, layout)
     return runs
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from nas.data import DatasetInfo, load_test_data
 from nas.deploy.classifier import Classifier, load_classifier
 from nas.files import write_atomic, write_json
+from nas.models.native.fused import is_fused
 from nas.threads import cpu_threads
 from nas.training.pretrained import Description, load_pretrained, read_description
 
@@ -77,7 +78,7 @@ def export(folder: Path, formats: tuple[str, ...], data_dir: Path) -> dict[str, 
     plain = Classifier(trained, description.dataset_info())
     runs = {"trained": _pytorch(plain, trained), "folded": _pytorch(plain, plain.network)}
     fast = load_classifier(folder)
-    if any(getattr(part, "fused", False) for part in fast.modules()):
+    if is_fused(fast):
         runs["kernels"] = _pytorch(fast, fast.network)
     program = _export_program(plain.to(memory_format=torch.contiguous_format))
     if "torch" in formats:

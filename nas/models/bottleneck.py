@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.models.dct import DCT
-from nas.models.native import fused
 from nas.space.arch import Expansion, StageArch
 
 
@@ -52,32 +51,21 @@ class Bottleneck(nn.Module):
         )
         self.expand_norm = nn.BatchNorm2d(w_out)
         self.has_shortcut = stride == 1 and w_in == w_out
-        self.fused = False  # whether the fast form runs: `nas.models.native.fused.use_fused`
 
     def forward(self, x_BMHW: Tensor) -> Tensor:
         """[B, w_in, H, W] to [B, w_out, H', W'], H' and W' divided by the stride, rounded up."""
-        if self.fused:
-            return self._forward_fused(x_BMHW)
         y_BMHW = F.relu_(self.depthwise_norm(self.depthwise(x_BMHW)))
         contracted_BDHW = self.contract_norm(self.contract(y_BMHW))
         mixed_BDHW = self.mix_norm(self.mix(contracted_BDHW))
-        if mixed_BDHW.is_cuda and mixed_BDHW.requires_grad:
-            # What flows back is a part of the concatenation's gradient, with gaps between, for
-            # which a GPU's batch norm has only a slow kernel.
-            mixed_BDHW.register_hook(Tensor.clone)
-        y_BCHW = torch.cat([contracted_BDHW, mixed_BDHW], 1)
+        y_BCHW = _concatenate(contracted_BDHW, mixed_BDHW)
         y_BNHW: Tensor = self.expand_norm(self.expand(y_BCHW))
         return y_BNHW.add_(x_BMHW) if self.has_shortcut else y_BNHW
 
-    def _forward_fused(self, x_BMHW: Tensor) -> Tensor:
-        """The same, each norm in one pass with what stands beside it."""
-        shortcut_BNHW = x_BMHW if self.has_shortcut else None
-        y_BMHW = fused.depthwise_batch_norm(x_BMHW, self.depthwise, self.depthwise_norm)
-        y_BDHW = fused.pointwise(y_BMHW, self.contract)
-        contracted_BDHW = fused.batch_norm(y_BDHW, self.contract_norm)
-        y_BDHW = fused.pointwise(contracted_BDHW, self.mix)
-        y_BCHW = torch.cat([contracted_BDHW, fused.batch_norm(y_BDHW, self.mix_norm)], 1)
-        if isinstance(self.expand, DCT):
-            return fused.dct_batch_norm(y_BCHW, self.expand, self.expand_norm, shortcut_BNHW)
-        y_BNHW = fused.pointwise(y_BCHW, self.expand)
-        return fused.batch_norm(y_BNHW, self.expand_norm, residual_BCHW=shortcut_BNHW)
+
+def _concatenate(contracted_BDHW: Tensor, mixed_BDHW: Tensor) -> Tensor:
+    """[contracted, mixed] along the channels, with a gradient that is fast on a GPU."""
+    if mixed_BDHW.is_cuda and mixed_BDHW.requires_grad:
+        # The gradient of `mixed` is a view into that of the concatenation, with gaps between
+        # its rows, for which a GPU's batch norm has only a slow kernel.
+        mixed_BDHW.register_hook(Tensor.clone)  # type: ignore[no-untyped-call]
+    return torch.cat([contracted_BDHW, mixed_BDHW], 1)

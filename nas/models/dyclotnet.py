@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from nas.models.bottleneck import Bottleneck
 from nas.models.initialise import initialise
-from nas.models.native import fused
 from nas.space.arch import Arch, table2_arch
 
 
@@ -22,14 +21,10 @@ class Stem(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(w_in, w_out, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(w_out)
-        self.fused = False  # whether the fast form runs: `nas.models.native.fused.use_fused`
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, w_in, H, W] to [B, w_out, H, W]."""
-        y_BSHW = self.conv(x_BCHW)
-        if self.fused:
-            return fused.batch_norm(y_BSHW, self.norm, relu=True)
-        return F.relu_(self.norm(y_BSHW))
+        return F.relu_(self.norm(self.conv(x_BCHW)))
 
 
 class DyClotNet(nn.Module):

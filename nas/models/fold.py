@@ -15,9 +15,6 @@ from torch.nn import functional as F
 from nas.models.bottleneck import Bottleneck
 from nas.models.dct import DCT
 from nas.models.dyclotnet import Stem
-from nas.models.native import build as kernels
-from nas.models.native import functions as kernel_functions
-from nas.models.native import fused
 
 
 def fold(network: nn.Module) -> nn.Module:
@@ -67,7 +64,6 @@ class FoldedBottleneck(nn.Module):
         contract = fold_conv(block.contract, block.contract_norm)
         mix = fold_conv(block.mix, block.mix_norm)
         self.has_shortcut = block.has_shortcut
-        self.fused = False  # whether the C++ kernels run: `nas.models.native.fused.use_fused`
         self.expand: FoldedDCT | nn.Conv2d
         if isinstance(block.expand, DCT):
             self.contract = stacked(contract, mix)
@@ -81,25 +77,8 @@ class FoldedBottleneck(nn.Module):
 
     def forward(self, x_BMHW: Tensor) -> Tensor:
         """[B, M, H, W] to [B, N, H', W'], as the block that it was made of."""
-        shortcut_BNHW = x_BMHW if self.has_shortcut else None
-        if self.fused and kernels.supports(x_BMHW):
-            return self._forward_fused(x_BMHW, shortcut_BNHW)
         y_BNHW: Tensor = self.expand(self.contract(F.relu(self.depthwise(x_BMHW))))
-        return y_BNHW if shortcut_BNHW is None else y_BNHW + shortcut_BNHW
-
-    def _forward_fused(self, x_BMHW: Tensor, shortcut_BNHW: Tensor | None) -> Tensor:
-        """The same in fewer passes over the feature map; channels-last memory on the CPU."""
-        y_BMHW = (
-            kernel_functions.depthwise_relu(x_BMHW, self.depthwise)
-            if self.depthwise.stride == (1, 1)
-            else F.relu_(self.depthwise(x_BMHW))
-        )
-        y_BCHW = fused.pointwise(y_BMHW, self.contract)
-        if isinstance(self.expand, FoldedDCT):
-            scale_N, shift_BN = self.expand.scale.flatten(), self.expand.shifts(y_BCHW).flatten(1)
-            return kernel_functions.scale_clones(y_BCHW, scale_N, shift_BN, shortcut_BNHW)
-        y_BNHW = fused.pointwise(y_BCHW, self.expand)
-        return y_BNHW if shortcut_BNHW is None else y_BNHW.add_(shortcut_BNHW)
+        return y_BNHW + x_BMHW if self.has_shortcut else y_BNHW
 
 
 class FoldedDCT(nn.Module):

@@ -1,144 +1,93 @@
-"""The fast form of a bottleneck's operators: norms in one pass with what stands beside them.
+"""The fast forms of stem and bottleneck on the CPU, which `use_fused` switches to.
 
-Equal to the plain modules in value, gradient and running statistics; the plain ones stay
-the reference. The mathematics is in `native/`. It serves training on the CPU in
-channels-last memory; in every other case the functions here run the plain modules.
+Each is a subclass with the same state and another `forward`, equal to its base class, which
+stays the reference, in value, gradient and running statistics.
 
-Shape suffixes: B images, C channels before and N = p * C channels after the expansion,
-H x W the feature map.
+Shape suffixes: B images, M input and N output channels of a block, D = N/(2p), C = 2D,
+S channels of the stem, H x W the feature map.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nas.models.bottleneck import Bottleneck
 from nas.models.dct import DCT
+from nas.models.dyclotnet import Stem
+from nas.models.fold import FoldedBottleneck, FoldedDCT
 from nas.models.native import build as kernels
-from nas.models.native import functions as kernel_functions
+from nas.models.native import functions, operators
+
+
+class FusedStem(Stem):
+    """A `Stem` whose norm and ReLU are one operator."""
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:  # noqa: D102
+        return operators.batch_norm(self.conv(x_BCHW), self.norm, relu=True)
+
+
+class FusedBottleneck(Bottleneck):
+    """A `Bottleneck` whose norms are one operator each with what is before and after them."""
+
+    def forward(self, x_BMHW: Tensor) -> Tensor:  # noqa: D102
+        shortcut_BNHW = x_BMHW if self.has_shortcut else None
+        y_BMHW = operators.depthwise_batch_norm(x_BMHW, self.depthwise, self.depthwise_norm)
+        y_BDHW = operators.pointwise(y_BMHW, self.contract)
+        contracted_BDHW = operators.batch_norm(y_BDHW, self.contract_norm)
+        y_BDHW = operators.pointwise(contracted_BDHW, self.mix)
+        y_BCHW = torch.cat([contracted_BDHW, operators.batch_norm(y_BDHW, self.mix_norm)], 1)
+        if isinstance(self.expand, DCT):
+            return operators.dct_batch_norm(y_BCHW, self.expand, self.expand_norm, shortcut_BNHW)
+        y_BNHW = operators.pointwise(y_BCHW, self.expand)
+        return operators.batch_norm(y_BNHW, self.expand_norm, residual_BCHW=shortcut_BNHW)
+
+
+class FusedFoldedBottleneck(FoldedBottleneck):
+    """A `FoldedBottleneck` in fewer passes over the feature map."""
+
+    def forward(self, x_BMHW: Tensor) -> Tensor:  # noqa: D102
+        if not kernels.supports(x_BMHW):
+            return super().forward(x_BMHW)
+        shortcut_BNHW = x_BMHW if self.has_shortcut else None
+        y_BMHW = (
+            functions.depthwise_relu(x_BMHW, self.depthwise)
+            if self.depthwise.stride == (1, 1)
+            else F.relu_(self.depthwise(x_BMHW))
+        )
+        y_BCHW = operators.pointwise(y_BMHW, self.contract)
+        if isinstance(self.expand, FoldedDCT):
+            scale_N, shift_BN = self.expand.scale.flatten(), self.expand.shifts(y_BCHW).flatten(1)
+            return functions.scale_clones(y_BCHW, scale_N, shift_BN, shortcut_BNHW)
+        y_BNHW = operators.pointwise(y_BCHW, self.expand)
+        return y_BNHW if shortcut_BNHW is None else y_BNHW.add_(shortcut_BNHW)
+
+
+FUSED: dict[type[nn.Module], type[nn.Module]] = {
+    Stem: FusedStem,
+    Bottleneck: FusedBottleneck,
+    FoldedBottleneck: FusedFoldedBottleneck,
+}
 
 
 def use_fused(network: nn.Module) -> bool:
-    """Switch every part of the network that has a fast form to it; its state stays the same.
+    """Switch every part of the network that has a fast form to it, in place.
+
+    Parameters and buffers stay the same tensors under the same names.
 
     Returns:
-        Whether anything is faster now: not without a C++ compiler, which a warning says
-        once, nor in a network that has no such part.
+        Whether the network has fast parts now. It has none without a C++ compiler, which a
+        warning says once, nor where no part has a fast form.
     """
-    parts: list[Any] = [module for module in network.modules() if hasattr(module, "fused")]
+    parts = [part for part in network.modules() if isinstance(part, tuple(FUSED))]
     if not parts or not kernels.available():
         return False
     for part in parts:
-        part.fused = True
+        part.__class__ = FUSED.get(type(part), type(part))
     return True
 
 
-def pointwise(x_BCHW: Tensor, conv: nn.Conv2d) -> Tensor:
-    """A 1x1 convolution; in channels-last memory a product of two matrices."""
-    if not kernels.supports(x_BCHW):
-        y_BNHW: Tensor = conv(x_BCHW)
-        return y_BNHW
-    y_BHWN = F.linear(x_BCHW.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias)
-    return y_BHWN.permute(0, 3, 1, 2)
-
-
-def depthwise_batch_norm(x_BCHW: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
-    """`relu(norm(conv(x)))`, [B, C, H, W], for a depthwise 3x3 convolution without bias.
-
-    Args:
-        x_BCHW: input of the convolution.
-        conv: of padding 1; at stride 2 only what follows it is fused.
-        norm: its running statistics are updated as in the plain module.
-    """
-    width = x_BCHW.shape[1]
-    fits = _trains(norm) and _fits(x_BCHW, norm, width, None)
-    if not (fits and conv.stride == (1, 1) and conv.weight.shape == (width, 1, 3, 3)):
-        return batch_norm(conv(x_BCHW), norm, relu=True)
-    weight_C33 = conv.weight.view(width, 3, 3)  # one piece of memory in either layout
-    fused: Tensor = kernel_functions.DepthwiseBatchNorm.apply(
-        x_BCHW, weight_C33, norm.weight, norm.bias, norm
-    )
-    return fused
-
-
-def batch_norm(
-    x_BCHW: Tensor, norm: nn.BatchNorm2d, relu: bool = False, residual_BCHW: Tensor | None = None
-) -> Tensor:
-    """`relu(norm(x))` or `norm(x) + residual`, [B, C, H, W].
-
-    Args:
-        x_BCHW: input of the batch norm.
-        norm: its running statistics are updated as in the plain module.
-        relu: whether a ReLU follows; not with a residual.
-        residual_BCHW: added after the norm.
-    """
-    assert not (relu and residual_BCHW is not None)
-    if not (_trains(norm) and _fits(x_BCHW, norm, x_BCHW.shape[1], residual_BCHW)):
-        y_BCHW: Tensor = norm(x_BCHW)
-        y_BCHW = F.relu_(y_BCHW) if relu else y_BCHW
-        return y_BCHW if residual_BCHW is None else y_BCHW.add_(residual_BCHW)
-    fused: Tensor = kernel_functions.BatchNorm.apply(
-        x_BCHW, norm.weight, norm.bias, residual_BCHW, relu, norm
-    )
-    return fused
-
-
-def dct_batch_norm(
-    x_BCHW: Tensor, dct: DCT, norm: nn.BatchNorm2d, residual_BNHW: Tensor | None = None
-) -> Tensor:
-    """`norm(dct(x)) + residual`, [B, C, H, W] to [B, N, H, W], without building the clones.
-
-    Args:
-        x_BCHW: input of the expansion.
-        dct: its recalibrator gives the coefficients.
-        norm: its running statistics are updated as in the plain module; in evaluation they
-            are folded into one multiply-add.
-        residual_BNHW: added after the norm.
-    """
-    fits = _fits(x_BCHW, norm, dct.p * x_BCHW.shape[1], residual_BNHW)
-    if fits and not norm.training and not torch.is_grad_enabled():
-        return kernel_functions.dct_batch_norm_folded(x_BCHW, dct, norm, residual_BNHW)
-    if not (fits and _trains(norm)):
-        y_BNHW: Tensor = norm(dct(x_BCHW))
-        return y_BNHW if residual_BNHW is None else y_BNHW.add_(residual_BNHW)
-    reduce, restore = dct.recalibrator.reduce, dct.recalibrator.restore
-    fused: Tensor = kernel_functions.DCTBatchNorm.apply(
-        x_BCHW,
-        reduce.weight,
-        reduce.bias,
-        restore.weight,
-        restore.bias,
-        norm.weight,
-        norm.bias,
-        residual_BNHW,
-        norm,
-    )
-    return fused
-
-
-def _trains(norm: nn.BatchNorm2d) -> bool:
-    return norm.training and norm.momentum is not None
-
-
-def _fits(x_BCHW: Tensor, norm: nn.BatchNorm2d, width: int, residual: Tensor | None) -> bool:
-    """Whether a kernel may read all of this; it checks nothing itself."""
-    B, C, H, W = x_BCHW.shape
-    return (
-        kernels.supports(x_BCHW)
-        and x_BCHW.numel() > C  # one value has no variance; the plain module says so
-        and norm.affine
-        and norm.track_running_stats
-        and norm.num_features == width
-        and norm.weight.dtype == x_BCHW.dtype
-        and (
-            residual is None
-            or (
-                kernels.supports(residual)
-                and residual.dtype == x_BCHW.dtype
-                and residual.shape == (B, width, H, W)
-            )
-        )
-    )
+def is_fused(network: nn.Module) -> bool:
+    """Whether a part of the network has its fast form."""
+    return any(isinstance(part, tuple(FUSED.values())) for part in network.modules())

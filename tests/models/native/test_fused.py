@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from nas.models import DyClotNet, dyclotnet
 from nas.models.dct import DCT
 from nas.models.native import build as kernels
-from nas.models.native import fused
+from nas.models.native import fused, operators
 from nas.models.reference import mobilenet_v2
 from nas.space.arch import table2_arch
 from nas.space.space import SearchSpace
@@ -75,7 +75,7 @@ def test_batch_norm_is_the_plain_one(shape, beside):
     plain = copy.deepcopy(norm)
     x = feature_map(*shape)
     residual = feature_map(*shape) if beside == "residual" else None
-    ours = fused.batch_norm(x, norm, beside == "relu", residual)
+    ours = operators.batch_norm(x, norm, beside == "relu", residual)
     theirs = plain(x)
     theirs = theirs.relu() if beside == "relu" else theirs
     theirs = theirs if residual is None else theirs + residual
@@ -95,7 +95,7 @@ def test_depthwise_batch_norm_is_the_plain_one(shape, memory_format):
     norm = random_norm(width)
     plain_conv, plain = copy.deepcopy(conv), copy.deepcopy(norm)
     x = feature_map(*shape)
-    ours = fused.depthwise_batch_norm(x, conv, norm)
+    ours = operators.depthwise_batch_norm(x, conv, norm)
     theirs = plain(plain_conv(x)).relu()
     assert type(ours.grad_fn).__name__ == "DepthwiseBatchNormBackward"
     assert_same(
@@ -112,7 +112,7 @@ def test_depthwise_of_stride_2_fuses_what_follows():
     conv = nn.Conv2d(6, 6, 3, stride=2, padding=1, groups=6, bias=False).double()
     norm = random_norm(6)
     x = feature_map(3, 6, 5, 5)
-    ours = fused.depthwise_batch_norm(x, conv, norm)
+    ours = operators.depthwise_batch_norm(x, conv, norm)
     assert type(ours.grad_fn).__name__ == "BatchNormBackward"
     assert_same(ours, copy.deepcopy(norm)(conv(x)).relu(), [x, *conv.parameters()])
 
@@ -127,7 +127,7 @@ def test_dct_batch_norm_is_the_plain_one(shape, p, with_residual):
     plain_dct, plain = copy.deepcopy(dct), copy.deepcopy(norm)
     x = feature_map(*shape)
     residual = feature_map(images, width * p, *shape[2:]) if with_residual else None
-    ours = fused.dct_batch_norm(x, dct, norm, residual)
+    ours = operators.dct_batch_norm(x, dct, norm, residual)
     theirs = plain(plain_dct(x))
     theirs = theirs if residual is None else theirs + residual
     assert type(ours.grad_fn).__name__ == "DCTBatchNormBackward"
@@ -156,10 +156,10 @@ def test_large_maps_are_written_past_the_cache_and_alike(with_residual, dtype, w
         return norm(dct(x)) + (0 if residual is None else residual)
 
     near = 1e-4 if dtype == torch.float32 else 1e-10
-    ours = fused.dct_batch_norm(x, dct, norm, residual)
+    ours = operators.dct_batch_norm(x, dct, norm, residual)
     torch.testing.assert_close(ours, expected(plain), rtol=near, atol=near)
     with torch.no_grad():
-        folded = fused.dct_batch_norm(x, dct, norm.eval(), residual)
+        folded = operators.dct_batch_norm(x, dct, norm.eval(), residual)
         torch.testing.assert_close(folded, expected(plain.eval()), rtol=near, atol=near)
 
 
@@ -170,17 +170,17 @@ def test_gradients_are_those_of_finite_differences():
     leaves = (x, residual, *dct.parameters(), *norm.parameters())
     # Parameters are leaves that the modules hold: gradcheck perturbs them in place.
     assert torch.autograd.gradcheck(
-        lambda x, residual, *rest: fused.dct_batch_norm(x, dct, norm, residual), leaves
+        lambda x, residual, *rest: operators.dct_batch_norm(x, dct, norm, residual), leaves
     )
     conv, norm = nn.Conv2d(2, 2, 3, padding=1, groups=2, bias=False).double(), random_norm(2)
     assert torch.autograd.gradcheck(
-        lambda x, *rest: fused.depthwise_batch_norm(x, conv, norm),
+        lambda x, *rest: operators.depthwise_batch_norm(x, conv, norm),
         (x, *conv.parameters(), *norm.parameters()),
     )
     wide, norm = feature_map(4, 3, 2, 2), random_norm(3)
     for relu in (False, True):
         assert torch.autograd.gradcheck(
-            lambda x, *rest, relu=relu: fused.batch_norm(x, norm, relu),
+            lambda x, *rest, relu=relu: operators.batch_norm(x, norm, relu),
             (wide, *norm.parameters()),
         )
 
@@ -192,10 +192,10 @@ def test_evaluation_folds_the_norm(p):
     x, residual = feature_map(3, 4, 5, 5), feature_map(3, 4 * p, 5, 5)
     before = copy.deepcopy(norm.state_dict())
     with torch.no_grad():
-        ours = fused.dct_batch_norm(x, dct, norm, residual)
+        ours = operators.dct_batch_norm(x, dct, norm, residual)
         torch.testing.assert_close(ours, norm(dct(x)) + residual)
     # With gradients, as in fine-tuning with frozen statistics, the plain modules run.
-    assert_same(fused.dct_batch_norm(x, dct, norm), norm(dct(x)), [x, *dct.parameters()])
+    assert_same(operators.dct_batch_norm(x, dct, norm), norm(dct(x)), [x, *dct.parameters()])
     for name, value in norm.state_dict().items():
         assert torch.equal(value, before[name]), name
 
@@ -253,7 +253,7 @@ def test_single_precision_is_as_exact_as_the_plain_modules(mean):
 
     exact = results(plain, torch.float64)
     for ours, theirs, truth in zip(
-        results(fused.dct_batch_norm, torch.float32), results(plain, torch.float32), exact,
+        results(operators.dct_batch_norm, torch.float32), results(plain, torch.float32), exact,
         strict=True,
     ):  # fmt: skip
         error = (ours - truth).abs().max()
@@ -268,8 +268,8 @@ def test_results_do_not_depend_on_the_number_of_threads():
             x = feature_map(16, 16, 16, 16, dtype=torch.float32)
             conv = nn.Conv2d(16, 16, 3, padding=1, groups=16, bias=False)
             dct, norm, wide = DCT(16, 4, 8), nn.BatchNorm2d(16), nn.BatchNorm2d(64)
-            y = fused.depthwise_batch_norm(x, conv, nn.BatchNorm2d(16))
-            y = fused.dct_batch_norm(fused.batch_norm(y, norm, relu=True), dct, wide)
+            y = operators.depthwise_batch_norm(x, conv, nn.BatchNorm2d(16))
+            y = operators.dct_batch_norm(operators.batch_norm(y, norm, relu=True), dct, wide)
             y.square().sum().backward()
             results.append([y, x.grad, conv.weight.grad, norm.weight.grad, wide.running_var])
     for several in results[1:]:
@@ -279,14 +279,14 @@ def test_results_do_not_depend_on_the_number_of_threads():
 def test_a_nan_is_not_hidden_by_the_relu():
     x = feature_map(2, 4, 3, 3).detach()
     x[0, 1, 2, 2] = float("nan")
-    y = fused.batch_norm(x, random_norm(4), relu=True)
+    y = operators.batch_norm(x, random_norm(4), relu=True)
     assert y.isnan().any(0).flatten(1).all(1).tolist() == [False, True, False, False]
 
 
 def test_inputs_are_left_as_they_were():
     x, residual = feature_map(3, 4, 5, 5), feature_map(3, 8, 5, 5)
     before = x.detach().clone(), residual.detach().clone()
-    y = fused.dct_batch_norm(x, DCT(4, 2, 3).double(), random_norm(8), residual)
+    y = operators.dct_batch_norm(x, DCT(4, 2, 3).double(), random_norm(8), residual)
     y.sum().backward()
     assert torch.equal(x, before[0])
     assert torch.equal(residual, before[1])
@@ -315,20 +315,20 @@ def test_what_the_kernels_cannot_read_goes_the_plain_way():
         (x, copy.deepcopy(norm).eval()),
     ]:
         plain = copy.deepcopy(layer)
-        y = fused.batch_norm(input_map, layer)
+        y = operators.batch_norm(input_map, layer)
         assert torch.equal(y, plain(input_map))
         assert_plain(y)
-    assert_plain(fused.batch_norm(x, norm, residual_BCHW=torch.zeros(3, 4, 5, 5)))
+    assert_plain(operators.batch_norm(x, norm, residual_BCHW=torch.zeros(3, 4, 5, 5)))
     nchw = x.detach().clone(memory_format=torch.contiguous_format)
-    assert_plain(fused.dct_batch_norm(nchw, dct, norm))
+    assert_plain(operators.dct_batch_norm(nchw, dct, norm))
 
 
 def test_wrong_shapes_fail_as_in_the_plain_modules():
     x = feature_map(3, 4, 5, 5)
     with pytest.raises(RuntimeError, match="running_mean should contain 4 elements"):
-        fused.batch_norm(x, random_norm(8))
+        operators.batch_norm(x, random_norm(8))
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        fused.batch_norm(feature_map(1, 4, 1, 1), random_norm(4))
+        operators.batch_norm(feature_map(1, 4, 1, 1), random_norm(4))
 
 
 def test_pointwise_is_the_convolution():
@@ -337,7 +337,7 @@ def test_pointwise_is_the_convolution():
     for memory_format in (torch.channels_last, torch.contiguous_format):
         x = feature_map(3, 6, 5, 4).detach().contiguous(memory_format=memory_format)
         x.requires_grad_()
-        y, expected = fused.pointwise(x, conv), conv(x)
+        y, expected = operators.pointwise(x, conv), conv(x)
         assert y.is_contiguous(memory_format=memory_format)
         for ours, theirs in zip(
             (y, *torch.autograd.grad(y.sum(), [x, conv.weight])),
