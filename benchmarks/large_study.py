@@ -15,19 +15,20 @@ from pathlib import Path
 import optuna
 import sqlalchemy
 from optuna.distributions import distribution_to_json
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from nas.report.study_folder import open_study, report_study
+from nas.report.study_folder import report_study
 from nas.samplers import distribution
 from nas.space.cost import cost
 from nas.stopping.rule import rungs
 from nas.study.choose_sampler import choose_sampler
-from nas.study.config import StudyConfig, stored_config
+from nas.study.config import StudyConfig
 from nas.study.front import front
 from nas.study.front_file import front_file, write_front, write_trials
+from nas.study.location import folder_location, open_study
 from nas.study.plan import Request, make_plan
 from nas.study.storage.engine import open_storage
+from nas.study.storage.optuna_private import StudyStorage, models
 from nas.study.study import Measurement, SearchStudy
 from nas.tune.resources import this_machine
 
@@ -74,9 +75,8 @@ def measure(
         done(operation)
 
     with timed("open, with the first read of all trials", 10):
-        study, storage = open_study(folder / NAME, None, NAME)
-        config = stored_config(study)
-        assert config is not None
+        location = folder_location(folder / NAME, None, NAME)
+        study, config = open_study(location)
         search = SearchStudy(study, config, budget=10 * trials)
     for name in samplers:
         chosen = choose_sampler(name, config, 0, trials, images)
@@ -98,7 +98,7 @@ def measure(
         write_front(folder / NAME / "front.json", front_file(NAME, config, members))
         write_trials(folder / NAME / "trials.csv", study)
     with timed("report, with the dashboard's notes", None):
-        report_study(study, storage, folder / NAME)
+        report_study(location, folder / NAME)
     seconds = sum(timing.seconds for timing in timings[-2:])
     cpu = sum(timing.cpu_seconds for timing in timings[-2:])
     return [*timings, Timing("export and report", seconds, cpu, 20)]
@@ -117,8 +117,9 @@ def fill(folder: Path, space: Path, trials: int) -> int:
     plan = make_plan(request, this_machine())
     if plan.config.space.distinct_size < 2 * trials:
         raise ValueError(f"--space {space}: too small for a study of {trials} architectures")
+    storage = open_storage(plan.storage, create=True)
     study = optuna.create_study(
-        storage=open_storage(plan.storage),
+        storage=storage,
         study_name=NAME,
         directions=plan.config.objectives.directions,
     )
@@ -133,11 +134,11 @@ def fill(folder: Path, space: Path, trials: int) -> int:
         trial.datetime_start = start + timedelta(seconds=10 * trial.number)
         trial.datetime_complete = trial.datetime_start + timedelta(seconds=8)
         made.setdefault(trial.user_attrs["arch_id"], trial)
-    _insert(plan.storage, study._study_id, list(made.values()))
+    _insert(storage, storage.get_study_id_from_name(NAME), list(made.values()))
     return plan.config.recipe.evaluated(len(plan.data.val))
 
 
-def _insert(url: str, study_id: int, trials: list[FrozenTrial]) -> None:
+def _insert(storage: StudyStorage, study_id: int, trials: list[FrozenTrial]) -> None:
     """All trials in one transaction; `study.add_trials` takes some 20 ms for each."""
     params, attributes, values = [], [], []
     for trial in trials:
@@ -165,8 +166,7 @@ def _insert(url: str, study_id: int, trials: list[FrozenTrial]) -> None:
         }
         for trial in trials
     ]
-    engine = open_storage(url).engine
-    with engine.begin() as connection:
+    with storage.engine.begin() as connection:
         for model, found in (
             (models.TrialModel, rows),
             (models.TrialParamModel, params),
@@ -174,7 +174,7 @@ def _insert(url: str, study_id: int, trials: list[FrozenTrial]) -> None:
             (models.TrialValueModel, values),
         ):
             connection.execute(sqlalchemy.insert(model), found)
-    engine.dispose()
+    storage.engine.dispose()
 
 
 def _trial(config: StudyConfig, rng: random.Random) -> FrozenTrial:

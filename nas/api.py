@@ -175,7 +175,7 @@ def _open(
         ValueError: it was started with another configuration.
     """
     opened = optuna.create_study(
-        storage=None if storage is None else open_storage(storage),
+        storage=None if storage is None else open_storage(storage, create=True),
         study_name=name,
         directions=config.objectives.directions,
         load_if_exists=True,

@@ -35,7 +35,7 @@ def synthetic_study(
     """A study of random architectures; accuracy rises with cost and with DCT stages."""
     rng = random.Random(seed)
     study = optuna.create_study(
-        storage=open_storage(sqlite_url(storage)) if storage else None,
+        storage=open_storage(sqlite_url(storage), create=True) if storage else None,
         study_name=name,
         directions=config.objectives.directions,
     )

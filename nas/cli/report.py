@@ -38,10 +38,10 @@ def report(
     """Write the report; the help text is `HELP`."""
     if not json:
         announce("reading the study")
-    from nas.report.study_folder import open_study, report_study
+    from nas.report.study_folder import report_study
+    from nas.study.location import folder_location
 
-    found, url = open_study(folder, storage, study)
-    path, noted = report_study(found, url, folder)
+    path, noted = report_study(folder_location(folder, storage, study), folder)
     if json:
         print_json({"report": str(path), "annotated": noted})
     else:

@@ -49,8 +49,9 @@ def status(
     if not json:
         announce("reading the studies")
     from nas.cli.status_view import show_status, status_json
+    from nas.study.location import find_studies
     from nas.study.repair import repair as repair_study
-    from nas.study.status import find_studies, study_status
+    from nas.study.status import study_status
     from nas.study.storage.lock import StudyLocked
 
     locations = find_studies(folder, storage, study)

@@ -16,6 +16,7 @@ from nas.space.arch import Arch
 from nas.study.config import StudyConfig
 from nas.study.front import FrontMember
 from nas.study.objectives import COST_LABELS
+from nas.study.storage.optuna_private import trial_handle, trials_with_notes
 
 STUDY_HEADING = "# The finding"
 TRIAL_HEADING = "### On the front"
@@ -39,11 +40,9 @@ def annotate_study(study: optuna.Study, config: StudyConfig) -> None:
     _note(study, _study_note(found, finding))
     members = {member.trial.number: member for member in found.members}
     for member in members.values():
-        _note(_handle(study, member.trial._trial_id), _trial_note(found, member))
-    noted = _trials_with_notes(study)
-    for trial in study.get_trials(deepcopy=False):
-        if trial.number not in members and trial._trial_id in noted:
-            _note(_handle(study, trial._trial_id), f"{LEFT_HEADING}\nA later trial dominates it.")
+        _note(trial_handle(study, member.trial.number), _trial_note(found, member))
+    for number in trials_with_notes(study) - members.keys():
+        _note(trial_handle(study, number), f"{LEFT_HEADING}\nA later trial dominates it.")
     for figure in study_figures(found, differences, weights):
         figure.figure.update_layout(
             title={"text": figure.title, "x": 0.01, "y": 0.91, "yanchor": "top"},
@@ -51,18 +50,6 @@ def annotate_study(study: optuna.Study, config: StudyConfig) -> None:
             height=CARD_HEIGHT,
         )
         save_plotly_graph_object(study, figure.figure, graph_object_id=f"nas-{figure.id}")
-
-
-def _handle(study: optuna.Study, trial_id: int) -> optuna.Trial:
-    """A trial that notes can be saved to; a frozen one cannot."""
-    return optuna.Trial(study, trial_id)
-
-
-def _trials_with_notes(study: optuna.Study) -> set[int]:
-    """Ids of the trials to which the dashboard's storage holds a note."""
-    attributes = study._storage.get_study_system_attrs(study._study_id)
-    matches = (re.fullmatch(r"dashboard:(\d+):note_ver", key) for key in attributes)
-    return {int(match[1]) for match in matches if match}
 
 
 def _note(where: optuna.Study | optuna.Trial, body: str) -> None:

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-import sqlalchemy
 import torch
 
 from nas.data import SearchData, load_search_data, resolve_dataset
@@ -25,9 +24,10 @@ from nas.space.named import DEFAULT_SPACE
 from nas.space.space import SearchSpace
 from nas.study.choose_sampler import SAMPLERS, effective_sampler
 from nas.study.config import StudyConfig, require_same, stored_config
+from nas.study.location import find_study
 from nas.study.objectives import Objectives
 from nas.study.resources import ClusterResources
-from nas.study.storage.engine import POSTGRES_CONNECTION, open_storage, parse_storage, sqlite_url
+from nas.study.storage.engine import parse_storage, sqlite_url
 from nas.training import Recipe, default_recipe, get_recipe
 
 MAX_BUDGET = 1_000_000
@@ -281,35 +281,6 @@ def study_name(request: Request) -> str:
             "the first a letter or digit"
         )
     return request.study
-
-
-def find_study(storage: str, name: str) -> optuna.Study | None:
-    """Open a study that exists; None, with nothing created, where there is none.
-
-    Raises:
-        StorageError: the database cannot be read.
-    """
-    url = parse_storage(storage)
-    if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
-        return None
-    if not _has_tables(storage):
-        return None
-    try:
-        return optuna.load_study(study_name=name, storage=open_storage(storage))
-    except KeyError:
-        return None
-
-
-def _has_tables(storage: str) -> bool:
-    """Whether the database is set up; the driver that does it holds the study's lock."""
-    try:
-        arguments = {} if storage.startswith("sqlite") else POSTGRES_CONNECTION
-        engine = sqlalchemy.create_engine(
-            storage, poolclass=sqlalchemy.NullPool, connect_args=arguments
-        )
-        return bool(sqlalchemy.inspect(engine).has_table("alembic_version"))
-    except (sqlalchemy.exc.SQLAlchemyError, ModuleNotFoundError):
-        return True  # open_storage says what is wrong
 
 
 def _dataset(request: Request, recorded: StudyConfig | None, gpu: bool) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Tidying up what a crash left in a study and in its folder."""
+"""Repair of what a crash left behind in a study and in its folder."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import shutil
 
 from nas.study.front import front
 from nas.study.front_file import front_file, write_front, write_trials
-from nas.study.status import StudyLocation, open_location
+from nas.study.location import StudyLocation, open_study
 from nas.study.storage.lock import lock_study
 from nas.study.study import SearchStudy
 
-# Of `nas.files` and of a study database on its way.
+# Files that `nas.files` and `nas.study.storage.engine` are about to rename.
 TEMPORARY = (".front.json.*", ".trials.csv.*", ".report.html.*", ".study.db.*")
 
 
 def repair(location: StudyLocation) -> list[str]:
-    """Tidy up what a crash left: trials, half-written files, files that lag behind the study.
+    """Queue lost trials again, remove half-written files, write the files from the study.
 
     Returns:
         What was done, a line each.
@@ -24,7 +24,7 @@ def repair(location: StudyLocation) -> list[str]:
         StudyLocked: a driver works on the study.
         ValueError: the study cannot be read or written.
     """
-    study, config = open_location(location)
+    study, config = open_study(location)
     lock = lock_study(location.storage, location.name)
     try:
         running = SearchStudy(study, config, budget=1).recover()

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.study.config import StudyConfig, stored_config
 from nas.study.front import FrontMember, front
-from nas.study.plan import find_study
-from nas.study.storage.engine import hide_password, open_storage, parse_storage, sqlite_url
+from nas.study.location import StudyLocation, open_study
+from nas.study.storage.engine import hide_password
 from nas.study.storage.lock import lock_owner
 from nas.study.study import FINISHED
 from nas.study.trial_state import STATES, trial_state
-
-
-@dataclass(frozen=True)
-class StudyLocation:
-    """Where a study is."""
-
-    name: str
-    storage: str  # URL, with its password
-    folder: Path | None  # of its files, where it is known
 
 
 @dataclass(frozen=True)
@@ -46,41 +34,11 @@ class StudyStatus:
     left_running: int = 0  # by a driver that died; --repair fails and queues them
 
 
-def find_studies(folder: Path, storage: str | None, study: str | None) -> list[StudyLocation]:
-    """The studies of a folder (a study's own, or one that holds such folders), or of a database.
-
-    Raises:
-        ValueError: there is none.
-    """
-    if storage is not None:
-        url = parse_storage(storage)
-        if url.get_backend_name() == "sqlite" and not Path(str(url.database)).exists():
-            raise ValueError(f"--storage: {url.database}: no such file")
-        names = [study] if study else sorted(optuna.get_all_study_names(open_storage(storage)))
-        if not names:
-            raise ValueError(f"--storage {hide_password(storage)}: holds no study")
-        return [StudyLocation(name, storage, _with_files(folder / name)) for name in names]
-    files = [folder / "study.db"]
-    if not files[0].exists():
-        files = [folder / study / "study.db"] if study else sorted(folder.glob("*/study.db"))
-    places = [
-        StudyLocation(study or file.parent.resolve().name, sqlite_url(file), file.parent)
-        for file in files
-        if file.exists()
-    ]
-    if not places:
-        raise ValueError(
-            f"{folder}: holds no study.db; accepted: a study's folder, a folder of such folders, "
-            "or --storage URL"
-        )
-    return places
-
-
 def study_status(location: StudyLocation) -> StudyStatus:
     """Look at a study without changing it; what cannot be read is a status with a `problem`."""
     shown = hide_password(location.storage)
     try:
-        study, config = open_location(location)
+        study, config = open_study(location)
         owner = lock_owner(location.storage, location.name)
     except ValueError as error:
         return StudyStatus(location.name, shown, problem=" ".join(str(error).split()))
@@ -110,20 +68,6 @@ def study_status(location: StudyLocation) -> StudyStatus:
     )
 
 
-def open_location(location: StudyLocation) -> tuple[optuna.Study, StudyConfig]:
-    """Raises ValueError where there is no such study, or not one of ours."""
-    study = find_study(location.storage, location.name)
-    if study is None:
-        raise ValueError(
-            f"study {location.name}: not in {hide_password(location.storage)}; "
-            "accepted: --study with a name that is there"
-        )
-    config = stored_config(study)
-    if config is None:
-        raise ValueError(f"study {location.name}: empty; runners/search.py has not begun it")
-    return study, config
-
-
 def _points(members: list[FrontMember]) -> list[dict[str, Any]]:
     if not members:
         return []
@@ -143,7 +87,3 @@ def _points(members: list[FrontMember]) -> list[dict[str, Any]]:
 def _last_activity(trials: list[FrozenTrial]) -> str | None:
     times = [time for t in trials for time in (t.datetime_start, t.datetime_complete) if time]
     return max(times).isoformat(sep=" ", timespec="seconds") if times else None
-
-
-def _with_files(folder: Path) -> Path | None:
-    return folder if folder.is_dir() else None

@@ -25,7 +25,7 @@ from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.space.space import Setting
 from nas.study.config import StudyConfig
-from nas.study.storage.engine import batch_writes, make_durable
+from nas.study.storage.optuna_private import trial_handle
 from nas.study.trial_state import INTERRUPTED, NEVER_LAUNCHED, OVER_LIMIT, UNCOUNTED
 
 MAX_REPEATS_IN_A_ROW = 20  # unusable suggestions, after which one is drawn at random
@@ -110,7 +110,7 @@ class SearchStudy:
         queued = {trial.user_attrs.get("retry_arch") for trial in waiting}
         left = [trial for trial in trials if trial.state == TrialState.RUNNING]
         for trial in left:
-            handle = optuna.Trial(self.study, trial._trial_id)
+            handle = trial_handle(self.study, trial.number)
             launched = "arch" in trial.user_attrs
             arch_id = trial.user_attrs.get("arch_id")
             # Queued before it is failed: a crash between the two loses nothing.
@@ -218,8 +218,7 @@ class SearchStudy:
             if trial.number > self._next:  # a connection that was cut left one behind
                 self._discard(but=trial.number)
             self._next = max(self._next, trial.number + 1)
-            with batch_writes(self.study):
-                candidate = self._describe(trial)
+            candidate = self._describe(trial)
         except SpaceExhausted:
             self._discard()
             raise
@@ -259,7 +258,7 @@ class SearchStudy:
         """Fail the trials, but one, that an `ask` made and nobody got to see."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.number not in self._trials and trial.number != but:
-                self._refuse(optuna.Trial(self.study, trial._trial_id), NEVER_LAUNCHED)
+                self._refuse(trial_handle(self.study, trial.number), NEVER_LAUNCHED)
 
     def _refuse(self, trial: optuna.Trial, reason: str) -> None:
         trial.set_user_attr("reason", reason)
@@ -283,11 +282,9 @@ class SearchStudy:
     ) -> None:
         """Write all of a trial; one that has ended cannot be changed."""
         trial = self._trials[number]
-        with batch_writes(self.study):
-            for name, value in attributes.items():
-                trial.set_user_attr(name, value)
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
         frozen = self.study.tell(trial, values, state)
-        make_durable(self.study._storage)
         self._outcomes[self._running[number].arch.arch_id] = frozen
         del self._running[number], self._trials[number]
 

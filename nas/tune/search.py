@@ -22,7 +22,7 @@ from nas.study.front import FrontMember, front
 from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.plan import Plan
 from nas.study.storage.lock import Lock, lock_study, myself
-from nas.study.storage.retrying import StorageGone, open_guarded
+from nas.study.storage.retrying import StorageGone, open_retrying
 from nas.study.study import SearchStudy
 from nas.tune.run import SearchEnded, StopConditions, run
 from nas.tune.searcher import View
@@ -105,7 +105,7 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     request = plan.request
     images = plan.config.recipe.evaluated(len(plan.data.val))
     chosen = choose_sampler(plan.sampler, plan.config, request.seed, plan.recorded, images)
-    storage = open_guarded(plan.storage, lock, lambda: bool(received))
+    storage = open_retrying(plan.storage, lock, lambda: bool(received))
     study = optuna.create_study(
         storage=storage,
         study_name=plan.study_name,
@@ -114,7 +114,7 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
         load_if_exists=True,
     )
     begin(study, plan.config, dataset_reason=plan.dataset_reason)
-    storage.claim(study._study_id, str(myself()))
+    storage.claim(plan.study_name, str(myself()))
     study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)
     opened = SearchStudy(

@@ -52,10 +52,10 @@ def test_the_large_study_is_one_that_a_search_reads(tmp_path):
         "tell, random",
         "export and report",
     ]
-    study, _ = large_study.open_study(tmp_path / large_study.NAME, None, large_study.NAME)
+    location = large_study.folder_location(tmp_path / large_study.NAME, None, large_study.NAME)
+    study, config = large_study.open_study(location)
     trials = study.get_trials()
     assert [trial.number for trial in trials[:60]] == list(range(60))
-    config = large_study.stored_config(study)
     search = SearchStudy(study, config, budget=1000)
     counted = {
         trial.user_attrs["arch_id"]

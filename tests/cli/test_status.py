@@ -25,7 +25,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 def make_study(folder: Path, config: StudyConfig) -> optuna.Study:
     """2 finished, 1 stopped, 1 diverged, 1 left running."""
     study = optuna.create_study(
-        storage=open_storage(sqlite_url(folder / "study.db")),
+        storage=open_storage(sqlite_url(folder / "study.db"), create=True),
         study_name=folder.name,
         directions=config.objectives.directions,
         sampler=RandomSampler(seed=0),

@@ -25,7 +25,7 @@ from nas.study.config import StudyConfig, stored_config
 from nas.study.front import front
 from nas.study.front_file import front_file, write_front
 from nas.study.storage.lock import lock_study, myself
-from nas.study.storage.retrying import open_guarded
+from nas.study.storage.retrying import open_retrying
 from nas.study.study import Measurement, SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -34,7 +34,7 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 def drive(search: Search, config: StudyConfig) -> None:
     """What a driver does with a study, two trials in flight."""
     lock = lock_study(search.url, search.name)
-    storage = open_guarded(search.url, lock, lambda: False)
+    storage = open_retrying(search.url, lock, lambda: False)
     study = optuna.create_study(
         storage=storage,
         study_name=search.name,
@@ -45,7 +45,7 @@ def drive(search: Search, config: StudyConfig) -> None:
     if stored_config(study) is None:
         for key, value in config.to_attributes().items():
             study.set_user_attr(key, value)
-    storage.claim(study._study_id, str(myself()))
+    storage.claim(search.name, str(myself()))
     driver = SearchStudy(study, config, budget=search.budget)
     driver.recover()
     while not driver.done:

@@ -23,7 +23,7 @@ from nas.study.config import StudyConfig
 from nas.study.storage import retrying
 from nas.study.storage.engine import StorageError
 from nas.study.storage.lock import lock_owner, lock_study, myself
-from nas.study.storage.retrying import StorageGone, open_guarded
+from nas.study.storage.retrying import StorageGone, open_retrying
 from nas.study.study import Candidate, Measurement, SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -39,7 +39,7 @@ class Driver:
 
     def __init__(self, url: str, config: StudyConfig) -> None:
         self.url, self.lock, self.stopped = url, lock_study(url, "t"), False
-        self.storage = open_guarded(url, self.lock, lambda: self.stopped)
+        self.storage = open_retrying(url, self.lock, lambda: self.stopped)
         study = optuna.create_study(
             storage=self.storage,
             study_name="t",
@@ -49,7 +49,7 @@ class Driver:
         )
         for key, value in config.to_attributes().items():
             study.set_user_attr(key, value)
-        self.storage.claim(study._study_id, str(myself()))
+        self.storage.claim("t", str(myself()))
         self.study = SearchStudy(study, config, budget=20)
 
     def ask(self) -> Candidate:
@@ -131,7 +131,8 @@ def test_a_driver_stops_if_another_one_came_and_went(driver: Driver, server: Ser
     candidate = driver.ask()
     server.sql(CUT)
     other = Driver(driver.url, driver.study.config)
-    other.storage.claim(other.study.study._study_id, "another process")
+    other.storage.claim("t", "another process")
+    assert other.study.recover() == 1
     other.lock.release()
     with pytest.raises(StorageGone, match="another driver worked on the study"):
         driver.complete(candidate)
@@ -143,9 +144,7 @@ def test_trials_are_those_that_optuna_reads(driver: Driver) -> None:
     driver.study.fail(driver.ask().number, "diverged")
     asked = driver.ask()
     driver.study.report(asked.number, [(1, 0.25)])
-    with driver.storage.batch_writes():
-        driver.study.report(asked.number, [(2, 0.25)])
-        driver.study.report(asked.number, [(1, 0.25), (2, 0.5)])
+    driver.study.report(asked.number, [(1, 0.25), (2, 0.5)])
     found = driver.study.study.get_trials()
     other = optuna.load_study(study_name="t", storage=optuna.storages.RDBStorage(driver.url))
     assert found == other.get_trials()

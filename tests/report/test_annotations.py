@@ -10,22 +10,29 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from nas.report.dashboard import annotate_study
+from nas.report.study_folder import report_study
 from nas.study.config import StudyConfig
 from nas.study.front import front
+from nas.study.location import folder_location, open_study
 from nas.study.storage.engine import sqlite_url
 from nas.study.storage.lock import lock_study
+from nas.study.storage.optuna_private import study_storage, trial_handle
 
 SyntheticStudy = Callable[..., optuna.Study]
 
 
 def notes(study: optuna.Study) -> dict[int, str]:
     """Notes of trials by number, those that are not empty."""
-    handles = [optuna.Trial(study, trial._trial_id) for trial in study.get_trials()]
+    handles = [trial_handle(study, trial.number) for trial in study.get_trials()]
     return {handle.number: note for handle in handles if (note := get_note(handle))}
 
 
 def graphs(study: optuna.Study) -> dict[str, str]:
-    return get_plotly_graph_objects(study._storage.get_study_system_attrs(study._study_id))
+    return get_plotly_graph_objects(
+        study_storage(study).get_study_system_attrs(
+            study_storage(study).get_study_id_from_name(study.study_name)
+        )
+    )
 
 
 def test_the_study_explains_itself(
@@ -71,7 +78,7 @@ def test_annotating_again_follows_the_front(
 def test_a_users_notes_stay(synthetic_study: SyntheticStudy, tiny_config: StudyConfig) -> None:
     study = synthetic_study(tiny_config, 40)
     member = front(study, tiny_config.objectives)[0]
-    handle = optuna.Trial(study, member.trial._trial_id)
+    handle = trial_handle(study, member.trial.number)
     save_note(handle, "mine")
     save_note(study, "mine too")
     annotate_study(study, tiny_config)
@@ -91,30 +98,27 @@ def test_studies_without_a_front_are_annotated(
 def test_the_runner_reports_and_keeps_out_of_a_running_search(
     synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
 ) -> None:
-    from nas.report.study_folder import open_study, report_study
-
     folder = tmp_path / "synthetic"
     folder.mkdir()
     synthetic_study(tiny_config, 30, storage=folder / "study.db")
-    study, url = open_study(folder, None, None)
-    lock = lock_study(url, "synthetic")
-    assert report_study(study, url, folder) == (folder / "report.html", False)
+    location = folder_location(folder, "sqlite:///another.db", None)
+    study, _ = open_study(location)
+    lock = lock_study(location.storage, "synthetic")
+    assert report_study(location, folder) == (folder / "report.html", False)
     assert notes(study) == {}
     lock.release()
-    assert report_study(study, url, folder) == (folder / "report.html", True)
+    assert report_study(location, folder) == (folder / "report.html", True)
     assert notes(study)
-    assert url == sqlite_url(folder / "study.db")
+    assert location.storage == sqlite_url(folder / "study.db")
 
 
 def test_folders_without_a_study_are_named(
     synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
 ) -> None:
-    from nas.report.study_folder import open_study
-
     with pytest.raises(ValueError, match="nowhere"):
-        open_study(tmp_path / "nowhere", None, None)
+        folder_location(tmp_path / "nowhere", None, None)
     synthetic_study(tiny_config, 1, storage=tmp_path / "study.db", name="other")
     with pytest.raises(ValueError, match=tmp_path.name):
-        open_study(tmp_path, None, None)
-    assert open_study(tmp_path, None, "other")[0].study_name == "other"
+        open_study(folder_location(tmp_path, None, None))
+    assert open_study(folder_location(tmp_path, None, "other"))[0].study_name == "other"
     assert not (tmp_path / "nowhere").exists()

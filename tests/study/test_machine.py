@@ -30,7 +30,7 @@ def begin(request: Request) -> StudyConfig:
     plan = make_plan(request, HERE)
     plan.folder.mkdir()
     study = optuna.create_study(
-        storage=open_storage(plan.storage), study_name="timed",
+        storage=open_storage(plan.storage, create=True), study_name="timed",
         directions=plan.config.objectives.directions,
     )  # fmt: skip
     for key, value in plan.config.to_attributes().items():

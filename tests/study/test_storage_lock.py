@@ -9,11 +9,12 @@ from pathlib import Path
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
+from nas.study.location import find_studies, find_study
 from nas.study.storage.engine import (
     StorageError,
     hide_password,
-    make_durable,
     open_storage,
     parse_storage,
     sqlite_url,
@@ -45,12 +46,67 @@ def test_an_unreachable_server_is_one_line_without_the_password() -> None:
 
 
 def test_sqlite_uses_write_ahead_logging(tmp_path: Path) -> None:
-    storage = open_storage(sqlite_url(tmp_path / "deep" / "study.db"))
-    study = optuna.create_study(storage=storage)
-    study.set_user_attr("a", 1)
-    make_durable(study._storage)
-    with sqlite3.connect(tmp_path / "deep" / "study.db") as connection:
+    file = tmp_path / "deep" / "study.db"
+    study = optuna.create_study(storage=open_storage(sqlite_url(file), create=True))
+    with sqlite3.connect(file) as connection:
         assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    study.ask()
+    before = file.read_bytes()
+    study.tell(0, state=TrialState.FAIL)
+    assert file.read_bytes() != before  # the log was brought to the disk and into the file
+
+
+NAMES = ["My%20Drive", "a b", "what?", "a#b", "{x}", "ünïcödé 数据", "%41%%", "a;b&c=d@e:f", "+ +"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_path_may_hold_any_character(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name / "study.db"
+    url = sqlite_url(file)
+    assert parse_storage(url).database == str(file)
+    optuna.create_study(storage=open_storage(url, create=True), study_name="s").ask()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    lock_study(url, "s").release()
+    (location,) = find_studies(tmp_path, None, None)
+    assert location.folder == tmp_path / name
+    found = find_study(location.storage, "s")
+    assert found is not None
+    assert len(found.trials) == 1
+
+
+def test_a_path_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="not UTF-8"):
+        sqlite_url(Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9")) / "study.db")
+
+
+def test_reading_changes_nothing(tmp_path: Path) -> None:
+    """A database of Optuna's own making keeps its bytes, its journal mode, its folder."""
+    file = tmp_path / "study.db"
+    storage = optuna.storages.RDBStorage(sqlite_url(file))
+    optuna.create_study(storage=storage, study_name="s").ask()
+    storage.remove_session()
+    storage.engine.dispose()
+    before = file.read_bytes()
+    found = find_study(sqlite_url(file), "s")
+    assert found is not None
+    assert len(found.trials) == 1
+    assert find_study(sqlite_url(file), "other") is None
+    assert find_study(sqlite_url(tmp_path / "deep" / "study.db"), "s") is None
+    assert find_studies(tmp_path, sqlite_url(file), None)[0].name == "s"
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_file_without_tables_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    file.touch()
+    assert find_study(sqlite_url(file), "s") is None
+    with pytest.raises(StorageError, match="holds no study"):
+        open_storage(sqlite_url(file))
+    with pytest.raises(StorageError, match="no such file"):
+        open_storage(sqlite_url(tmp_path / "other.db"))
+    assert file.stat().st_size == 0
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_the_second_owner_is_told_of_the_first(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from nas.study.choose_sampler import SAMPLERS, choose_sampler
 from nas.study.config import StudyConfig, stored_config
 from nas.study.front import finished_trials, front
 from nas.study.plan import parse_failures
-from nas.study.storage.batched import StudyStorage
 from nas.study.storage.engine import open_storage, sqlite_url
+from nas.study.storage.optuna_private import StudyStorage
 from nas.study.study import Candidate, Measurement, SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -37,7 +37,7 @@ class Driver:
         self, budget: int, sampler: BaseSampler | None = None, joint: bool = False
     ) -> SearchStudy:
         study = optuna.create_study(
-            storage=open_storage(self.url),
+            storage=open_storage(self.url, create=True),
             study_name="test",
             directions=self.config.objectives.directions,
             sampler=sampler or RandomSampler(seed=0),
@@ -277,7 +277,7 @@ def test_failures_are_limited_by_a_number_or_a_share(text: str, budget: int, lim
 
 def test_a_creator_that_died_half_way_leaves_a_study_that_goes_on(driver: Driver) -> None:
     study = optuna.create_study(
-        storage=open_storage(driver.url),
+        storage=open_storage(driver.url, create=True),
         study_name="test",
         directions=driver.config.objectives.directions,
     )
@@ -325,11 +325,11 @@ def test_a_candidate_that_could_not_be_written_is_not_running(
     finish(driver.open(1))
     study = driver.open(3)
 
-    def fail(storage: StudyStorage, rows: Any) -> None:
+    def fail(storage: StudyStorage, trial_id: int, key: str, value: Any) -> None:
         raise OSError("no space left")
 
     with monkeypatch.context() as patch:
-        patch.setattr(StudyStorage, "_write", fail)
+        patch.setattr(StudyStorage, "set_trial_user_attr", fail)
         with pytest.raises(OSError, match="no space left"):
             study.ask()
     assert not study.running

@@ -39,7 +39,7 @@ def config(tiny_config: StudyConfig) -> StudyConfig:
 
 def open_study(folder: Path, config: StudyConfig, budget: int = 30) -> SearchStudy:
     study = optuna.create_study(
-        storage=open_storage(sqlite_url(folder / "study.db")),
+        storage=open_storage(sqlite_url(folder / "study.db"), create=True),
         study_name="test",
         directions=config.objectives.directions,
         sampler=RandomSampler(seed=0),

@@ -1,1 +1,1 @@
-"""The study database: engine, lock, retries, batched writes."""
+"""The study database: engine, lock, retries, and what is used of Optuna's private names."""

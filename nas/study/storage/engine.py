@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import tempfile
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TypeVar
 
 import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
 
-from nas.study.storage.batched import StudyStorage
+from nas.study.storage.optuna_private import StudyStorage
 
 BUSY_TIMEOUT = 60  # seconds that a reader's lock on SQLite is waited for
 POSTGRES_CONNECTION: dict[str, str | int] = {
@@ -27,8 +24,6 @@ POSTGRES_CONNECTION: dict[str, str | int] = {
     "tcp_user_timeout": 50_000,  # ms
 }
 ACCEPTED = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-
-logger = logging.getLogger(__name__)
 
 
 class StorageError(ValueError):
@@ -54,8 +49,11 @@ def parse_storage(url: str) -> URL:
 
 
 def sqlite_url(file: Path) -> str:
-    """The URL of a SQLite file."""
-    return f"sqlite:///{file.resolve()}"
+    """The URL of a SQLite file; the path may hold any character, such as `?`, `#` and `%20`."""
+    try:
+        return URL.create("sqlite", database=str(file.resolve())).render_as_string()
+    except UnicodeEncodeError:
+        raise StorageError(f"{file!a}: not UTF-8; accepted: a folder whose name is") from None
 
 
 def hide_password(url: str | URL) -> str:
@@ -66,29 +64,32 @@ def hide_password(url: str | URL) -> str:
     return parsed.render_as_string(hide_password=True)
 
 
-Storage = TypeVar("Storage", bound=StudyStorage)
+def open_storage(url: str, *, create: bool = False) -> StudyStorage:
+    """Connect to a study database.
 
-
-def open_storage(url: str) -> StudyStorage:
-    """`open_storage_as`, for reading and for a few writes."""
-    return open_storage_as(StudyStorage, url)
-
-
-def open_storage_as(kind: type[Storage], url: str) -> Storage:
-    """Connect, creating the tables where there are none.
+    Args:
+        url: of the database.
+        create: make what is missing (file, tables) and let SQLite log ahead of writing, so
+            that readers never block the search. Without it nothing is changed.
 
     Raises:
-        StorageError: the database cannot be reached, written, or is none.
+        StorageError: the database cannot be reached or written, or it is none.
     """
     parsed = parse_storage(url)
-    engine_args: dict[str, object] = {"pool_pre_ping": True, "connect_args": POSTGRES_CONNECTION}
-    if parsed.get_backend_name() == "sqlite":
-        _prepare_sqlite(Path(str(parsed.database)))
-        engine_args = {"connect_args": {"timeout": BUSY_TIMEOUT}}
+    sqlite = parsed.get_backend_name() == "sqlite"
+    if sqlite:
+        _prepare_sqlite(Path(str(parsed.database)), create)
+    arguments = (
+        {"connect_args": {"timeout": BUSY_TIMEOUT}}
+        if sqlite
+        else {"pool_pre_ping": True, "connect_args": POSTGRES_CONNECTION}
+    )
     try:
-        storage = kind(url, engine_kwargs=engine_args)
-        if parsed.get_backend_name() == "sqlite":
-            sqlalchemy.event.listen(storage.engine, "connect", _relax_sqlite)
+        if not create and not has_tables(url):
+            raise StorageError(f"--storage {hide_password(parsed)}: holds no study")
+        storage = StudyStorage(url, engine_kwargs=arguments)
+        if sqlite and create:
+            sqlalchemy.event.listen(storage.engine, "connect", _sync_at_checkpoints)
             storage.engine.dispose()  # connections from before the listener
         return storage
     except ModuleNotFoundError as error:
@@ -97,37 +98,35 @@ def open_storage_as(kind: type[Storage], url: str) -> Storage:
         raise StorageError(f"--storage {hide_password(parsed)}: {first_line(error)}") from None
 
 
-def batch_writes(study: optuna.Study) -> AbstractContextManager[None]:
-    """`StudyStorage.together` of a study's storage; nothing where it has another kind."""
-    storage = getattr(study._storage, "_backend", None)
-    return storage.batch_writes() if isinstance(storage, StudyStorage) else nullcontext()
+def has_tables(url: str) -> bool:
+    """Whether a database that exists holds Optuna's tables.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: it cannot be reached.
+        ModuleNotFoundError: the driver of this kind of database is missing.
+    """
+    arguments = {} if url.startswith("sqlite") else POSTGRES_CONNECTION
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, connect_args=arguments)
+    return bool(sqlalchemy.inspect(engine).has_table("alembic_version"))
 
 
-def make_durable(storage: optuna.storages.BaseStorage) -> None:
-    """Bring what was committed to the disk, so that even a power cut does not lose it."""
-    engine = getattr(getattr(storage, "_backend", storage), "engine", None)
-    if engine is None or engine.dialect.name != "sqlite":
-        return
-    try:
-        with engine.connect() as connection:
-            connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
-    except sqlalchemy.exc.SQLAlchemyError as error:  # it is committed all the same
-        logger.warning("the study database could not be synchronised: %s", first_line(error))
+def _sync_at_checkpoints(connection: sqlite3.Connection, record: object) -> None:
+    """Wait for the disk at checkpoints alone: a trial writes some 27 transactions.
 
-
-def _relax_sqlite(connection: sqlite3.Connection, record: object) -> None:
-    """Wait for the disk at checkpoints alone: a trial writes some transactions.
-
-    A dead process loses nothing by it; `make_durable` covers the dead machine.
+    A process that dies loses nothing by it; the checkpoint after each trial
+    (`StudyStorage.set_trial_state_values`) covers a machine that dies.
     """
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def _prepare_sqlite(file: Path) -> None:
-    """Switch to write-ahead logging, so that readers never block the search."""
+def _prepare_sqlite(file: Path, create: bool) -> None:
+    """Check that a file is a study database; with `create` make it and switch to the WAL."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        if create:
+            file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists():
+            if not create:
+                raise StorageError(f"--storage: {file}: no such file")
             _create_sqlite(file)
         connection = sqlite3.connect(file, timeout=BUSY_TIMEOUT)
         try:
@@ -135,7 +134,8 @@ def _prepare_sqlite(file: Path) -> None:
             tables = {name for (name,) in connection.execute(query)}
             if tables and "studies" not in tables:
                 raise StorageError(f"--storage: {file}: a database of another program")
-            connection.execute("PRAGMA journal_mode=WAL")
+            if create:
+                connection.execute("PRAGMA journal_mode=WAL")
         finally:
             connection.close()
     except (sqlite3.Error, sqlalchemy.exc.SQLAlchemyError, OSError) as error:
@@ -147,8 +147,8 @@ def _prepare_sqlite(file: Path) -> None:
 def _create_sqlite(file: Path) -> None:
     """Make an empty study database, whole or not at all.
 
-    A process that dies while Optuna creates the tables would leave some without their
-    indexes, which nobody creates later: a study could then be there twice.
+    Optuna creates its tables one by one. A process that dies meanwhile would leave some
+    without their indexes, which nobody creates later: a study could then be there twice.
     """
     with tempfile.TemporaryDirectory(dir=file.parent, prefix=f".{file.name}.") as folder:
         made = Path(folder) / file.name

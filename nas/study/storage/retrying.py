@@ -1,13 +1,17 @@
-"""The storage of a driver: rides out a database that is away, and writes under the lock alone.
+"""The storage of a driver: it waits for a database that is away, and writes only under the lock.
 
 PostgreSQL may be restarted, or a connection cut, in the middle of a search. Every call is
-then repeated, with pauses that grow, until the database is back or the patience is over. A
-call that was cut may have been carried out all the same; what a repetition does then is said
-where it matters. SQLite has no such outages, so there every error ends the search at once.
+then repeated, with pauses that grow, until the database is back or `PATIENCE` is over. A call
+that was cut may have been carried out all the same: writing an attribute or a parameter again
+changes nothing, and the two calls for which a repetition differs say what it does. SQLite has
+no such interruptions, so there every error ends the search at once.
+
+Optuna's own storage raises at the first cut connection and knows no lock.
 """
 
 from __future__ import annotations
 
+import abc
 import functools
 import logging
 import time
@@ -16,11 +20,12 @@ from typing import Any
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
-from nas.study.storage.batched import StudyStorage
-from nas.study.storage.engine import StorageError, first_line, open_storage_as
+from nas.study.storage.engine import StorageError, first_line, open_storage
 from nas.study.storage.lock import Lock, StudyLocked
+from nas.study.storage.optuna_private import StudyStorage, cached
 
 PATIENCE = 600.0  # seconds that a database may be away
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds between two tries; each pause doubles
@@ -31,6 +36,29 @@ CONNECTION = (
     sqlalchemy.exc.InterfaceError,
     sqlalchemy.exc.PendingRollbackError,
 )
+READS = (
+    "get_all_studies",
+    "get_all_trials",
+    "get_study_directions",
+    "get_study_id_from_name",
+    "get_study_name_from_id",
+    "get_study_system_attrs",
+    "get_study_user_attrs",
+    "get_trial",
+    "get_trial_id_from_study_id_trial_number",
+)
+STUDY_WRITES = (
+    "create_new_study",
+    "delete_study",
+    "set_study_system_attr",
+    "set_study_user_attr",
+)
+TRIAL_WRITES = (
+    "set_trial_intermediate_value",
+    "set_trial_param",
+    "set_trial_system_attr",
+    "set_trial_user_attr",
+)  # under the lock, as are `create_new_trial` and `set_trial_state_values`
 
 logger = logging.getLogger(__name__)
 
@@ -38,54 +66,89 @@ logger = logging.getLogger(__name__)
 class StorageGone(BaseException):
     """The study can no longer be written; the message is one line without a password.
 
-    No Exception, or Ray Tune and Optuna would take it for a trial's.
+    It is no Exception, because Ray Tune and Optuna would take that for a trial's failure.
     """
 
 
-class GuardedStorage(StudyStorage):
-    """A storage with patience, for the one driver of a study.
+class RetryingStorage(BaseStorage):
+    """Repeats every call to a storage while its database is away; for the driver of a study.
+
+    Args:
+        storage: is read and written.
+        lock: nothing is written to a trial without it.
+        stopped: whether waiting is to end at once, as after a signal.
 
     Attributes:
-        lock: without which nothing is written.
         patience: seconds that the database may be away.
-        stopped: whether waiting is to end at once, as after a signal.
     """
 
-    lock: Lock | None = None
-    patience: float = PATIENCE
-    stopped: Callable[[], bool] = staticmethod(lambda: False)
-    _claimed: tuple[int, str] | None = None
+    def __init__(self, storage: StudyStorage, lock: Lock, stopped: Callable[[], bool]) -> None:
+        self.engine = storage.engine
+        self.patience = PATIENCE
+        self._storage = cached(storage)
+        self._lock, self._stopped = lock, stopped
+        self._claimed: tuple[int, str] | None = None
 
-    def claim(self, study_id: int, driver: str) -> None:
-        """Write down who drives, to find out after an outage whether another one did."""
+    def claim(self, study_name: str, driver: str) -> None:
+        """Write down who drives the study, so that a later driver in between is noticed."""
+        study_id = self.get_study_id_from_name(study_name)
         self.set_study_user_attr(study_id, DRIVER, driver)
         self._claimed = (study_id, driver)
 
-    def patiently(self, call: Callable[[bool], Any], *, writes: bool = False) -> Any:
+    def create_new_trial(self, study_id: int, template_trial: Any = None) -> int:
+        """A repetition may leave a trial behind; `SearchStudy.ask` fails that one."""
+        create = self._storage.create_new_trial
+        return int(self.with_retries(lambda again: create(study_id, template_trial), writes=True))
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """A repetition succeeds where it sees that the first call was carried out."""
+
+        def call(again: bool) -> bool:
+            try:
+                done = self._storage.set_trial_state_values(trial_id, state, values)
+            except UpdateFinishedTrialError:
+                if again and self._storage.get_trial(trial_id).state == state:
+                    return True
+                raise
+            if not done and again and state == TrialState.RUNNING:
+                return bool(self._storage.get_trial(trial_id).state == state)
+            return done
+
+        return bool(self.with_retries(call, writes=True))
+
+    def remove_session(self) -> None:
+        """Give this thread's connection back."""
+        self._storage.remove_session()
+
+    def with_retries(self, call: Callable[[bool], Any], *, writes: bool = False) -> Any:
         """Carry out a call, again and again while the database is away.
 
         Args:
-            call: told whether it is a repetition.
+            call: is told whether it is a repetition.
             writes: whether to make sure of the lock first.
 
         Raises:
-            StorageGone: patience is over, another driver has the study, or it is an error
-                that waiting does not mend.
+            StorageGone: the database was away for longer than `patience`, another driver has
+                the study, or waiting does not mend the error.
         """
         began, pause = time.monotonic(), FIRST_PAUSE
-        repetition = False
+        again = False
         while True:
             try:
                 if writes:
                     self._require_lock()
-                result = call(repetition)
+                result = call(again)
             except StudyLocked as error:
                 raise StorageGone(str(error)) from None
             except UpdateFinishedTrialError as error:
-                raise StorageGone(f"another process ended a trial of this one: {error}") from None
+                raise StorageGone(
+                    f"another process ended a trial of this search: {error}"
+                ) from None
             except (StorageInternalError, StorageError, sqlalchemy.exc.SQLAlchemyError) as error:
                 away = time.monotonic() - began
-                self._give_up(error, away)
+                self._require_passing(error, away)
                 logger.warning(
                     "the database is away (%s); next try in %.1f s, for %.0f s more",
                     first_line(error),
@@ -93,14 +156,17 @@ class GuardedStorage(StudyStorage):
                     self.patience - away,
                 )
                 self._wait(pause)
-                repetition, pause = True, min(2 * pause, LONGEST_PAUSE)
+                again, pause = True, min(2 * pause, LONGEST_PAUSE)
             else:
-                if repetition:
+                if again:
                     logger.warning("the database is back after %.0f s", time.monotonic() - began)
                 return result
 
-    def _give_up(self, error: Exception, away: float) -> None:
-        if self.engine.dialect.name != "postgresql" or not _passing(error):
+    def _require_passing(self, error: Exception, away: float) -> None:
+        """Raise StorageGone unless the connection failed, not the request, and not for long."""
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        passing = isinstance(cause, CONNECTION) or getattr(cause, "connection_invalidated", False)
+        if self.engine.dialect.name != "postgresql" or not passing:
             raise StorageGone(f"the study database: {first_line(error)}") from None
         if away > self.patience:
             raise StorageGone(
@@ -110,88 +176,42 @@ class GuardedStorage(StudyStorage):
     def _wait(self, seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if self.stopped():
+            if self._stopped():
                 raise StorageGone("interrupted while the study database was away")
             time.sleep(0.1)
 
     def _require_lock(self) -> None:
-        if self.lock is None or self.lock.keep():
+        if self._lock.keep():
             return
         logger.warning("the lock of the study was lost with its connection, and taken again")
         if self._claimed is not None:
             study_id, driver = self._claimed
-            found = StudyStorage.get_study_user_attrs(self, study_id).get(DRIVER)
-            if found != driver:
-                raise StorageGone(f"another driver worked on the study meanwhile: {found}")
-
-    def _create_new_trial(self, study_id: int, template_trial: Any = None) -> Any:
-        """A repetition may leave a trial behind, which `SearchStudy.ask` fails."""
-        create = super()._create_new_trial
-        return self.patiently(lambda again: create(study_id, template_trial), writes=True)
-
-    def set_trial_state_values(
-        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
-    ) -> bool:
-        """A repetition finds the state that it wants if the first call was carried out."""
-        tell = super().set_trial_state_values
-
-        def call(repetition: bool) -> bool:
-            try:
-                done = tell(trial_id, state, values)
-            except UpdateFinishedTrialError:
-                if repetition and StudyStorage.get_trial(self, trial_id).state == state:
-                    return True
-                raise
-            if not done and repetition and state == TrialState.RUNNING:
-                return bool(StudyStorage.get_trial(self, trial_id).state == state)
-            return done
-
-        return bool(self.patiently(call, writes=True))
+            last = self._storage.get_study_user_attrs(study_id).get(DRIVER)
+            if last != driver:
+                raise StorageGone(f"another driver worked on the study meanwhile: {last}")
 
 
-def _passing(error: Exception) -> bool:
-    """Whether it is the connection that failed, not the request."""
-    cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-    passing = isinstance(cause, CONNECTION) or getattr(cause, "connection_invalidated", False)
-    return bool(passing)
+def _retried(name: str, *, writes: bool) -> Callable[..., Any]:
+    """The method of `BaseStorage` of this name, with retries."""
+
+    @functools.wraps(getattr(BaseStorage, name), updated=())  # not that it is abstract
+    def retried(self: RetryingStorage, *args: Any, **kwargs: Any) -> Any:
+        call = getattr(self._storage, name)
+        return self.with_retries(lambda again: call(*args, **kwargs), writes=writes)
+
+    return retried
 
 
-def _guarded(name: str) -> Callable[..., Any]:
-    method, writes = getattr(StudyStorage, name), name in WRITES
-
-    @functools.wraps(method)
-    def guarded(self: GuardedStorage, *args: Any, **kwargs: Any) -> Any:
-        return self.patiently(lambda again: method(self, *args, **kwargs), writes=writes)
-
-    return guarded
+for _name in (*READS, *STUDY_WRITES, *TRIAL_WRITES):
+    setattr(RetryingStorage, _name, _retried(_name, writes=_name in TRIAL_WRITES))
+abc.update_abstractmethods(RetryingStorage)  # type: ignore[type-abstract]
 
 
-WRITES = ("_write", "_set_first_param", "set_trial_system_attr")  # of trials
-for _name in (
-    *WRITES,
-    "create_new_study",
-    "get_all_studies",
-    "get_study_directions",
-    "get_study_id_from_name",
-    "get_study_name_from_id",
-    "get_study_system_attrs",
-    "get_study_user_attrs",
-    "get_trial",
-    "get_trial_id_from_study_id_trial_number",
-    "_get_trials",
-    "set_study_system_attr",
-    "set_study_user_attr",
-):
-    # Whatever they do, they do again: the same result, or the same row, as the first time.
-    setattr(GuardedStorage, _name, _guarded(_name))
-
-
-def open_guarded(url: str, lock: Lock, stopped: Callable[[], bool]) -> GuardedStorage:
-    """The storage of the driver that holds `lock`.
+def open_retrying(url: str, lock: Lock, stopped: Callable[[], bool]) -> RetryingStorage:
+    """The storage of the driver that holds `lock`; the database is created where there is none.
 
     Raises:
-        StorageError: the database cannot be reached, written, or is none.
+        StorageError: the database cannot be reached or written, or is another program's.
     """
-    storage = open_storage_as(GuardedStorage, url)
-    storage.lock, storage.patience, storage.stopped = lock, PATIENCE, stopped
-    return storage
+    storage = open_storage(url, create=True)
+    return RetryingStorage(storage, lock, stopped)  # type: ignore[abstract]
