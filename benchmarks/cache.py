@@ -58,8 +58,8 @@ class ReplayCache:
 def sources_version() -> str:
     """Hash of the sources of our samplers: any change makes their replays stale."""
     digest = hashlib.sha256()
-    package = Path(nas.samplers.__path__[0])
-    imported = [package.parent / f"{name}.py" for name in ("forecast", "goodness", "pareto")]
-    for path in sorted([*package.glob("*.py"), *imported]):
+    root = Path(nas.samplers.__path__[0]).parent
+    imported = [root / "stopping" / f"{name}.py" for name in ("forecast", "neg_log_error")]
+    for path in sorted([*root.glob("samplers/*.py"), *imported, root / "pareto.py"]):
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]

@@ -1,28 +1,51 @@
-"""How many CPU threads numerical libraries take, for a while."""
+"""How many CPU threads numerical libraries may use inside a `with` block."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
-import torch
 from threadpoolctl import ThreadpoolController
 
-_libraries = cache(ThreadpoolController)  # to look for them takes longer than to set them
+_owner = threading.RLock()  # held by the Python thread whose limit is in force
+
+
+@cache  # searching the process for libraries takes longer than setting their threads
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController().select(user_api="blas")
+
+
+@contextmanager
+def blas_threads(number: int) -> Iterator[None]:
+    """Limit the BLAS of NumPy and SciPy to `number` threads; also usable as a decorator.
+
+    The limit holds for the whole process. While one Python thread is inside such a block,
+    the blocks of others change nothing, so that none restores the limit of another one.
+    """
+    if not _owner.acquire(blocking=False):
+        yield
+        return
+    try:
+        with _blas().limit(limits=number):
+            yield
+    finally:
+        _owner.release()
 
 
 @contextmanager
 def cpu_threads(number: int) -> Iterator[None]:
-    """PyTorch, NumPy and SciPy on so many threads inside, as before afterwards; a decorator too.
+    """Limit PyTorch and the BLAS of NumPy and SciPy to `number` threads.
 
-    They are those of the whole process: not for two Python threads at once. A library that is
-    loaded after the first call keeps its own.
+    For measurements: one Python thread at a time is inside, others wait at the entry.
     """
-    before = torch.get_num_threads()
-    torch.set_num_threads(number)
-    try:
-        with _libraries().limit(limits=number, user_api="blas"):
+    import torch  # takes seconds, and `blas_threads` does without it
+
+    with _owner, _blas().limit(limits=number):
+        before = torch.get_num_threads()
+        torch.set_num_threads(number)
+        try:
             yield
-    finally:
-        torch.set_num_threads(before)
+        finally:
+            torch.set_num_threads(before)

@@ -1,11 +1,14 @@
-"""Samplers of our own, in Optuna's form.
+"""Optuna samplers of this project, and the parameters of its studies.
 
-`KnownCostSampler` is imported on first use: it needs torch, which takes seconds.
+`KnownCostSampler` is imported on first use: SciPy's optimiser takes a second to import.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nas.samplers.parameters import SpaceExhausted, distribution, suggest
+
+if TYPE_CHECKING:
+    from nas.samplers.known_cost import KnownCostSampler
 
 __all__ = ["KnownCostSampler", "SpaceExhausted", "distribution", "suggest"]
 

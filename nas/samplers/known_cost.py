@@ -26,7 +26,7 @@ from nas.samplers.initial_design import spread_start
 from nas.samplers.outcome_transform import Scale
 from nas.samplers.parameters import SpaceExhausted, distribution
 from nas.space.space import Choice, Setting
-from nas.threads import cpu_threads
+from nas.threads import blas_threads
 
 Array = NDArray[np.float64]
 
@@ -131,7 +131,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             self._suggested[study.study_name, trial.number] = setting
         return {name: value for name, value in setting.items() if name in search_space}
 
-    @cpu_threads(1)  # where trials keep the other cores busy, threads wait for each other
+    @blas_threads(1)  # trials keep the other cores busy: more threads would wait for each other
     def _sample(self, study: optuna.Study, number: int) -> Setting:
         if not 0 <= self._objective < len(study.directions):
             last = len(study.directions) - 1
