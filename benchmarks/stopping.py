@@ -18,7 +18,7 @@ from benchmarks.curves import CurveTable
 from benchmarks.stopping_rules import RULES, STRENGTHS, Rule
 from nas.pareto import hypervolume
 from nas.progress import Progress, silent
-from nas.stopping.rule import CONFIDENCE, TrialCurve, rungs
+from nas.stopping.rule import StoppingSettings, TrialCurve, rungs
 
 Work = tuple[str, float, int]  # rule, strength, trials in flight
 
@@ -179,7 +179,7 @@ def bars(rows: list[Row]) -> dict[str, bool]:
     held = {}
     for flying in sorted({row.in_flight for row in ours}):
         mine = [row for row in ours if row.in_flight == flying]
-        chosen = [row for row in mine if row.strength == CONFIDENCE]
+        chosen = [row for row in mine if row.strength == StoppingSettings.confidence]
         held[f"{flying} in flight: hypervolume >= 0.99 with epochs <= 1/3"] = all(
             row.hypervolume >= 0.99 and row.epochs <= 1 / 3 for row in chosen
         )

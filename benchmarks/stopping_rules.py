@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from nas.stopping.rule import CONFIDENCE, TrialCurve, decide
+from nas.stopping.rule import StoppingSettings, TrialCurve, decide
 
 Rule = Callable[[TrialCurve, Sequence[TrialCurve]], bool]
 """Whether a trial goes on, given all the others that have reached a rung."""
@@ -18,9 +18,10 @@ Rule = Callable[[TrialCurve, Sequence[TrialCurve]], bool]
 
 def front_rule(confidence: float, epochs: int, images: int | None) -> Rule:
     """Ours: `nas.stopping.rule.decide`."""
+    settings = StoppingSettings(confidence=confidence)
 
     def rule(trial: TrialCurve, others: Sequence[TrialCurve]) -> bool:
-        return decide(trial, others, epochs, confidence=confidence, images=images).goes_on
+        return decide(trial, others, epochs, settings, images=images).goes_on
 
     return rule
 
@@ -93,7 +94,7 @@ RULES: dict[str, Callable[[float, int, int | None], Rule]] = {
 }
 STRENGTHS: dict[str, tuple[float, ...]] = {
     # a confidence, and twice a share that is kept at each rung
-    "front": (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.93, CONFIDENCE, 0.98),
+    "front": (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.93, StoppingSettings.confidence, 0.98),
     "halving": (0.1, 0.2, 0.33, 0.5, 0.6, 0.7, 0.8, 0.9),
     "sorting": (0.2, 0.25, 0.33, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
 }

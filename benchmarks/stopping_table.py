@@ -14,7 +14,7 @@ from rich.table import Table
 from benchmarks.curves import generate_curves, read_curves
 from benchmarks.stopping import Row, bars, compare
 from nas.progress import shown
-from nas.stopping.rule import CONFIDENCE
+from nas.stopping.rule import StoppingSettings
 
 GENERATED_ORDERS = 2  # of each generated table
 TITLES = {
@@ -93,7 +93,7 @@ def print_rows(rows: list[Row], title: str) -> None:
         for heading in ("x macs", "done", "halving", "sorting"):
             table.add_column(heading, justify="right")
         for row in (row for row in rows if row.in_flight == flying):
-            default = row.rule == "front" and row.strength == CONFIDENCE
+            default = row.rule == "front" and row.strength == StoppingSettings.confidence
             table.add_row(
                 row.rule,
                 f"{row.strength:g}",

@@ -1,23 +1,26 @@
-r"""The covariance of two architectures' accuracies.
+r"""The ANOVA kernel: the covariance of the targets of two architectures.
 
-With z_i the similarity of two values of choice i (a Matérn-5/2 of the distance of ranks for
-numbers, exp(-1/l_i) between different words, "without effect" being a value of its own) and
-t the standardised log costs:
+With t the standardised log costs and v_i the weighted kernel of choice i,
 
-    k = a_0 + a_1 t.t' + a_2 M(t, t') + a_3 \sum_i v_i + a_4 \sum_{i<j} b_ij d_ij v_i v_j
-        + a_5 \sum_{i<j<l} d_ij d_jl v_i v_j v_l + a_6 M'(t, t') \prod_i z'_i,    v_i = w_i c_i
+    k = a_0 + a_1 t.t' + a_2 M(|t - t'| / l_2)                          constant, trend, cost
+        + a_3 / N_1 \sum_i v_i                                          main effects
+        + a_4 / N_2 \sum_{i<j} b_ij d_ij v_i v_j                        pairwise interactions
+        + a_5 / N_3 \sum_{i<j<m} d_ij d_jm v_i v_j v_m                  three-way interactions
+        + a_6 M(|t - t'| / l_6) \prod_i z_i                             full product         (1)
 
-    c(x, y) = z(x, y) - z(x, .) - z(., y) + z(., .), over the mean of c(x, x)
+    v_i = w_i c_i,    d_ij = exp(-(|i - j| - 1) / l)                                         (2)
 
-A trend in cost, main effects, interactions of pairs and of triples, and a product over all
-choices that stands for all the rest. The three sums are divided by the numbers of their
-terms. A dot is a mean over the choice's values: where choices are independent an interaction
-then says nothing of main effects, as in an analysis of variance (in the spirit of Durrande et
-al., "ANOVA kernels and RKHS of zero mean functions", 2013). Choices that a network applies
-one after the other may interact more than distant ones: d_ij = exp(-(|i - j| - 1) / l) with
-a length l that is learned, as spaces list their choices in the order of the network; b_ij
-lets a pair differ from that. The weights, lengths and variances are the hyper-parameters
-(`hyperparameters.py`), given as theta; z, c and M are in `similarity.py`.
+with the Matérn-5/2 correlation M, the kernel z_i of choice i and the centred kernel c_i, which has
+its own length scale (`base_kernels.py`). N_1, N_2, N_3 are the numbers of terms of the sums.
+
+Because c_i has mean 0 over the values of choice i, an interaction of independent choices contains
+no main effect, as in an analysis of variance (in the spirit of Durrande, Ginsbourger, Roustant and
+Carraro, "ANOVA kernels and RKHS of zero mean functions for model-based sensitivity analysis",
+Journal of Multivariate Analysis 115, 2013, arXiv 1106.3571). The full product stands for
+everything else. Spaces list their choices in the order of the network, and choices that a network
+applies one after the other may interact more strongly than distant ones: d_ij falls with their
+distance in the list, with a learned length l, and b_ij lets a pair differ from that. All of a, b, w
+and the length scales but a_0 are hyperparameters (`hyperparameters.py`), given as theta.
 """
 
 from __future__ import annotations
@@ -29,23 +32,23 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.samplers.base_kernels import Similarity, matern, matern_slope
-from nas.samplers.hyperparameters import Hyperparameters, Values
+from nas.samplers.base_kernels import ChoiceKernels, matern, matern_slope
+from nas.samplers.hyperparameters import Hyperparameters, KernelValues
 from nas.space.space import Choice
 
 Array = NDArray[np.float64]
 Pullback = Callable[[Array], Array]
-"""d f / d theta of any function f of covariances, from d f / d covariances, [pairs]."""
+"""Gradient of a function by theta, from its gradient by the covariances, [pairs]."""
 
-OFFSET = 0.1  # variance of the mean
-JITTER = 1e-6
-CHUNK = 2048  # covariances at a time, so that what they are made of stays in the cache
+OFFSET = 0.1  # a_0, variance of the constant mean
+JITTER = 1e-6  # added to the noise variance, so that the covariance is not singular
+CHUNK = 2048  # pairs evaluated at a time, so that intermediate results stay in the cache
 
 
 class Points(NamedTuple):
-    """Architectures as the kernel sees them."""
+    """N architectures as inputs of the kernel."""
 
-    codes: NDArray[np.int64]  # [N, choices], `len(values)` where a choice has no effect
+    codes: NDArray[np.int64]  # [N, choices], see `Encoding`
     costs: Array  # [N, costs], standardised log costs
 
     def part(self, rows: slice) -> Points:
@@ -54,10 +57,10 @@ class Points(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Pairs of architectures as the kernel sees them."""
+    """Pairs of architectures as inputs of the kernel."""
 
-    entries: NDArray[np.int64]  # [choices, pairs], where a table holds a pair's values
-    distance: Array  # [pairs], of their costs
+    entries: NDArray[np.int64]  # [choices, pairs], positions in the flattened tables
+    distance: Array  # [pairs], |t - t'|
     product: Array  # [pairs], t.t'
 
     def part(self, rows: slice | NDArray[np.int64]) -> Pairs:
@@ -65,105 +68,108 @@ class Pairs(NamedTuple):
         entries = np.ascontiguousarray(self.entries[:, rows])
         return Pairs(entries, self.distance[rows], self.product[rows])
 
-    def room(self) -> Array:
-        """Memory for v_i and sums of them, to be used again: the system is slow to give new one."""
+    def workspace(self) -> Array:
+        """Memory for v_i and three sums of them; reused, because allocating it is slow."""
         return np.empty((4 * len(self.entries), len(self.distance)))
 
 
-class Additive(NamedTuple):
-    """Sums over choices, couples and triples of them; each [pairs] unless it says otherwise."""
+class AdditiveTerms(NamedTuple):
+    """Main effects and interactions; [pairs] each unless stated otherwise."""
 
     partners: Array  # sum_j b_ij d_ij v_j, [choices, pairs]
     before: Array  # sum_{j<i} d_ij v_j, [choices, pairs]
     after: Array  # sum_{j>i} d_ij v_j, [choices, pairs]
-    effects: Array
-    couples: Array
-    triples: Array
+    main_effects: Array
+    pair_effects: Array
+    triple_effects: Array
 
 
 class Terms(NamedTuple):
-    """What a covariance is made of, each [pairs] unless it says otherwise."""
+    """The terms of (1) without the constant; [pairs] each unless stated otherwise."""
 
     trend: Array
     cost: Array
-    each: Array  # v_i = w_i c_i, [choices, pairs]
-    additive: Additive
-    all: Array
+    each: Array  # v_i, [choices, pairs]
+    additive: AdditiveTerms
+    product: Array
 
     def covariance(self) -> Array:
-        """Their sum."""
-        total: Array = OFFSET + self.trend + self.cost + self.all
-        return total + self.additive.effects + self.additive.couples + self.additive.triples
+        """Equation (1), [pairs]."""
+        total: Array = OFFSET + self.trend + self.cost + self.product
+        additive = self.additive
+        return total + additive.main_effects + additive.pair_effects + additive.triple_effects
 
 
-class Kernel:
-    """The kernel above for a space."""
+class AnovaKernel:
+    """The kernel (1) of a space, for any hyperparameters."""
 
     def __init__(self, choices: Sequence[Choice]) -> None:
         count = len(choices)
         self.hyperparameters = Hyperparameters(count)
-        self.similarity = Similarity(choices)
-        # Where the table of each choice begins.
-        self._begin = np.arange(count)[:, None, None] * self.similarity.size**2
-        self.couples = np.triu_indices(count, 1)  # as `couple` lists them
+        self.choice_kernels = ChoiceKernels(choices)
+        # First position of the table of each choice among the flattened tables.
+        self._begin = np.arange(count)[:, None, None] * self.choice_kernels.size**2
+        self.choice_pairs = np.triu_indices(count, 1)  # in the order of `pair_weight`
         self.below = np.tri(count, k=-1)  # 1 where the second of two choices is before the first
-        self.between = np.abs(np.arange(count)[:, None] - np.arange(count)) - 1  # two choices
-        # Numbers of groups of one, two and three choices; infinite where there is none.
-        self.groups = tuple(float(math.comb(count, order) or math.inf) for order in (1, 2, 3))
+        self.between = np.abs(np.arange(count)[:, None] - np.arange(count)) - 1  # |i - j| - 1
+        # N_1, N_2, N_3; infinite where there is no term.
+        self.group_counts = tuple(float(math.comb(count, order) or math.inf) for order in (1, 2, 3))
 
     def pairs(self, a: Points, b: Points) -> Pairs:
-        """Each of A architectures with each of B: [A * B] pairs, those of A's first one first."""
-        begin = self._begin + a.codes.T[:, :, None] * self.similarity.size
-        # Row by row in memory: tables are read many times slower in another order.
+        """The [A * B] pairs of A architectures with B others, in row-major order."""
+        begin = self._begin + a.codes.T[:, :, None] * self.choice_kernels.size
+        # In C order: `take` is many times slower on another one.
         entries = np.add(begin, b.codes.T[:, None, :], order="C").reshape(len(begin), -1)
         distance = _distance_of_costs(a.costs, b.costs).ravel()
         return Pairs(entries, distance, (a.costs @ b.costs.T).ravel())
 
     def with_itself(self, a: Points) -> NDArray[np.int64]:
-        """`entries` of each of A architectures with itself, [choices, A]."""
+        """`entries` of the pairs of A architectures with themselves, [choices, A]."""
         entries: NDArray[np.int64] = np.add(
-            self._begin[:, 0], a.codes.T * (self.similarity.size + 1), order="C"
+            self._begin[:, 0], a.codes.T * (self.choice_kernels.size + 1), order="C"
         )
         return entries
 
     def at(self, theta: Array) -> Covariance:
-        """The covariance for some hyper-parameters."""
+        """The covariance function with the hyperparameters theta."""
         return Covariance(self, self.hyperparameters.values(theta))
 
 
 class Covariance:
-    """The kernel with its hyper-parameters.
+    """The kernel (1) with given hyperparameters; `noise` is the variance of the noise."""
 
-    `noise` is the variance of the noise.
-    """
-
-    def __init__(self, kernel: Kernel, values: Values) -> None:
+    def __init__(self, kernel: AnovaKernel, values: KernelValues) -> None:
         self._kernel, self._values = kernel, values
         self.noise = values.noise + JITTER
-        effects, pairs, triples = values.effects, values.pairs, values.triples
-        n, couples, threes = kernel.groups
-        # Each couple stands twice in a symmetric matrix.
-        self._scales = effects / n, pairs / (2 * couples), triples / threes
-        # d, then b d, and d to choices before and after; no choice is a pair with itself.
-        closeness = np.where(kernel.between < 0, 0.0, np.exp(-kernel.between / values.decay))
+        singles, pairs, triples = kernel.group_counts
+        self._scales = (
+            values.main_effects / singles,
+            values.pair_effects / (2 * pairs),  # the symmetric matrix b d has every pair twice
+            values.triple_effects / triples,
+        )
+        # d of (2), then b d, and d to choices before and after; 0 for a choice with itself.
+        closeness = np.exp(-kernel.between / values.interaction_length)
+        closeness = np.where(kernel.between < 0, 0.0, closeness)
         self._coupling = np.zeros_like(closeness)
-        self._coupling[kernel.couples] = values.couple * closeness[kernel.couples]
+        of_pairs = kernel.choice_pairs
+        self._coupling[of_pairs] = values.pair_weight * closeness[of_pairs]
         self._coupling += self._coupling.T
         self._lower, self._upper = closeness * kernel.below, closeness * kernel.below.T
-        # One product of matrices gives the three sums over other choices.
+        # One matrix product gives the three sums over the other choices.
         self._sums = np.vstack([self._coupling, self._lower, self._upper])
-        # Of each two values of each choice, [choices * values * values]: v and its slope by the
-        # logarithm of its length, log z', likewise.
+        # Flattened tables, [choices * size * size]: v and log z with their slopes by log length.
         weight = values.weight[:, None, None]
-        centred, slope = kernel.similarity.centred(values.common_length * values.length)
-        product, product_slope = kernel.similarity(values.common_all_length * values.all_length)
+        centred, slope = kernel.choice_kernels.centred(values.shared_length * values.length)
+        product, product_slope = kernel.choice_kernels(
+            values.shared_product_length * values.product_length
+        )
         self._each, self._slope = (weight * centred).ravel(), (weight * slope).ravel()
         self._log_product, self._product_slope = product.ravel(), product_slope.ravel()
 
     def __call__(self, a: Points, b: Points) -> Array:
         """Covariances, [A, B]."""
-        found: Array = covariances([self], a, b)[0]
-        return found
+        matrix: Array = covariances([self], a, b)[0]
+        return matrix
 
     def diagonal(self, a: Points) -> Array:
         """Variances, [A]."""
@@ -171,82 +177,82 @@ class Covariance:
         each = self._each.take(self._kernel.with_itself(a))
         additive = self._additive(each, np.empty((3 * len(each), each.shape[1])))
         variances: Array = OFFSET + values.trend * (a.costs * a.costs).sum(1)
-        variances += additive.effects + additive.couples + additive.triples
-        return variances + values.cost + values.all
+        variances += additive.main_effects + additive.pair_effects + additive.triple_effects
+        return variances + values.cost + values.product
 
-    def of(self, pairs: Pairs, room: Array) -> Array:
+    def of_pairs(self, pairs: Pairs, workspace: Array) -> Array:
         """Covariances, [pairs].
 
         Args:
             pairs: of architectures.
-            room: from `pairs.room()`.
+            workspace: from `pairs.workspace()`.
         """
-        return self._terms(pairs, room).covariance()
+        return self._terms(pairs, workspace).covariance()
 
     def with_pullback(
-        self, pairs: Pairs, own: NDArray[np.bool], room: Array
+        self, pairs: Pairs, diagonal: NDArray[np.bool], workspace: Array
     ) -> tuple[Array, Pullback]:
-        """Covariances, [pairs], and how they depend on theta.
+        """Covariances with noise, [pairs], and their pullback.
 
         Args:
             pairs: of observations.
-            own: [pairs], whether it is an observation with itself: with the noise.
-            room: from `pairs.room()`; the pullback holds until it is used again.
+            diagonal: [pairs], True for an observation with itself, which has the noise.
+            workspace: from `pairs.workspace()`; the pullback is valid until it is reused.
         """
-        terms = self._terms(pairs, room)
+        terms = self._terms(pairs, workspace)
 
         def pullback(slopes: Array) -> Array:
             gradient = self._gradient(terms, pairs, slopes)
-            gradient["noise"] = self._values.noise * slopes[own].sum()
+            gradient["noise"] = self._values.noise * slopes[diagonal].sum()
             return self._kernel.hyperparameters.gradient(gradient)
 
-        return terms.covariance() + own * self.noise, pullback
+        return terms.covariance() + diagonal * self.noise, pullback
 
     def _gradient(self, terms: Terms, pairs: Pairs, slopes: Array) -> dict[str, Any]:
-        """Gradient by the logarithm of all but the noise, from that by covariances, [pairs]."""
+        """Gradient by the log hyperparameters but the noise, from that by covariances, [pairs]."""
         values, each, additive = self._values, terms.each, terms.additive
         before, after = additive.before, additive.after
-        effects, couples, triples = self._scales
+        main_effects, pair_effects, triple_effects = self._scales
         up, down = each * after, each * before
-        of_each = before * after  # in place from here on: by v_i
+        of_each = before * after  # by v_i, in place from here on
         of_each += self._upper @ up
         of_each += self._lower @ down
-        of_each *= triples
-        of_each += 2 * couples * additive.partners
-        of_each += effects
+        of_each *= triple_effects
+        of_each += 2 * pair_effects * additive.partners
+        of_each += main_effects
         of_each *= slopes
-        of_all = slopes * terms.all
-        of_all_lengths = self._product_slope.take(pairs.entries) @ of_all
+        of_product = slopes * terms.product
+        of_product_lengths = self._product_slope.take(pairs.entries) @ of_product
         sloped = each * slopes
-        of_coupling = couples * self._coupling * (sloped @ each.T)  # by its logarithm
+        of_coupling = pair_effects * self._coupling * (sloped @ each.T)  # by its logarithm
         of_lower = self._lower * ((up * slopes) @ each.T + sloped @ down.T)
-        decaying = self._kernel.between / values.decay
+        distance = self._kernel.between / values.interaction_length
         of_cost = slopes * terms.cost
         of_lengths = np.einsum("ip,ip->i", of_each, self._slope.take(pairs.entries))
         return {
             "trend": np.vdot(slopes, terms.trend),
             "cost": of_cost.sum(),
-            "effects": np.vdot(slopes, additive.effects),
-            "pairs": np.vdot(slopes, additive.couples),
-            "triples": np.vdot(slopes, additive.triples),
-            "all": of_all.sum(),
-            "decay": np.vdot(of_coupling + triples * of_lower, decaying),
+            "main_effects": np.vdot(slopes, additive.main_effects),
+            "pair_effects": np.vdot(slopes, additive.pair_effects),
+            "triple_effects": np.vdot(slopes, additive.triple_effects),
+            "product": of_product.sum(),
+            "interaction_length": np.vdot(of_coupling + triple_effects * of_lower, distance),
             "cost_length": np.vdot(of_cost, matern_slope(pairs.distance / values.cost_length)),
-            "all_cost_length": np.vdot(
-                of_all, matern_slope(pairs.distance / values.all_cost_length)
+            "product_cost_length": np.vdot(
+                of_product, matern_slope(pairs.distance / values.product_cost_length)
             ),
-            "common_length": of_lengths.sum(),
-            "common_all_length": of_all_lengths.sum(),
+            "shared_length": of_lengths.sum(),
+            "shared_product_length": of_product_lengths.sum(),
             "weight": np.einsum("ip,ip->i", of_each, each),
             "length": of_lengths,
-            "all_length": of_all_lengths,
-            "couple": 2 * of_coupling[self._kernel.couples],
+            "product_length": of_product_lengths,
+            "pair_weight": 2 * of_coupling[self._kernel.choice_pairs],
         }
 
-    def _terms(self, pairs: Pairs, room: Array) -> Terms:
+    def _terms(self, pairs: Pairs, workspace: Array) -> Terms:
         values = self._values
-        each, sums = room[: len(pairs.entries)], room[len(pairs.entries) :]
-        # With "clip" it is written where it is to be, with "raise" copied there.
+        each, sums = workspace[: len(pairs.entries)], workspace[len(pairs.entries) :]
+        # Mode "clip" writes into `out`, "raise" writes elsewhere and copies.
         self._each.take(pairs.entries, out=each, mode="clip")
         product = self._log_product.take(pairs.entries).sum(0)
         return Terms(
@@ -254,39 +260,39 @@ class Covariance:
             values.cost * matern(pairs.distance / values.cost_length),
             each,
             self._additive(each, sums),
-            values.all * matern(pairs.distance / values.all_cost_length, product),
+            values.product * matern(pairs.distance / values.product_cost_length, product),
         )
 
-    def _additive(self, each: Array, sums: Array) -> Additive:
-        """From v_i, [choices, pairs], with room for the sums, [3 * choices, pairs]."""
-        effects, couples, triples = self._scales
+    def _additive(self, each: Array, sums: Array) -> AdditiveTerms:
+        """From v_i, [choices, pairs], and memory for the sums, [3 * choices, pairs]."""
+        main_effects, pair_effects, triple_effects = self._scales
         np.matmul(self._sums, each, out=sums)
         count = len(each)
         partners, before, after = sums[:count], sums[count : 2 * count], sums[2 * count :]
-        return Additive(
+        return AdditiveTerms(
             partners,
             before,
             after,
-            effects * each.sum(0),
-            couples * np.einsum("ip,ip->p", each, partners),
-            triples * np.einsum("ip,ip,ip->p", each, before, after),
+            main_effects * each.sum(0),
+            pair_effects * np.einsum("ip,ip->p", each, partners),
+            triple_effects * np.einsum("ip,ip,ip->p", each, before, after),
         )
 
 
-def covariances(of: Sequence[Covariance], a: Points, b: Points) -> Array:
-    """Covariances of A architectures with B others, [of, A, B].
+def covariances(kernels: Sequence[Covariance], a: Points, b: Points) -> Array:
+    """Covariances of A architectures with B others, [kernels, A, B].
 
-    What the pairs are does not depend on the hyper-parameters, so it is found once for all.
+    Pairs do not depend on the hyperparameters, so they are made once for all kernels.
     """
-    found = np.empty((len(of), len(a.codes), len(b.codes)))
+    matrices = np.empty((len(kernels), len(a.codes), len(b.codes)))
     width = max(1, CHUNK // max(1, len(a.codes)))
     for start in range(0, len(b.codes), width):
-        part = found[:, :, start : start + width]
-        pairs = of[0]._kernel.pairs(a, b.part(slice(start, start + width)))
-        room = pairs.room()
-        for index, covariance in enumerate(of):
-            part[index] = covariance.of(pairs, room).reshape(part.shape[1:])
-    return found
+        part = matrices[:, :, start : start + width]
+        pairs = kernels[0]._kernel.pairs(a, b.part(slice(start, start + width)))
+        workspace = pairs.workspace()
+        for index, kernel in enumerate(kernels):
+            part[index] = kernel.of_pairs(pairs, workspace).reshape(part.shape[1:])
+    return matrices
 
 
 def _distance_of_costs(a: Array, b: Array) -> Array:

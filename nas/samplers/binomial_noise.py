@@ -1,13 +1,22 @@
-"""What errors would be without the luck of few validation images.
+r"""Denoised errors: the binomial noise of the validation split is taken off.
 
-An error e that n images show is a binomial share, so that its logarithm has a variance of
-about (1 - e) / (e n): 437 images tell 2 % from 1.4 % as badly as 10 % from 8.6 %. Near the
-dear end of a front all errors are small, and luck is most of what makes them differ. Log
-errors are shrunk towards a trend over log cost, by the share of the variance about it that
-luck explains (empirical Bayes), and no farther than luck is likely to have taken them
-("limited translation", Efron and Morris, JASA 1972): what is far from the trend is so
-itself. All trials of a study see the same images, so that luck which they share counts as
-luck too.
+An error measured on n images is a binomial share. Where the negative log error is g, its
+measurement has a variance of about
+
+    V(g) = (1 - exp(-g)) / (n exp(-g))                                                    (1)
+
+(437 images tell 2 % from 1.4 % as badly as 10 % from 8.6 %). At the expensive end of a front all
+errors are small, and noise makes most of their differences. Measured negative log errors g are
+shrunk towards a quadratic trend m over log cost by the share of the variance about the trend that
+is noise (empirical Bayes), but at most `MAX_SHIFT` standard deviations of the noise (limited
+translation; Efron and Morris, "Limiting the risk of Bayes and empirical Bayes estimators",
+JASA 67, 1972):
+
+    g + clip((m - g) V(m) / (V(m) + a), -MAX_SHIFT sqrt(V(g)), MAX_SHIFT sqrt(V(g)))      (2)
+
+with the variance a of the architectures' own differences from the trend. An error far from the
+trend therefore keeps most of its distance. All trials of a study are measured on the same images;
+noise that they share counts as noise too.
 """
 
 from __future__ import annotations
@@ -19,21 +28,21 @@ from nas.stopping.neg_log_error import binomial_variance, neg_log_error
 
 Array = NDArray[np.float64]
 
-PENALTY = 1.0  # ridge on standardised features: one trial's worth of "no trend"
-LEAST_OWN = 0.02  # variance of log error that is no luck, at least
-FARTHEST = 2.0  # standard deviations of luck that an error is shrunk by, at most
+PENALTY = 1.0  # ridge on standardised features: as much as one trial that shows no trend
+MIN_OWN_VARIANCE = 0.02  # lower bound of a in (2)
+MAX_SHIFT = 2.0  # standard deviations of the noise
 
 
 class BinomialNoise:
-    """The trend of finished trials, and the share of their differences from it that is luck.
+    """The trend of finished trials over log cost, and the noise of their errors about it.
 
     Args:
         costs: [N, costs], log10.
         errors: [N], measured.
-        images: that they were measured on; None: nothing is luck.
+        images: number of validation images; None: errors have no noise.
 
     Raises:
-        ValueError: an error is no share of images.
+        ValueError: an error is not a share of images.
     """
 
     def __init__(self, costs: Array, errors: Array, images: int | None) -> None:
@@ -53,10 +62,11 @@ class BinomialNoise:
         trend = design @ self._weights
         degrees = max(1.0, len(measured) - float(np.trace(inverse @ gram)))
         variance = float(np.square(measured - trend).sum()) / degrees
-        self._own = max(variance - float(binomial_variance(trend, images).mean()), LEAST_OWN)
+        noise = float(binomial_variance(trend, images).mean())
+        self._own_variance = max(variance - noise, MIN_OWN_VARIANCE)
 
-    def without(self, costs: Array, errors: Array) -> tuple[Array, Array]:
-        """Expected errors, and the variances of the logarithms of measured ones about these.
+    def denoise(self, costs: Array, errors: Array) -> tuple[Array, Array]:
+        """Denoised errors, and the noise variances of the logarithms of the measured ones.
 
         Args:
             costs: [N, costs], log10.
@@ -67,15 +77,13 @@ class BinomialNoise:
         """
         if self._images is None:
             return errors, np.zeros(len(errors))
-        trend, measured = (
-            self._design(costs) @ self._weights,
-            neg_log_error(1.0 - errors, self._images),
-        )
-        of_luck = binomial_variance(trend, self._images)
-        shrunk = (trend - measured) * of_luck / (of_luck + self._own)
-        farthest = FARTHEST * np.sqrt(binomial_variance(measured, self._images))
-        expected = measured + np.clip(shrunk, -farthest, farthest)
-        return np.exp(-expected), binomial_variance(expected, self._images)
+        trend = self._design(costs) @ self._weights
+        measured = neg_log_error(1.0 - errors, self._images)
+        noise = binomial_variance(trend, self._images)  # (1)
+        shift = (trend - measured) * noise / (noise + self._own_variance)
+        limit = MAX_SHIFT * np.sqrt(binomial_variance(measured, self._images))
+        denoised = measured + np.clip(shift, -limit, limit)  # (2)
+        return np.exp(-denoised), binomial_variance(denoised, self._images)
 
     def _design(self, costs: Array) -> Array:
         """Rows of the regression: one, standardised log costs, and their squares."""

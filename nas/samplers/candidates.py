@@ -1,9 +1,9 @@
-"""Which architectures a sampler looks at, with their costs, each once.
+"""The candidates of a sampler: codes with their costs, one for each architecture.
 
-A small space is looked at as a whole. Of a large one: a pool that is spread evenly over
-the range of log cost, the neighbours and crossings of the front, some random ones, and
-hill climbing from there. Few random architectures are nearly as small as the smallest
-one, so the pool has mutations of those few.
+A small space is enumerated. A large one has a pool that is spread evenly over the range of log
+cost; the neighbours and crossovers of the front, a few random codes and hill climbing from there
+add candidates outside of the pool. Few random architectures are nearly as cheap as the cheapest
+one, so the pool contains mutations of those few.
 """
 
 from __future__ import annotations
@@ -23,35 +23,40 @@ from nas.space.space import Setting
 Array = NDArray[np.float64]
 Costs = Callable[[Mapping[str, Any]], tuple[float, ...]]
 
-WHOLE = 20_000  # settings up to which a space is looked at as a whole
-DRAWN = 4_000  # random codes that the pool of a large space is chosen from
-POOL = 3_000
+ENUMERABLE = 20_000  # settings up to which a space is enumerated
+DRAWS = 4_000  # random codes that the pool of a large space is chosen from
+POOL = 3_000  # candidates of a large space
 BINS = 30  # of log cost, filled evenly
 MUTATIONS = 3_000  # tried at most, to fill bins that random codes seldom reach
-CROSSINGS = 80
-FRESH = 40
-CLIMBERS = 4  # of each round of hill climbing
+CROSSOVERS = 80  # of the front, for each ask
+RANDOM = 40  # random codes besides, for each ask
+CLIMBERS = 4  # codes whose neighbours a round of hill climbing looks at
 
 
-class Known(NamedTuple):
-    """What is known of a code before anything is trained."""
+class CodeInfo(NamedTuple):
+    """What is known of a code before training."""
 
     costs: tuple[float, ...]  # log10 of each known objective
     usable: bool  # within the limits, and feasible
-    identity: int  # equal for codes of one architecture, and different for those of two
+    identity: int  # equal for two codes if and only if they build the same architecture
 
 
 class Candidates:
-    """The candidates of a space, within limits, one code for each architecture.
+    """The candidates of a space within limits, one code for each architecture.
+
+    `enumerable` tells whether `codes` holds the whole space. `array`, [N, choices], and
+    `base_costs`, [N, costs] in log10, describe the same codes.
 
     Args:
+        encoding: of the space.
         costs: values of the known objectives for a setting, in the study's order.
         limits: the largest value of each known objective; None where there is none.
-        feasible: False for settings that are not to be suggested.
+        feasible: False for settings that must not be suggested.
         identity: equal for settings that build the same architecture.
+        seed: of the pool of a large space.
 
     Raises:
-        ValueError: costs are no positive numbers, or not as many as limits.
+        ValueError: costs are not positive numbers, or not as many as limits.
     """
 
     def __init__(
@@ -67,62 +72,63 @@ class Candidates:
         self.encoding = encoding
         self._costs, self._limits = costs, limits
         self._feasible, self._identity = feasible, identity
-        self._known: dict[Code, Known] = {}
-        self._numbers: dict[Hashable, int] = {}  # of identities
-        self.whole = encoding.size(WHOLE + 1) <= WHOLE
+        self._infos: dict[Code, CodeInfo] = {}
+        self._numbers: dict[Hashable, int] = {}  # of each identity
+        self.enumerable = encoding.size(ENUMERABLE + 1) <= ENUMERABLE
         rng = np.random.default_rng(seed)
-        if self.whole:
+        if self.enumerable:
             self.codes = self._usable(encoding.all())
         else:
-            draws = encoding.samples(DRAWN, rng)
-            smallest = self._descend(draws, rng)
-            drawn = [code for code in dict.fromkeys([smallest, *draws]) if self.known(code).usable]
+            draws = encoding.samples(DRAWS, rng)
+            cheapest = self._descend(draws, rng)
+            drawn = [code for code in dict.fromkeys([cheapest, *draws]) if self.info(code).usable]
             if len(drawn) < POOL // BINS:  # the limits leave a corner of the space: grow into it
                 drawn = self._grow(drawn, rng)
-            largest = self._ascend(drawn, rng)
-            drawn = self._fill(self._usable([smallest, *largest, *drawn]), rng)
-            self.codes = self._usable([smallest, *largest, *_spread(drawn, self.costs(drawn), rng)])
+            costliest = self._ascend(drawn, rng)
+            drawn = self._fill(self._usable([cheapest, *costliest, *drawn]), rng)
+            pool = _spread(drawn, self.costs(drawn), rng)
+            self.codes = self._usable([cheapest, *costliest, *pool])
         self.array = encoding.array(self.codes)
         self.base_costs = self.costs(self.codes)
-        self._identities = [self.known(code).identity for code in self.codes]
+        self._identities = [self.info(code).identity for code in self.codes]
 
-    def known(self, code: Code) -> Known:
+    def info(self, code: Code) -> CodeInfo:
         """What is known of any code of the space."""
-        known = self._known.get(code)
-        if known is None:
+        info = self._infos.get(code)
+        if info is None:
             setting = self.encoding.decode(code)
             usable = self._feasible is None or self._feasible(setting)
             costs = self._log_costs(setting)
             same = code if self._identity is None else self._identity(setting)
             number = self._numbers.setdefault(same, len(self._numbers))
-            known = self._known[code] = Known(costs, usable and self._within(costs), number)
-        return known
+            info = self._infos[code] = CodeInfo(costs, usable and self._within(costs), number)
+        return info
 
     def costs(self, codes: Sequence[Code]) -> Array:
         """[N, costs], log10."""
-        return np.array([self.known(code).costs for code in codes], dtype=np.float64)
+        return np.array([self.info(code).costs for code in codes], dtype=np.float64)
 
     def untried(self, identities: AbstractSet[int]) -> list[int]:
-        """Rows of `codes` whose architecture is not among some identities."""
+        """Rows of `codes` whose architecture is not among the identities."""
         return [i for i, identity in enumerate(self._identities) if identity not in identities]
 
-    def around(self, front: Sequence[Code], rng: np.random.Generator) -> list[Code]:
-        """Neighbours and crossings of the front, and random codes: for a large space."""
-        wanted = [near for code in front for near in self.encoding.neighbours(code, rng)]
+    def near_front(self, front: Sequence[Code], rng: np.random.Generator) -> list[Code]:
+        """Neighbours and crossovers of the front, and random codes, for a large space."""
+        codes = [near for code in front for near in self.encoding.neighbours(code, rng)]
         if len(front) > 1:
-            pairs = rng.integers(len(front), size=(CROSSINGS, 2))
-            wanted += [self.encoding.cross(front[a], front[b], rng) for a, b in pairs.tolist()]
-        return self._usable([*wanted, *self.encoding.samples(FRESH, rng)])
+            pairs = rng.integers(len(front), size=(CROSSOVERS, 2))
+            codes += [self.encoding.cross(front[a], front[b], rng) for a, b in pairs.tolist()]
+        return self._usable([*codes, *self.encoding.samples(RANDOM, rng)])
 
     def neighbours(self, codes: Iterable[Code], rng: np.random.Generator) -> list[Code]:
-        """Usable codes one choice away."""
+        """Usable codes that differ in one choice."""
         return self._usable(n for code in codes for n in self.encoding.neighbours(code, rng))
 
     def _log_costs(self, setting: Setting) -> tuple[float, ...]:
         costs = self._costs(setting)
         try:
             logs = tuple(map(math.log10, costs))
-        except (TypeError, ValueError):  # no numbers; not over 0
+        except (TypeError, ValueError):  # not numbers; not over 0
             logs = (math.nan,)
         if not logs or not all(map(math.isfinite, logs)):
             raise ValueError(f"costs of {setting}: {costs}; accepted: a tuple of numbers over 0")
@@ -139,31 +145,28 @@ class Candidates:
         )
 
     def _usable(self, codes: Iterable[Code]) -> list[Code]:
-        """Within the limits, the first code of each architecture."""
-        found: dict[int, Code] = {}
+        """The usable codes, the first of each architecture."""
+        by_identity: dict[int, Code] = {}
         for code in codes:
-            known = self.known(code)
-            if known.usable:
-                found.setdefault(known.identity, code)
-        return list(found.values())
+            info = self.info(code)
+            if info.usable:
+                by_identity.setdefault(info.identity, code)
+        return list(by_identity.values())
+
+    def _first_cost(self, code: Code) -> float:
+        return self.info(code).costs[0]
 
     def _descend(self, codes: Sequence[Code], rng: np.random.Generator) -> Code:
-        """A code of the least first cost, by hill climbing; limits are not looked at."""
-
-        def cost(code: Code) -> float:
-            return self.known(code).costs[0]
-
+        """The code of the lowest first cost, by hill climbing that ignores the limits."""
+        cost = self._first_cost
         best = min(codes, key=cost)
         while cost(step := min(self.encoding.neighbours(best, rng), key=cost)) < cost(best):
             best = step
         return best
 
     def _ascend(self, codes: Sequence[Code], rng: np.random.Generator) -> list[Code]:
-        """The code of the largest first cost within the limits, by hill climbing."""
-
-        def cost(code: Code) -> float:
-            return self.known(code).costs[0]
-
+        """The code of the highest first cost within the limits, by hill climbing."""
+        cost = self._first_cost
         best = max(codes, key=cost, default=None)
         while best is not None:
             step = max(self.neighbours([best], rng), key=cost, default=best)
@@ -173,7 +176,7 @@ class Candidates:
         return []
 
     def _grow(self, codes: list[Code], rng: np.random.Generator) -> list[Code]:
-        """Neighbours of neighbours within the limits, until they fill a pool."""
+        """Usable neighbours of neighbours, until they fill a pool."""
         grown, edge = list(codes), list(codes)
         while edge and len(grown) < POOL:
             before = len(grown)
@@ -182,9 +185,9 @@ class Candidates:
         return grown
 
     def _fill(self, codes: list[Code], rng: np.random.Generator) -> list[Code]:
-        """The codes and, for bins of the first log cost with few of them, mutations of these.
+        """The codes, and mutations of those in bins of the first log cost with few codes.
 
-        A mutation is kept wherever it falls, if it is usable and new.
+        A mutation is kept in whichever bin it falls, if it is usable and new.
         """
         if not codes:
             return []
@@ -194,28 +197,28 @@ class Candidates:
         for code, index in zip(codes, np.digitize(costs[:, 0], edges), strict=True):
             bins[index].append(code)
         share = POOL // sum(1 for members in bins if members)
-        found, seen = list(codes), {self.known(code).identity for code in codes}
+        filled, seen = list(codes), {self.info(code).identity for code in codes}
         for _ in range(MUTATIONS):
             rare = [members for members in bins if 0 < len(members) < share]
             if not rare:
                 break
             members = rare[rng.integers(len(rare))]
             code = self.encoding.mutate(members[rng.integers(len(members))], rng)
-            known = self.known(code)
-            if known.usable and known.identity not in seen:
-                bins[bisect(edges, known.costs[0])].append(code)
-                seen.add(known.identity)
-                found.append(code)
-        return found
+            info = self.info(code)
+            if info.usable and info.identity not in seen:
+                bins[bisect(edges, info.costs[0])].append(code)
+                seen.add(info.identity)
+                filled.append(code)
+        return filled
 
 
 def _spread(codes: Sequence[Code], costs: Array, rng: np.random.Generator) -> list[Code]:
-    """A part of the codes that fills bins of the first log cost evenly."""
+    """`POOL` of the codes that fill bins of the first log cost evenly."""
     if len(codes) <= POOL:
         return list(codes)
     order = rng.permutation(len(codes))
     bins = np.digitize(costs[order, 0], _edges(costs))
-    # The first of every bin, then the second, ...: rare sizes are all in.
+    # The first code of every bin, then the second, ...: bins with few codes keep them all.
     turn = np.empty(len(order), dtype=np.int64)
     for index in range(BINS):
         members = np.flatnonzero(bins == index)
@@ -225,5 +228,5 @@ def _spread(codes: Sequence[Code], costs: Array, rng: np.random.Generator) -> li
 
 
 def _edges(costs: Array) -> Array:
-    """Between the bins of the first log cost."""
+    """Inner edges of the bins of the first log cost."""
     return np.linspace(costs[:, 0].min(), costs[:, 0].max(), BINS + 1)[1:-1]

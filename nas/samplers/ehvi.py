@@ -1,29 +1,32 @@
-r"""Expected hypervolume improvement where only one objective is random.
+r"""Exact expected hypervolume improvement where only one objective is random.
 
-All objectives are minimised. A candidate's costs c are known before it is trained, its
-error Y is not. The front cuts the space of costs into cells; over each cell the front
-has one height h, the least error among the points that cost no more (the reference's
-error where there is none). The candidate improves a cell by the part of it that costs
-at least c, times what Y lies below h:
+All objectives are minimised. The costs c of a candidate are known before it is trained, its error
+Y is not. A box decomposition cuts the space of costs into boxes [low, high); over each box the
+front has one height h, the lowest error among the points that cost no more (the error of the
+reference point where there is none). In each box the candidate improves the part that costs at
+least c, by the amount that Y lies below h:
 
-    E[improvement] = \sum_cells \prod_m (high_m - max(low_m, c_m))^+  E[(h - Y)^+]
+    EHVI(c) = \sum_boxes \prod_m (high_m - max(low_m, c_m))^+  E[(h - Y)^+]                 (1)
 
-With one cost the cells are the steps of a staircase. Each expectation is a
-one-dimensional expected improvement in closed form. With log(Y - a) ~ N(m, s^2), where
-a is below every error that is possible,
+With one cost the boxes are the steps of a staircase. For log(Y - a) ~ N(m, s^2), where a is a
+floor below every possible error, each expectation has a closed form:
 
-    E[(h - Y)^+] = (h - a) Phi(z) - exp(m + s^2 / 2) Phi(z - s),   z = (log(h - a) - m) / s
+    E[(h - Y)^+] = (h - a) Phi(z) - exp(m + s^2 / 2) Phi(z - s),  z = (log(h - a) - m) / s  (2)
 
-and with Y ~ N(m, s^2):  E[(h - Y)^+] = s (z Phi(z) + phi(z)),   z = (h - m) / s.
+with the standard normal distribution function Phi. So EHVI is exact for any number of costs.
 
-So the whole is exact, for two objectives and for more.
+References: Emmerich, Deutz and Klinkenberg, "Hypervolume-based expected improvement: Monotonicity
+properties and exact computation", IEEE Congress on Evolutionary Computation, 2011; Yang, Emmerich,
+Deutz and Bäck, "Efficient computation of expected hypervolume improvement using box decomposition
+algorithms", Journal of Global Optimization 75, 2019, arXiv 1904.12672. Equation (1) is theirs with
+a certain value of every objective but one; (2) is their one-dimensional integral for a log-normal
+instead of a normal distribution.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise, product
-from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -32,27 +35,26 @@ from scipy.special import ndtr
 from nas.pareto import non_dominated
 
 Array = NDArray[np.float64]
-Scale = Literal["log", "linear"]
 
-BLOCK = 1_000_000  # cells times candidates at once, so that memory is bounded
+BLOCK = 1_000_000  # boxes times candidates evaluated at once, to bound the memory
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """The space of costs below a reference, cut where the front's height changes."""
+    """The space of costs below a reference point, cut where the height of the front changes."""
 
-    low: Array  # [C, M] the cells' lower corners; -inf at the edge
-    high: Array  # [C, M] their upper corners; the reference at the edge
-    height: Array  # [C] the front's error over each cell, at most the reference's
+    low: Array  # [B, M] lower corners; -inf at the edge
+    high: Array  # [B, M] upper corners; the reference point at the edge
+    height: Array  # [B] error of the front over each box, at most that of the reference point
 
 
 def box_decomposition(costs: ArrayLike, errors: ArrayLike, reference: ArrayLike) -> Boxes:
-    """Cells of a front.
+    """Decompose the space of costs into boxes over which the front has one height.
 
     Args:
         costs: [N, M] known costs of the points; dominated points are allowed.
         errors: [N].
-        reference: [M + 1], the costs' and then the error's; points beyond it count nothing.
+        reference: [M + 1], costs, then error; points beyond it are ignored.
     """
     corner = np.asarray(reference, dtype=np.float64)
     points = np.column_stack([np.asarray(costs, dtype=np.float64), errors])
@@ -73,50 +75,38 @@ def box_decomposition(costs: ArrayLike, errors: ArrayLike, reference: ArrayLike)
 
 
 def expected_improvement(
-    cells: Boxes,
-    costs: ArrayLike,
-    mean: ArrayLike,
-    deviation: ArrayLike,
-    *,
-    scale: Scale = "log",
-    floor: float = 0.0,
+    boxes: Boxes, costs: ArrayLike, mean: ArrayLike, deviation: ArrayLike, *, floor: float = 0.0
 ) -> Array:
-    """Expected hypervolume improvement of each candidate, alone.
+    """Expected hypervolume improvement (1) of each of N candidates alone, [N].
 
     Args:
-        cells: of the front.
-        costs: [N, M], in the units of the cells.
-        mean: [N], of log(error - floor), or of the error with scale "linear".
-        deviation: [N], standard deviation of the same.
-        scale: "log" for a log-normal error, "linear" for a normal one.
-        floor: `a` above; only for scale "log".
+        boxes: of the front.
+        costs: [N, M], in the units of the boxes.
+        mean: [N], m of (2), of log(error - floor).
+        deviation: [N], s of (2).
+        floor: a of (2).
     """
     c = np.asarray(costs, dtype=np.float64)
     m = np.asarray(mean, dtype=np.float64)
     s = np.maximum(np.asarray(deviation, dtype=np.float64), 1e-9)
-    size = max(1, BLOCK // max(1, len(cells.height)))
+    size = max(1, BLOCK // max(1, len(boxes.height)))
     blocks = [slice(start, start + size) for start in range(0, len(m), size)]
-    gains = [_of_block(cells, c[block], m[block], s[block], scale, floor) for block in blocks]
+    gains = [_expected_improvement(boxes, c[part], m[part], s[part], floor) for part in blocks]
     return np.concatenate(gains) if gains else np.zeros(0)
 
 
-def _of_block(cells: Boxes, c: Array, m: Array, s: Array, scale: Scale, floor: float) -> Array:
-    """Of N candidates; what is computed on the way is [C, N], or of the parts that count."""
-    volume = np.ones((len(cells.height), len(m)))
-    for low, high, cost in zip(cells.low.T, cells.high.T, c.T, strict=True):
+def _expected_improvement(boxes: Boxes, c: Array, m: Array, s: Array, floor: float) -> Array:
+    volume = np.ones((len(boxes.height), len(m)))  # [B, N]
+    for low, high, cost in zip(boxes.low.T, boxes.high.T, c.T, strict=True):
         volume *= np.maximum(high[:, None] - np.maximum(low[:, None], cost), 0.0)
-    cell, row = np.nonzero(volume)
-    if scale == "log":
-        above = np.maximum(cells.height - floor, 1e-300)
-        z = (np.log(above)[cell] - m[row]) / s[row]
-        near = z > -8.0  # beyond, the improvement is below 1e-15 of a standard deviation
-        cell, row, z = cell[near], row[near], z[near]
-        expected = np.exp(np.minimum(m + s * s / 2, 50.0))
-        gain = above[cell] * ndtr(z) - expected[row] * ndtr(z - s[row])
-    else:
-        z = (cells.height[cell] - m[row]) / s[row]
-        density = np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
-        gain = s[row] * (z * ndtr(z) + density)
+    box, row = np.nonzero(volume)
+    above = np.maximum(boxes.height - floor, 1e-300)
+    z = (np.log(above)[box] - m[row]) / s[row]
+    likely = z > -8.0  # below, the improvement is under 1e-15 standard deviations
+    box, row, z = box[likely], row[likely], z[likely]
+    expected = np.exp(np.minimum(m + s * s / 2, 50.0))
+    gain = above[box] * ndtr(z) - expected[row] * ndtr(z - s[row])  # (2)
     total = np.zeros(len(m))
-    total += np.bincount(row, volume[cell, row] * np.maximum(gain, 0.0), minlength=len(m))
+    # (1)
+    total += np.bincount(row, volume[box, row] * np.maximum(gain, 0.0), minlength=len(m))
     return total

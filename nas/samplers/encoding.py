@@ -1,4 +1,4 @@
-"""Settings as rows of integers, one for each choice, and back."""
+"""Settings encoded as integers, one for each choice."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ Code = tuple[int, ...]
 
 
 class Encoding:
-    """Codes of a space: position of the value, or `len(values)` where a choice has no effect.
+    """Codes of a space: the position of each value, `len(values)` where a choice has no effect.
 
     Args:
-        choices: in an order in which a condition comes before what depends on it.
+        choices: of the space; a condition comes before the choices that depend on it.
 
     Raises:
-        ValueError: one line that names the choice and says what is accepted.
+        ValueError: one line that names the choice, what is wrong and what is accepted.
     """
 
     def __init__(self, choices: Sequence[Choice]) -> None:
@@ -44,9 +44,9 @@ class Encoding:
         self._switches = {need[0] for need in self._needs if need is not None}
 
     def encode(self, setting: Mapping[str, Any]) -> Code | None:
-        """Code of a setting; None if a value is missing or not of the space.
+        """Encode a setting; None if a value is missing or not in the space.
 
-        A choice of a single value may be missing: a study has no parameter for it.
+        A choice of a single value may be missing: it is no parameter of the study.
         """
         code: list[int] = []
         for index, choice in enumerate(self.choices):
@@ -62,7 +62,7 @@ class Encoding:
         return tuple(code)
 
     def decode(self, code: Sequence[int]) -> Setting:
-        """The values of all choices that have an effect."""
+        """The setting of a code: the values of all choices that have an effect."""
         return {
             choice.name: choice.values[value]
             for choice, value, size in zip(self.choices, code, self.sizes, strict=True)
@@ -70,7 +70,7 @@ class Encoding:
         }
 
     def size(self, limit: int) -> int:
-        """Number of settings, or `limit` if there are more."""
+        """Number of settings, at most `limit`."""
         always = [size for size, need in zip(self.sizes, self._needs, strict=True) if need is None]
         if len(always) == len(self.sizes) or math.prod(always) >= limit:
             return min(limit, math.prod(always))
@@ -81,7 +81,7 @@ class Encoding:
         return self._extend([])
 
     def samples(self, count: int, rng: np.random.Generator) -> list[Code]:
-        """So many codes, each choice that has an effect drawn uniformly."""
+        """Draw `count` codes; each choice that has an effect is uniform."""
         drawn = rng.integers(self._sizes, size=(count, len(self._sizes)))
         for index, need in enumerate(self._needs):
             if need is not None:
@@ -89,7 +89,7 @@ class Encoding:
         return list(map(tuple, drawn.tolist()))
 
     def repair(self, wanted: Sequence[int], rng: np.random.Generator) -> Code:
-        """`wanted` with conditions kept; values that are missing are drawn uniformly."""
+        """Make `wanted` satisfy all conditions; values that it lacks are drawn uniformly."""
         code: list[int] = []
         for index, value in enumerate(wanted):
             size = self.sizes[index]
@@ -102,32 +102,32 @@ class Encoding:
         return tuple(code)
 
     def mutate(self, code: Code, rng: np.random.Generator) -> Code:
-        """One choice that has an effect drawn anew; what it switches on is drawn."""
+        """Draw one choice that has an effect again, and the choices that it switches on."""
         active = [i for i, size in enumerate(self.sizes) if code[i] < size]
         index = active[rng.integers(len(active))]
         value = int(rng.integers(self.sizes[index]))
         return self.repair((*code[:index], value, *code[index + 1 :]), rng)
 
     def neighbours(self, code: Code, rng: np.random.Generator) -> list[Code]:
-        """All codes with one choice changed.
+        """All codes that differ in one choice.
 
-        Each choice that this switches on takes each of its values in turn; others that it
-        switches on besides are drawn.
+        A choice that the change switches on takes each of its values in turn, while others
+        that are switched on with it are drawn.
         """
-        found = []
+        codes = []
         for index, size in enumerate(self.sizes):
             if code[index] < size:
                 for value in range(size):
                     if value != code[index]:
                         wanted = (*code[:index], value, *code[index + 1 :])
                         if index in self._switches:
-                            found += self._completions(wanted, rng)
+                            codes += self._completions(wanted, rng)
                         else:
-                            found.append(wanted)
-        return found
+                            codes.append(wanted)
+        return codes
 
     def _completions(self, wanted: Code, rng: np.random.Generator) -> list[Code]:
-        """`wanted` with conditions kept, and with each value of what they switch on."""
+        """`wanted` repaired, once for each value of each choice that it switches on."""
         first = self.repair(wanted, rng)
         switched = [i for i, size in enumerate(self.sizes) if wanted[i] == size > first[i]]
         return [first] + [
@@ -138,7 +138,7 @@ class Encoding:
         ]
 
     def cross(self, a: Code, b: Code, rng: np.random.Generator) -> Code:
-        """Each choice from one of two parents."""
+        """Uniform crossover: each choice is from one of two parents."""
         from_a = rng.random(len(a)) < 0.5
         return self.repair([x if f else y for x, y, f in zip(a, b, from_a, strict=True)], rng)
 
@@ -166,7 +166,7 @@ def _check(choices: Sequence[Choice]) -> None:
     before: dict[str, Choice] = {}
     for choice in choices:
         if choice.name in before:
-            raise ValueError(f"choices: {choice.name} stands there twice; accepted: once")
+            raise ValueError(f"choices: {choice.name} occurs twice; accepted: once")
         if not choice.values or len(set(choice.values)) < len(choice.values):
             raise ValueError(
                 f"choices: values {choice.values} of {choice.name}; "

@@ -1,4 +1,4 @@
-"""The sampler's model of error: targets, when to refit, and predictions over a pool."""
+"""The model of error: its targets, when it is refitted, and its predictions over the pool."""
 
 from __future__ import annotations
 
@@ -9,64 +9,66 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.pareto import non_dominated
-from nas.samplers.anova_kernel import Kernel, Points
+from nas.samplers.anova_kernel import AnovaKernel, Points
 from nas.samplers.binomial_noise import BinomialNoise
 from nas.samplers.candidates import Candidates
 from nas.samplers.encoding import Code
 from nas.samplers.gaussian_process import Posteriors, fit
-from nas.samplers.history import Ended, History
-from nas.samplers.outcome_transform import Warp
-from nas.samplers.stopped import Trials, final_errors
+from nas.samplers.history import EndedTrial, History
+from nas.samplers.outcome_transform import OutcomeTransformFamily
+from nas.samplers.stopped import CurvesWithCosts, forecast_final_errors
 
 Array = NDArray[np.float64]
 
-LEAST = 4  # finished trials that a fit needs
-GROWTH = 1.2  # hyper-parameters are fitted again when there are so many times more trials
-DRAWS = ((128, 16), (180, 8))
-"""(trials, draws of hyper-parameters besides the most probable): they pay while trials are few."""
-FIT_ON = 200  # trials at most; fits cost the cube of it
+MIN_FINISHED = 4  # finished trials that a fit needs
+GROWTH = 1.2  # hyperparameters are refitted when the number of trials has grown by this factor
+HMC_DRAWS = ((128, 16), (180, 8))
+"""(trials, hyperparameter samples besides the MAP): worth their time while trials are few."""
+MAX_FITTED = 200  # trials that hyperparameters are fitted on; the time of a fit is cubic
 
 
-class Observed(NamedTuple):
-    """The final errors of N trials, some of which were stopped before."""
+class FinalErrors(NamedTuple):
+    """Final errors of N trials; those of stopped trials are forecasts."""
 
     codes: list[Code]
-    errors: Array  # [N], those of stopped trials as forecast
-    expected: Array  # [N], these without the luck of few validation images
-    variances: Array  # [N], of the logarithms of these, besides the noise of every error
+    errors: Array  # [N], measured or forecast
+    denoised: Array  # [N], without the binomial noise of the validation split
+    log_variances: Array  # [N], of the logarithms, besides the kernel's noise
 
 
 def fit_size(ended: int) -> int:
-    """How many of the trials that ended hyper-parameters are fitted on, in order of their end.
+    """Number of ended trials that hyperparameters are fitted on, in order of their end.
 
-    A function of the number alone, so that a search continued in another process has
-    the same hyper-parameters.
+    It depends on `ended` alone, so that a search continued by another process has the same
+    hyperparameters.
     """
-    size = LEAST
+    size = MIN_FINISHED
     while (larger := max(size + 1, int(size * GROWTH))) <= ended:
         size = larger
     return size
 
 
 class ErrorModel:
-    """Predictions of log error over a pool, conditioned on a study's history.
+    """Gaussian-process predictions of error over a pool, conditioned on a study's history.
 
     Args:
-        images: that errors are measured on; None: errors are taken as exact.
+        candidates: the pool.
+        seed: of the hyperparameter samples and of the trials that they are fitted on.
+        images: number of validation images; None: errors are exact.
     """
 
     def __init__(self, candidates: Candidates, seed: int, images: int | None = None) -> None:
         self._candidates, self._seed, self._images = candidates, seed, images
-        self._kernel = Kernel(candidates.encoding.choices)
+        self._kernel = AnovaKernel(candidates.encoding.choices)
         costs = candidates.base_costs
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         self._pool = self.points(candidates.codes)
-        self._luck: BinomialNoise
-        self._fitted: tuple[Ended, ...] = ()
+        self._noise: BinomialNoise
+        self._fitted: tuple[EndedTrial, ...] = ()
         self._posteriors: Posteriors | None = None
 
     def points(self, codes: Sequence[Code]) -> Points:
-        """Codes as the kernel sees them."""
+        """Codes as inputs of the kernel."""
         scaled = (self._costs(codes) - self._centre) / self._spread
         array = self._candidates.encoding.array(codes)
         return Points(array, scaled)
@@ -76,70 +78,74 @@ class ErrorModel:
         return self._candidates.costs(codes).reshape(len(codes), len(self._centre))
 
     def condition(self, history: History) -> Posteriors:
-        """The posteriors given finished, stopped and pending trials.
+        """Condition on finished, stopped and pending trials.
 
-        Pending ones enter with their predicted value, so that the next suggestion is
-        one that is worth while besides them.
+        Pending trials enter with their predicted values, which only reduces the variance near
+        them, so that the next suggestion complements them.
 
         Raises:
             FitError: numerical failure; the next call fits from scratch.
         """
         posteriors = self._refit(history)
-        seen = self._observed(history.ended)
-        targets = np.stack([s.targets(seen.errors, seen.expected) for s in posteriors.scales])
-        noise = np.stack([s.variances(seen.expected, seen.variances) for s in posteriors.scales])
-        points = self.points([*seen.codes, *history.pending])
-        posteriors.observe(points, targets, noise)
+        final = self._final_errors(history.ended)
+        transforms = posteriors.transforms
+        targets = np.stack([t.targets(final.errors, final.denoised) for t in transforms])
+        extra = np.stack([t.variances(final.denoised, final.log_variances) for t in transforms])
+        posteriors.observe(self.points([*final.codes, *history.pending]), targets, extra)
         return posteriors
 
-    def _observed(self, ended: Sequence[Ended]) -> Observed:
-        """What finished trials showed, then what those stopped early let expect."""
+    def _final_errors(self, ended: Sequence[EndedTrial]) -> FinalErrors:
+        """Finished trials as measured, then the stopped trials that have a forecast."""
         finished, errors = _finished(ended)
         stopped = [trial for trial in ended if trial.error is None]
         costs = self._costs([trial.code for trial in finished])
-        expected, of_luck = self._luck.without(costs, errors)
+        denoised, log_variances = self._noise.denoise(costs, errors)
         floor = 0.5 / (self._images + 1) if self._images else max(1e-4, errors.min() / 4)
-        rows, mean, variance = final_errors(
-            self._trials(stopped),
-            self._trials(finished),
+        rows, mean, variance = forecast_final_errors(
+            self._curves(stopped),
+            self._curves(finished),
             errors,
             floor=floor,
-            least=max(1e-4, expected.min()),  # the scale of all errors hangs on it
+            least=max(1e-4, denoised.min()),  # the outcome transform depends on the lowest error
         )
-        return Observed(
+        return FinalErrors(
             [trial.code for trial in (*finished, *(stopped[row] for row in rows))],
             np.append(errors, np.exp(mean)),
-            np.append(expected, np.exp(mean)),
-            np.append(of_luck, variance),
+            np.append(denoised, np.exp(mean)),
+            np.append(log_variances, variance),
         )
 
-    def _trials(self, ended: Sequence[Ended]) -> Trials:
-        return Trials(self._costs([trial.code for trial in ended]), [t.curve for t in ended])
+    def _curves(self, ended: Sequence[EndedTrial]) -> CurvesWithCosts:
+        costs = self._costs([trial.code for trial in ended])
+        return CurvesWithCosts(costs, [trial.curve for trial in ended])
 
     def _refit(self, history: History) -> Posteriors:
+        """Posteriors whose hyperparameters are fitted on the trials that `fit_size` tells."""
         finished = [i for i, trial in enumerate(history.ended, 1) if trial.error is not None]
-        size = max(fit_size(len(history.ended)), finished[LEAST - 1])
+        size = max(fit_size(len(history.ended)), finished[MIN_FINISHED - 1])
         fitted = tuple(history.ended[:size])
         if fitted == self._fitted and self._posteriors is not None:
             return self._posteriors
         self._posteriors = None
         trials, errors = _finished(fitted)
-        self._luck = BinomialNoise(self._costs([t.code for t in trials]), errors, self._images)
-        observed = self._observed(fitted)
-        rows = self._informative(observed.codes, observed.expected)
-        points = self.points([observed.codes[row] for row in rows])
-        warp = Warp(observed.errors[rows], observed.expected[rows], observed.variances[rows])
+        self._noise = BinomialNoise(self._costs([t.code for t in trials]), errors, self._images)
+        final = self._final_errors(fitted)
+        rows = self._informative(final.codes, final.denoised)
+        points = self.points([final.codes[row] for row in rows])
+        family = OutcomeTransformFamily(
+            final.errors[rows], final.denoised[rows], final.log_variances[rows]
+        )
         rng = np.random.default_rng([self._seed, 4, size])
-        draws = next((count for most, count in DRAWS if len(rows) <= most), 0)
-        sets = fit(self._kernel, points, warp, draws, rng)
+        draws = next((count for most, count in HMC_DRAWS if len(rows) <= most), 0)
+        samples = fit(self._kernel, points, family, draws, rng)
         exact = self._images is None
-        posteriors = Posteriors(self._kernel, sets, self._pool, exact=exact)
+        posteriors = Posteriors(self._kernel, samples, self._pool, exact=exact)
         self._fitted, self._posteriors = fitted, posteriors
         return self._posteriors
 
     def _informative(self, codes: Sequence[Code], errors: Array) -> NDArray[np.int64]:
-        """All rows, or of many: half those nearest to the front, half random others."""
-        if len(codes) <= FIT_ON:
+        """All rows; of more than `MAX_FITTED`, half the nearest to the front, half random."""
+        if len(codes) <= MAX_FITTED:
             return np.arange(len(codes))
         costs = self._candidates.costs(codes)
         points = np.column_stack([costs, errors])
@@ -152,11 +158,11 @@ class ErrorModel:
         )
         order = np.argsort(excess, kind="stable")
         rng = np.random.default_rng([self._seed, 2, len(codes)])
-        others = rng.choice(order[FIT_ON // 2 :], FIT_ON - FIT_ON // 2, replace=False)
-        return np.sort(np.concatenate([order[: FIT_ON // 2], others]))
+        others = rng.choice(order[MAX_FITTED // 2 :], MAX_FITTED - MAX_FITTED // 2, replace=False)
+        return np.sort(np.concatenate([order[: MAX_FITTED // 2], others]))
 
 
-def _finished(ended: Sequence[Ended]) -> tuple[list[Ended], Array]:
-    """Those that finished, and their errors."""
+def _finished(ended: Sequence[EndedTrial]) -> tuple[list[EndedTrial], Array]:
+    """The finished trials, and their measured errors."""
     finished = [trial for trial in ended if trial.error is not None]
     return finished, np.array([trial.error for trial in finished], dtype=np.float64)

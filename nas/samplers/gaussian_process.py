@@ -1,4 +1,21 @@
-"""A Gaussian process of accuracy over architectures: fitting it, and its posterior."""
+r"""The Gaussian process of the error model: its hyperparameters and its posterior.
+
+With covariance C of N targets t (kernel, noise and variances of the targets), t ~ N(0, C). The
+hyperparameters theta of the kernel and the gap of the outcome transform have the log posterior
+density, up to a constant,
+
+    log p = -(t' C^-1 t + log det C) / 2 + log |dt / dy| + log prior                       (1)
+
+(Rasmussen and Williams, "Gaussian Processes for Machine Learning", 2006, equation 2.30) with the
+Jacobian of the transform of errors y to targets t. With s = C^-1 t the first term has the gradient
+(ibid., equation 5.9)
+
+    d / dC = (s s' - C^-1) / 2,    d / dt = -s.                                            (2)
+
+The mode of (1), the maximum a posteriori (MAP) sample, is found by L-BFGS. More samples are drawn
+from it by Hamiltonian Monte Carlo (Neal, "MCMC using Hamiltonian dynamics", 2011,
+arXiv 1206.1901).
+"""
 
 from __future__ import annotations
 
@@ -11,123 +28,134 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 from scipy.optimize import minimize
 
-from nas.samplers.anova_kernel import CHUNK, Covariance, Kernel, Points, Pullback, covariances
-from nas.samplers.outcome_transform import GAP, Scale, Warp
+from nas.samplers.anova_kernel import (
+    CHUNK,
+    AnovaKernel,
+    Covariance,
+    Points,
+    Pullback,
+    covariances,
+)
+from nas.samplers.outcome_transform import GAP, OutcomeTransform, OutcomeTransformFamily
 
 Array = NDArray[np.float64]
 
 ITERATIONS = 60  # of L-BFGS; most fits need half of it
-TOLERANCE = 1e-4  # of a log density of some hundreds: some hundredths, which tell nothing apart
-BOUND = 4.0  # prior standard deviations
-LEAPS = 8  # of a Hamiltonian trajectory, from draw to draw; with half as many, they are too alike
-LEAST_VARIANCE = 1e-10  # of a prediction
+TOLERANCE = 1e-4  # relative, of a log density of some hundreds
+BOUND = 4.0  # of hyperparameters, in standard deviations of their prior
+LEAPS = 8  # leapfrog steps of a trajectory; with half as many, draws are too alike
+MIN_VARIANCE = 1e-10  # of a prediction
 
 
-class Fitted(NamedTuple):
-    """One set of hyper-parameters."""
+class HyperparameterSample(NamedTuple):
+    """One sample of all hyperparameters."""
 
     theta: Array  # of the kernel, logarithms
-    scale: Scale  # of the errors
+    transform: OutcomeTransform
 
 
 class FitError(RuntimeError):
     """The model cannot be fitted numerically."""
 
 
-class Likelihood:
-    """Log posterior density of hyper-parameters, up to a constant, and its gradient.
+class HyperparameterDensity:
+    """The log posterior density (1) of the hyperparameters, and its gradient.
 
-    With covariance C of the targets y and a = C^-1 y, the log likelihood is
-    -(y.a + log det C) / 2, its gradient by C is (a a' - C^-1) / 2 and by y it is -a.
-
-    Hyper-parameters are whitened here: u = (theta - prior mean) / prior deviation. The last
-    one is the logarithm of the gap between the least error and the floor.
+    Hyperparameters are whitened: u = (theta - prior mean) / prior deviation. The last one is
+    the logarithm of the gap of the outcome transform.
 
     Args:
         kernel: of the process.
         points: N architectures.
-        warp: of their errors.
+        family: outcome transforms of their errors.
     """
 
-    def __init__(self, kernel: Kernel, points: Points, warp: Warp) -> None:
-        self._kernel, self._warp = kernel, warp
+    def __init__(self, kernel: AnovaKernel, points: Points, family: OutcomeTransformFamily) -> None:
+        self._kernel, self._family = kernel, family
         self._count = len(points.codes)
-        self._lower = np.tril_indices(self._count)  # of the covariance matrix, which is symmetric
-        self._own = self._lower[0] == self._lower[1]
+        self._lower = np.tril_indices(self._count)  # C is symmetric: its lower triangle suffices
+        self._diagonal = self._lower[0] == self._lower[1]
         flat = np.ravel_multi_index(self._lower, (self._count, self._count))
         pairs = kernel.pairs(points, points).part(flat)
         self._blocks = [slice(at, at + CHUNK) for at in range(0, len(flat), CHUNK)]
         self._pairs = [pairs.part(block) for block in self._blocks]
-        self._rooms = [part.room() for part in self._pairs]
+        self._workspaces = [part.workspace() for part in self._pairs]
         self._mean = np.append(kernel.hyperparameters.prior_mean, math.log(GAP[0]))
         self._deviation = np.append(kernel.hyperparameters.prior_deviation, GAP[1])
 
     def __len__(self) -> int:
-        """Number of hyper-parameters."""
+        """Number of hyperparameters."""
         return len(self._mean)
 
     def __call__(self, u: Array) -> tuple[float, Array]:
-        """Of whitened hyper-parameters: the density, and its gradient by them.
+        """The log density at u, and its gradient.
 
-        Where the covariance is singular these are minus infinity and zeros.
+        Where C is singular they are minus infinity and zeros.
         """
-        every = self._mean + self._deviation * u
-        entries, pullbacks = self._entries(self._kernel.at(every[:-1]))
-        warped = self._warp(float(every[-1]))
-        entries[self._own] += warped.variances
+        unwhitened = self._mean + self._deviation * u
+        entries, pullbacks = self._entries(self._kernel.at(unwhitened[:-1]))
+        transformed = self._family(float(unwhitened[-1]))
+        entries[self._diagonal] += transformed.variances
         matrix = np.zeros((self._count, self._count), order="F")
         matrix[self._lower] = entries
         factor, failed = lapack.dpotrf(matrix, lower=1, overwrite_a=1)
-        if failed or not np.isfinite(factor[-1, -1]):  # some LAPACKs let what is no number pass
+        if failed or not np.isfinite(factor[-1, -1]):  # some LAPACKs let NaN pass
             return -np.inf, np.zeros_like(u)
-        solved, _ = lapack.dpotrs(factor, warped.targets, lower=1)
+        solved, _ = lapack.dpotrs(factor, transformed.targets, lower=1)
         inverse, _ = lapack.dpotri(factor, lower=1)
         rows, columns = self._lower
-        slopes = solved[rows] * solved[columns] - inverse[rows, columns]
-        slopes[self._own] *= 0.5  # the others stand in the matrix twice
-        of_gap = warped.jacobian_slope - float(solved @ warped.targets_slope)
-        of_gap += float(slopes[self._own] @ warped.variances_slope)
-        value = -0.5 * float(warped.targets @ solved) + warped.jacobian
+        slopes = solved[rows] * solved[columns] - inverse[rows, columns]  # (2)
+        slopes[self._diagonal] *= 0.5  # the other entries stand in C twice
+        by_gap = transformed.log_jacobian_slope - float(solved @ transformed.targets_slope)
+        by_gap += float(slopes[self._diagonal] @ transformed.variances_slope)
+        value = -0.5 * float(transformed.targets @ solved) + transformed.log_jacobian  # (1)
         value -= float(np.log(factor.diagonal()).sum())
         by_block = zip(pullbacks, self._blocks, strict=True)
-        of_theta = sum(pullback(slopes[block]) for pullback, block in by_block)
-        gradient = np.append(of_theta, of_gap)
+        by_theta = sum(pullback(slopes[block]) for pullback, block in by_block)
+        gradient = np.append(by_theta, by_gap)
         return value - 0.5 * float(u @ u), gradient * self._deviation - u
 
     def _entries(self, covariance: Covariance) -> tuple[Array, list[Pullback]]:
-        """Of the lower triangle, row by row, and how those of each block depend on theta."""
-        entries, pullbacks = np.empty(len(self._own)), []
-        for pairs, block, room in zip(self._pairs, self._blocks, self._rooms, strict=True):
-            own = self._own[block]
-            entries[block], pullback = covariance.with_pullback(pairs, own, room)
+        """The lower triangle of C, row by row, and the pullback of each block."""
+        entries, pullbacks = np.empty(len(self._diagonal)), []
+        for pairs, block, workspace in zip(
+            self._pairs, self._blocks, self._workspaces, strict=True
+        ):
+            diagonal = self._diagonal[block]
+            entries[block], pullback = covariance.with_pullback(pairs, diagonal, workspace)
             pullbacks.append(pullback)
         return entries, pullbacks
 
-    def fitted(self, u: Array) -> Fitted:
-        """The hyper-parameters of a whitened vector."""
-        every = self._mean + self._deviation * u
-        return Fitted(every[:-1], self._warp.scale(float(every[-1])))
+    def sample(self, u: Array) -> HyperparameterSample:
+        """The hyperparameters of a whitened vector."""
+        unwhitened = self._mean + self._deviation * u
+        transform = self._family.transform(float(unwhitened[-1]))
+        return HyperparameterSample(unwhitened[:-1], transform)
 
 
 def fit(
-    kernel: Kernel, points: Points, warp: Warp, draws: int, rng: np.random.Generator
-) -> list[Fitted]:
-    """Hyper-parameters: the most probable, then draws from their posterior.
+    kernel: AnovaKernel,
+    points: Points,
+    family: OutcomeTransformFamily,
+    draws: int,
+    rng: np.random.Generator,
+) -> list[HyperparameterSample]:
+    """Fit the hyperparameters: the MAP sample, then draws from their posterior.
 
-    A mean over them is a better forecast than the best alone while trials are few. The
-    draws come from Hamiltonian Monte Carlo, started at the mode.
+    A mean over the samples predicts better than the MAP alone while trials are few. The draws
+    are by Hamiltonian Monte Carlo, started at the mode.
 
     Raises:
         FitError: the covariance is singular, or a number is not finite.
     """
-    density = Likelihood(kernel, points, warp)
+    density = HyperparameterDensity(kernel, points, family)
 
     def loss(u: Array) -> tuple[float, Array]:
         value, gradient = density(u)
         return (-value, -gradient) if np.isfinite(value) else (1e10, gradient)
 
     size = len(density)
-    found = minimize(
+    mode = minimize(
         loss,
         np.zeros(size),
         jac=True,
@@ -135,73 +163,80 @@ def fit(
         bounds=[(-BOUND, BOUND)] * size,
         options={"maxiter": ITERATIONS, "ftol": TOLERANCE},
     )
-    if not np.isfinite(found.fun) or found.fun >= 1e10 or not np.isfinite(found.x).all():
-        raise FitError("no hyper-parameters with a finite likelihood")
-    kept, state = [density.fitted(found.x)], State(found.x, *density(found.x))
-    # Likelihoods sharpen with the trials; a fixed step would be refused.
+    if not np.isfinite(mode.fun) or mode.fun >= 1e10 or not np.isfinite(mode.x).all():
+        raise FitError("no hyperparameters with a finite likelihood")
+    samples, state = [density.sample(mode.x)], ChainState(mode.x, *density(mode.x))
+    # The posterior sharpens with the number of trials; a fixed step would be rejected.
     step = 0.35 / np.sqrt(1.0 + len(points.codes) / 40.0)
     for _ in range(draws):
         state = _trajectory(density, state, step, rng)
-        kept.append(density.fitted(state.u))
-    return kept
+        samples.append(density.sample(state.u))
+    return samples
 
 
-class State(NamedTuple):
-    """A place of the Markov chain: whitened hyper-parameters, their density, its gradient."""
+class ChainState(NamedTuple):
+    """A state of the Markov chain: whitened hyperparameters, their log density, its gradient."""
 
     u: Array
     value: float
     gradient: Array
 
 
-def _trajectory(density: Likelihood, start: State, step: float, rng: np.random.Generator) -> State:
-    """One Hamiltonian step: a new state, or the old one where it is refused."""
+def _trajectory(
+    density: HyperparameterDensity, start: ChainState, step: float, rng: np.random.Generator
+) -> ChainState:
+    """One Hamiltonian step: leapfrog, then accept the new state or keep the old one."""
     momentum = rng.standard_normal(len(start.u))
     energy = start.value - 0.5 * float(momentum @ momentum)
-    at = start
+    state = start
     step *= rng.uniform(0.8, 1.2)
     for _ in range(LEAPS):
-        momentum = momentum + 0.5 * step * at.gradient
-        u = at.u + step * momentum
+        momentum = momentum + 0.5 * step * state.gradient
+        u = state.u + step * momentum
         if np.abs(u).max() > BOUND:
             return start
-        at = State(u, *density(u))
-        if not np.isfinite(at.value):
+        state = ChainState(u, *density(u))
+        if not np.isfinite(state.value):
             return start
-        momentum = momentum + 0.5 * step * at.gradient
-    change = at.value - 0.5 * float(momentum @ momentum) - energy
-    return at if np.log(rng.random()) < change else start
+        momentum = momentum + 0.5 * step * state.gradient
+    change = state.value - 0.5 * float(momentum @ momentum) - energy
+    return state if np.log(rng.random()) < change else start
 
 
 class Posteriors:
-    """Predictions that follow observations as they come and go.
+    """Posteriors of the Gaussian process, updated as observations come and go.
 
-    There is one posterior for each set of hyper-parameters. Each keeps the Cholesky factor L
-    of the observations; the first, the most probable, V = L^-1 K(observed, pool) besides.
-    Observations are compared with those of the call before: what stayed at the front of the
-    list is kept, only the rest is computed, at O(N * pool) a row.
+    There is one posterior for each hyperparameter sample. Each keeps the Cholesky factor L of
+    the observations; the MAP sample also keeps V = L^-1 K(observed, pool). An observation
+    that was also at the same place of the list in the call before is not computed again; a
+    new one costs O(N * pool).
 
     Args:
         kernel: of the process.
-        fitted: S sets of hyper-parameters.
+        samples: S hyperparameter samples, the MAP first.
         pool: P architectures.
-        exact: the kernel's noise is no luck but each architecture's own: it is part of what
-            is observed, and predictions vary by it too.
+        exact: errors have no measurement noise. The kernel's noise is then each
+            architecture's own difference: observations and predictions include it.
     """
 
     def __init__(
-        self, kernel: Kernel, fitted: Sequence[Fitted], pool: Points, *, exact: bool = False
+        self,
+        kernel: AnovaKernel,
+        samples: Sequence[HyperparameterSample],
+        pool: Points,
+        *,
+        exact: bool = False,
     ) -> None:
-        self.scales = [one.scale for one in fitted]
-        self._covariances = [kernel.at(one.theta) for one in fitted]
+        self.transforms = [sample.transform for sample in samples]
+        self._covariances = [kernel.at(sample.theta) for sample in samples]
         self._own = np.array([one.noise if exact else 0.0 for one in self._covariances])
         self._pool, self._prior = pool, self._covariances[0].diagonal(pool)
         self._rows: list[tuple[Any, ...]] = []
         self._points = pool.part(slice(0))
-        self._factor = np.zeros((len(fitted), 0, 0))
-        self._solved = np.zeros((len(fitted), 0))  # L^-1 targets
-        self._luck = np.zeros((len(fitted), 0))  # variance of what in a target is luck
-        self._buffer = np.zeros((0, len(pool.codes)))  # V in its first rows, room in the others
+        self._factor = np.zeros((len(samples), 0, 0))
+        self._solved = np.zeros((len(samples), 0))  # L^-1 targets
+        self._noise = np.zeros((len(samples), 0))  # variances of the measurement noise
+        self._buffer = np.zeros((0, len(pool.codes)))  # V in its first rows, then free ones
 
     def observe(self, points: Points, targets: Array, extra: Array) -> None:
         """Condition on exactly these observations.
@@ -210,10 +245,10 @@ class Posteriors:
             points: N architectures.
             targets: [S, M], standardised, of the first M. The others are pending: they enter
                 with their predicted values, which changes no mean, only variances.
-            extra: [S, M], variances of the targets besides the noise.
+            extra: [S, M], variances of the targets besides the kernel's noise.
 
         Raises:
-            FitError: their covariance is singular.
+            FitError: the covariance of the observations is singular.
         """
         count, known = len(points.codes), targets.shape[1]
         unknown = [[None] * len(targets)] * (count - known)
@@ -225,7 +260,7 @@ class Posteriors:
         old, new = points.part(slice(kept)), points.part(slice(kept, None))
         self._points, self._rows = old, rows[:kept]
         self._factor, self._solved = self._factor[:, :kept, :kept], self._solved[:, :kept]
-        self._luck = self._luck[:, :kept]
+        self._noise = self._noise[:, :kept]
         if kept == count:
             return
         noise = np.array([[one.noise] * (count - kept) for one in self._covariances])
@@ -234,10 +269,10 @@ class Posteriors:
         side = covariances(self._covariances, old, new)
         factor = np.zeros((len(self._factor), count, count))
         factor[:, :kept, :kept] = self._factor
-        solved = np.zeros((len(factor), count))  # 0 where nothing differs from what is predicted
+        solved = np.zeros((len(factor), count))  # 0 where the target is the predicted value
         solved[:, :kept] = self._solved
         for i in range(len(factor)):
-            side[i] = _forward(self._factor[i], side[i])
+            side[i] = _solve_triangular(self._factor[i], side[i])
             noisy = corner[i] + np.diag(noise[i])
             block, failed = lapack.dpotrf(noisy - side[i].T @ side[i], lower=1)
             if failed or not np.isfinite(block[-1, -1]):
@@ -246,47 +281,50 @@ class Posteriors:
             if kept < known:
                 unexplained = targets[i, kept:] - side[i, :, : known - kept].T @ self._solved[i]
                 leading = block[: known - kept, : known - kept]
-                solved[i, kept:known] = _forward(leading, unexplained)
+                solved[i, kept:known] = _solve_triangular(leading, unexplained)
         cross = self._covariances[0](new, self._pool) - side[0].T @ self._buffer[:kept]
         self._points, self._rows, self._factor, self._solved = points, rows, factor, solved
-        self._luck = np.hstack([self._luck, noise - self._own[:, None]])
-        below = _forward(factor[0, kept:, kept:], cross)
+        self._noise = np.hstack([self._noise, noise - self._own[:, None]])
+        below = _solve_triangular(factor[0, kept:, kept:], cross)
         self._buffer = _with_rows(self._buffer, kept, below)
 
     def smoothed(self) -> Array:
-        """Mean at the observations, [S, N], as each set sees them, without their luck."""
+        """Posterior means at the observations without measurement noise, [S, N]."""
+        columns = zip(self._factor, self._solved, self._noise, strict=True)
         return np.array(
             [
-                factor @ solved - luck * _forward(factor, solved, transposed=True)
-                for factor, solved, luck in zip(self._factor, self._solved, self._luck, strict=True)
+                factor @ solved - noise * _solve_triangular(factor, solved, transposed=True)
+                for factor, solved, noise in columns
             ]
         )
 
     def predict_pool(self) -> tuple[Array, Array]:
-        """Mean and variance over the pool, [P], as the first set sees them, without luck."""
+        """Posterior mean and variance over the pool, [P] each, of the MAP sample."""
         cross = self._buffer[: self._solved.shape[1]]
         return self._moments(0, cross, self._prior)
 
-    def predict(self, points: Points, sets: slice = slice(None)) -> tuple[Array, Array]:
-        """Mean and variance at N architectures, [sets, N], as some sets see them, without luck."""
-        chosen = range(len(self.scales))[sets]
-        cross = covariances(self._covariances[sets], self._points, points)
-        found = [
-            self._moments(i, _forward(self._factor[i], k), self._covariances[i].diagonal(points))
+    def predict(self, points: Points, samples: slice = slice(None)) -> tuple[Array, Array]:
+        """Posterior mean and variance at N architectures, [samples, N] each."""
+        chosen = range(len(self.transforms))[samples]
+        cross = covariances(self._covariances[samples], self._points, points)
+        moments = [
+            self._moments(
+                i, _solve_triangular(self._factor[i], k), self._covariances[i].diagonal(points)
+            )
             for i, k in zip(chosen, cross, strict=True)
         ]
-        return np.stack([mean for mean, _ in found]), np.stack([spread for _, spread in found])
+        return np.stack([mean for mean, _ in moments]), np.stack([var for _, var in moments])
 
     def _moments(self, index: int, cross: Array, prior: Array) -> tuple[Array, Array]:
-        """Of one set, from L^-1 K(observed, points) and the prior variances."""
+        """Mean and variance of a sample, from L^-1 K(observed, points) and prior variances."""
         variance = prior + self._own[index] - np.einsum("np,np->p", cross, cross)
-        return self._solved[index] @ cross, np.maximum(variance, LEAST_VARIANCE)
+        return self._solved[index] @ cross, np.maximum(variance, MIN_VARIANCE)
 
 
 def _with_rows(buffer: Array, kept: int, rows: Array) -> Array:
-    """The first rows of a buffer with others after them, in a larger one where they do not fit.
+    """A buffer with `rows` written after its first `kept` ones, enlarged where necessary.
 
-    New memory for all of them at every observation would cost more than what is computed.
+    Allocating it anew at every observation would cost more than the computation.
     """
     count = kept + len(rows)
     if count > len(buffer):
@@ -297,8 +335,8 @@ def _with_rows(buffer: Array, kept: int, rows: Array) -> Array:
     return buffer
 
 
-def _forward(factor: Array, right: Array, transposed: bool = False) -> Array:
-    """L^-1 right, for a lower triangular L, or L'^-1 right."""
+def _solve_triangular(factor: Array, right: Array, transposed: bool = False) -> Array:
+    """L^-1 right for a lower triangular L, or L'^-1 right."""
     if not len(factor):
         return right
     solution: Array = solve_triangular(

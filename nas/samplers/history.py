@@ -1,4 +1,4 @@
-"""What a study's trials say to the sampler."""
+"""The trials of a study, as the sampler reads them."""
 
 from __future__ import annotations
 
@@ -16,43 +16,43 @@ from nas.samplers.encoding import Code
 from nas.space.space import Setting
 
 RETRIED = ("interrupted", "never_launched")
-"""Reasons of FAIL that leave the architecture to be tried again."""
+"""Reasons of failure after which the architecture may be suggested again."""
 REPEATS_RUNNING = "repeats_running"
-"""Reason of FAIL of a trial that repeats a running one."""
+"""Reason of failure of a trial that repeats a running one."""
 ASKING = timedelta(seconds=10)
-"""A trial that began so shortly before and lacks parameters is being asked for elsewhere."""
+"""A trial that started within this time and lacks parameters is still being asked for."""
 
 
-class Ended(NamedTuple):
-    """A trial that finished, or was stopped early."""
+class EndedTrial(NamedTuple):
+    """A trial that finished or was stopped early."""
 
     code: Code
     curve: dict[int, float]  # see `curve`
-    error: float | None  # of one that finished
+    error: float | None  # measured at the end; None: stopped early
 
 
 @dataclass
 class History:
-    """Trials, sorted by what they are, in an order that does not depend on this process."""
+    """The trials of a study by their state, in an order that no process depends on."""
 
-    ended: list[Ended] = field(default_factory=list)  # in order of their end
-    pending: list[Code] = field(default_factory=list)  # running, and queued with all values
-    tried: set[int] = field(default_factory=set)  # identities never to be suggested
-    asking: list[int] = field(default_factory=list)  # trials before this one, see `ASKING`
+    ended: list[EndedTrial] = field(default_factory=list)  # in order of their end
+    pending: list[Code] = field(default_factory=list)  # running, or queued with all values
+    tried: set[int] = field(default_factory=set)  # identities that are never suggested again
+    asking: list[int] = field(default_factory=list)  # earlier trials that are being asked for
 
     @property
     def finished(self) -> list[Code]:
-        """Trained to the end."""
+        """Codes of the finished trials."""
         return [trial.code for trial in self.ended if trial.error is not None]
 
     @property
     def errors(self) -> list[float]:
-        """Of those, as measured."""
+        """Measured errors of the finished trials."""
         return [trial.error for trial in self.ended if trial.error is not None]
 
     @property
     def started(self) -> int:
-        """Trials that were trained or are being trained."""
+        """Number of trials that were or are being trained."""
         return len(self.ended) + len(self.pending)
 
 
@@ -63,21 +63,21 @@ def read(
     objective: int,
     suggested: Mapping[int, Setting],
 ) -> History:
-    """The history of a study.
+    """Read the history of a study.
 
     Args:
-        study: where the trials are.
+        study: whose trials are read.
         current: number of the trial that is being asked for.
-        candidates: of the space; trials of other spaces are passed over.
-        objective: position of the objective that has to be learned.
-        suggested: for running trials, by number: the study may not have all of it yet.
+        candidates: of the space; trials of other spaces are ignored.
+        objective: position of the objective that is learned.
+        suggested: settings of running trials by number, which the study may lack yet.
     """
     history = History()
     maximise = study.directions[objective] == optuna.study.StudyDirection.MAXIMIZE
     trials = study.get_trials(deepcopy=False)
     names = {choice.name for choice in candidates.encoding.choices}
     start = next((t.datetime_start for t in trials if t.number == current), None)
-    # By the time of their end: later trials are then always behind earlier ones.
+    # Sorted by their end, so that a new trial never comes before an old one.
     trials = sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number))
     for trial in trials:
         if trial.number == current:
@@ -93,12 +93,12 @@ def read(
                 if trial.number < current and start - begun < ASKING:
                     history.asking.append(trial.number)
             continue
-        again = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in RETRIED
-        identity = candidates.known(code).identity
+        retried = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in RETRIED
+        identity = candidates.info(code).identity
         repeated = identity in history.tried
         if trial.user_attrs.get("reason") == REPEATS_RUNNING:
-            continue  # the trial that it repeats counts, however it ends
-        if not again:
+            continue  # the trial that it repeats counts, however that one ends
+        if not retried:
             history.tried.add(identity)
         if repeated or trial.state == TrialState.FAIL:
             continue
@@ -106,15 +106,15 @@ def read(
             value = float(trial.values[objective])
             if np.isfinite(value):
                 error = 1.0 - value if maximise else value
-                history.ended.append(Ended(code, curve(trial), error))
+                history.ended.append(EndedTrial(code, curve(trial), error))
         elif trial.state == TrialState.PRUNED:
-            history.ended.append(Ended(code, curve(trial), None))
+            history.ended.append(EndedTrial(code, curve(trial), None))
         else:
             history.pending.append(code)
     return history
 
 
 def curve(trial: FrozenTrial) -> dict[int, float]:
-    """Accuracy after each epoch at which a trial was evaluated, maybe empty."""
+    """The learning curve of a trial: epoch -> accuracy; empty if it was never evaluated."""
     points = trial.user_attrs.get("curve") or []
     return {int(epoch): float(accuracy) for epoch, accuracy in points}

@@ -1,9 +1,10 @@
-"""The hyper-parameters of the kernel: their names, their priors, and theta.
+"""The hyperparameters of the kernel: names, priors, and their vector theta.
 
-Theta holds their logarithms in one vector, so that every gradient is with respect to a
-logarithm. Every hyper-parameter has a log-normal prior. A choice's length is the product of
-one that all share and of its own deviation: few trials tell little of each choice, but much
-of how smooth the space is. Few pairs of choices interact much, so theirs spreads widely.
+Theta holds the logarithms of all hyperparameters, so every gradient is by a logarithm. Every
+hyperparameter has a log-normal prior. The length scale of a choice is the product of a shared
+length scale and the choice's own factor: few trials tell little about each choice, but much about
+the smoothness of the space. Few pairs of choices interact strongly, so the prior of the pair
+weights is wide.
 """
 
 from __future__ import annotations
@@ -19,50 +20,50 @@ Array = NDArray[np.float64]
 
 # name: (median, standard deviation of the logarithm)
 PRIORS = {
-    "noise": (0.01, 1.5),  # variances, in units of the targets' variance
+    "noise": (0.01, 1.5),  # variances, in units of the variance of the targets
     "trend": (0.5, 1.0),
     "cost": (0.15, 0.7),
-    "effects": (0.3, 1.0),
-    "pairs": (0.3, 1.0),
-    "triples": (0.15, 1.0),
-    "all": (0.1, 1.0),
-    "decay": (1.0, 1.0),  # length of d, in choices
-    "cost_length": (2.5, 0.5),  # lengths, in standard deviations of log cost
-    "all_cost_length": (4.0, 0.5),
-    "common_length": (0.8, 1.0),  # of all choices, in effects, pairs and triples
-    "common_all_length": (1.5, 1.0),  # of all choices, in the product
+    "main_effects": (0.3, 1.0),
+    "pair_effects": (0.3, 1.0),
+    "triple_effects": (0.15, 1.0),
+    "product": (0.1, 1.0),
+    "interaction_length": (1.0, 1.0),  # in positions of the list of choices
+    "cost_length": (2.5, 0.5),  # length scales, in standard deviations of log cost
+    "product_cost_length": (4.0, 0.5),
+    "shared_length": (0.8, 1.0),  # of all choices, in main effects and interactions
+    "shared_product_length": (1.5, 1.0),  # of all choices, in the product term
     "weight": (1.0, 0.7),  # of each choice
-    "length": (1.0, 0.7),  # of each choice, in units of the common one
-    "all_length": (1.0, 0.7),
-    "couple": (1.0, 1.5),  # of each pair of choices
+    "length": (1.0, 0.7),  # of each choice, in units of the shared one
+    "product_length": (1.0, 0.7),
+    "pair_weight": (1.0, 1.5),  # of each pair of choices
 }
-GROUP = {"weight": 1, "length": 1, "all_length": 1, "couple": 2}
-"""Number of choices that each of these belongs to; there is one for each such group."""
+GROUP_SIZE = {"weight": 1, "length": 1, "product_length": 1, "pair_weight": 2}
+"""Hyperparameters that every choice or every pair of choices has one of."""
 
 
-class Values(NamedTuple):
-    """Hyper-parameters themselves: numbers, and arrays for those of each choice or couple."""
+class KernelValues(NamedTuple):
+    """The hyperparameters of `PRIORS`: numbers, and arrays over choices or pairs of choices."""
 
     noise: float
     trend: float
     cost: float
-    effects: float
-    pairs: float
-    triples: float
-    all: float
-    decay: float
+    main_effects: float
+    pair_effects: float
+    triple_effects: float
+    product: float
+    interaction_length: float
     cost_length: float
-    all_cost_length: float
-    common_length: float
-    common_all_length: float
+    product_cost_length: float
+    shared_length: float
+    shared_product_length: float
     weight: Array
     length: Array
-    all_length: Array
-    couple: Array  # in the order of (0, 1), (0, 2), ..., (1, 2), ...
+    product_length: Array
+    pair_weight: Array  # in the order (0, 1), (0, 2), ..., (1, 2), ...
 
 
 class Hyperparameters:
-    """Where each hyper-parameter lies in theta, for a number of choices.
+    """The place of every hyperparameter in theta, for a number of choices.
 
     `prior_mean` and `prior_deviation`, [theta], are those of the logarithms.
     """
@@ -70,25 +71,25 @@ class Hyperparameters:
     def __init__(self, choices: int) -> None:
         self.slices: dict[str, slice] = {}
         medians: list[float] = []
-        spreads: list[float] = []
-        for name, (median, spread) in PRIORS.items():
-            n = math.comb(choices, GROUP[name]) if name in GROUP else 1
+        deviations: list[float] = []
+        for name, (median, deviation) in PRIORS.items():
+            n = math.comb(choices, GROUP_SIZE[name]) if name in GROUP_SIZE else 1
             self.slices[name] = slice(len(medians), len(medians) + n)
             medians += [math.log(median)] * n
-            spreads += [spread] * n
+            deviations += [deviation] * n
         self.prior_mean = np.array(medians)
-        self.prior_deviation = np.array(spreads)
+        self.prior_deviation = np.array(deviations)
 
-    def values(self, theta: Array) -> Values:
-        """The hyper-parameters that theta holds the logarithms of."""
+    def values(self, theta: Array) -> KernelValues:
+        """The hyperparameters whose logarithms theta holds."""
         numbers = np.exp(theta)
         named: dict[str, Any] = {
-            name: numbers[part] if name in GROUP else float(numbers[part.start])
+            name: numbers[part] if name in GROUP_SIZE else float(numbers[part.start])
             for name, part in self.slices.items()
         }
-        return Values(**named)
+        return KernelValues(**named)
 
     @staticmethod
     def gradient(named: Mapping[str, Any]) -> Array:
-        """By theta, from those by the logarithm of each: numbers, and arrays."""
+        """Gradient by theta, from the gradients by the logarithm of each hyperparameter."""
         return np.concatenate([np.atleast_1d(named[name]) for name in PRIORS])

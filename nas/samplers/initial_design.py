@@ -9,26 +9,27 @@ import numpy as np
 from nas.samplers.candidates import Candidates
 from nas.samplers.encoding import Code
 
-TRIES = 20  # candidates at each place, of which the one farthest from all others is taken
+TRIES = 20  # candidates near a cost, of which the one farthest from all other trials is taken
 
 
 def spread_start(
-    candidates: Candidates, free: Sequence[int], taken: Sequence[Code], seed: int
+    candidates: Candidates, untried: Sequence[int], taken: Sequence[Code], seed: int
 ) -> int:
-    """Row of the pool to try next, before there is a model.
+    """Row of the pool to try next while there is no model.
 
-    The smallest, the largest, then places in the order of the base-2 van der Corput
-    sequence, halfway between an even spread over log cost and an even spread over the
-    architectures: the first alone would train mostly the rare extremes.
+    First the cheapest candidate, then the most expensive, then costs in the order of the
+    base-2 van der Corput sequence (van der Corput, "Verteilungsfunktionen", 1935). Each is
+    the mean of an even spread over log cost and an even spread over the candidates: the
+    first alone would mostly train the rare extremes.
 
     Args:
         candidates: the pool.
-        free: rows that were not tried, at least one.
+        untried: rows that were not tried, at least one.
         taken: codes tried or running, in order.
-        seed: of the draws.
+        seed: of the random draws.
     """
     costs = candidates.base_costs[:, 0]
-    ordered = np.asarray(free)[np.argsort(costs[free], kind="stable")]
+    ordered = np.asarray(untried)[np.argsort(costs[untried], kind="stable")]
     step = len(taken)
     if step < 2:
         return int(ordered[-step])
@@ -41,6 +42,7 @@ def spread_start(
     near = near[: max(TRIES, len(near) // 20)]
     tries = rng.choice(near, size=min(TRIES, len(near)), replace=False)
     others = candidates.encoding.array(taken)
+    # Hamming distance to the nearest trial.
     distance = (candidates.array[tries][:, None] != others[None]).sum(axis=2).min(axis=1)
     return int(tries[int(distance.argmax())])
 

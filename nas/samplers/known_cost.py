@@ -1,4 +1,8 @@
-"""The sampler that knows the cost: only accuracy is modelled, all of the rest is exact."""
+"""The known-cost sampler: only accuracy is modelled, costs and limits are exact.
+
+After an initial design (`initial_design.py`) it suggests the candidate of the largest expected
+hypervolume improvement (`ehvi.py`) under a Gaussian process of error (`error_model.py`).
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,11 @@ from nas.pareto import non_dominated
 from nas.samplers.candidates import CLIMBERS, Candidates, Costs
 from nas.samplers.ehvi import Boxes, box_decomposition, expected_improvement
 from nas.samplers.encoding import Code, Encoding
-from nas.samplers.error_model import LEAST, ErrorModel
+from nas.samplers.error_model import MIN_FINISHED, ErrorModel
 from nas.samplers.gaussian_process import FitError, Posteriors
 from nas.samplers.history import History, read
 from nas.samplers.initial_design import spread_start
-from nas.samplers.outcome_transform import Scale
+from nas.samplers.outcome_transform import OutcomeTransform
 from nas.samplers.parameters import SpaceExhausted, distribution
 from nas.space.space import Choice, Setting
 from nas.threads import blas_threads
@@ -32,42 +36,43 @@ Array = NDArray[np.float64]
 
 _log = logging.getLogger(__name__)
 
-START = 6  # trials before the model takes over
-ROUNDS = 3  # of hill climbing on the improvement, at most
-SCREENED_WHOLE = 200  # of a whole space, that all sets look at, chosen by the first
-SCREENED = 60  # of a pool from which hills are climbed, and of a round of that, likewise
-REFERENCE_PERCENTILE = 90  # of the predicted errors: worse ones bound no hypervolume
+START = 6  # trials of the initial design
+ROUNDS = 3  # of hill climbing on the expected improvement, at most
+# Candidates that are scored under every hyperparameter sample, preselected by the MAP sample:
+PRESELECTED_ENUMERABLE = 200  # of an enumerable space
+PRESELECTED = 60  # of a pool, and of each round of hill climbing
+REFERENCE_PERCENTILE = 90  # of the predicted errors of the pool, for the reference point
 
 
 class KnownCostSampler(optuna.samplers.BaseSampler):
-    """Expected hypervolume improvement with exact costs; for any Optuna study.
+    """Expected hypervolume improvement with exact costs, for any Optuna study.
 
-    One objective of the study has to be learned (accuracy, a fraction to maximise, or an
-    error to minimise); the others are costs to minimise that a function of the
-    parameters gives. An objective that is neither (a measured latency) is left out: the
-    front is then sought over the ones given here.
+    One objective of the study is learned (accuracy, a fraction to maximise, or an error to
+    minimise). The others are costs to minimise that a function of the parameters gives. An
+    objective that is neither (a measured latency) is ignored: the sampler then seeks the front
+    of the objectives given here.
 
-    What it suggests depends on its arguments and the study's contents alone. Nothing that
-    was tried or is running is suggested again, whatever thread asks; processes that share a
-    study and ask within moments of each other seldom get the same. The trial's parameters are
-    those of `suggest`, choices without effect left out.
+    Suggestions depend on the arguments and the study's contents alone. No architecture that was
+    tried or is running is suggested again, from whichever thread the study is asked. Processes
+    that share a study and ask it within moments of each other rarely get the same suggestion.
+    A trial has the parameters of `suggest`, without choices that have no effect.
 
     Args:
-        choices: the space; conditions come before what depends on them.
+        choices: of the space; a condition comes before the choices that depend on it.
         costs: values of the known objectives for any setting, feasible or not; over 0.
         seed: of everything random.
         objective: position of the objective that is learned.
         limits: the largest value of each known objective, None where there is none.
         feasible: False for settings that must not be suggested.
-        identity: of any setting; equal where the same architecture is built. Default: all
-            settings differ.
-        images: of the validation split, where the objective is a share of them: their number
-            tells how much of an accuracy is luck. None: accuracies are taken as exact; what of
-            them no choice explains is each architecture's own.
+        identity: equal for settings that build the same architecture. Default: every setting
+            is an architecture of its own.
+        images: number of validation images, if the learned objective is a share of them: it
+            tells the binomial noise of an accuracy. None: accuracies are exact, and what the
+            choices do not explain is each architecture's own.
 
     Raises:
-        ValueError: one line that says what was wrong and what is accepted; of costs, of the
-            number of limits and of the study's objectives when something is asked for.
+        ValueError: one line that says what was wrong and what is accepted. Costs, the number
+            of limits and the study's objectives are checked at the first ask.
     """
 
     def __init__(
@@ -89,22 +94,17 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         if any(limit is not None and not limit > 0 for limit in limits or ()):
             raise ValueError(f"limits: {limits}; accepted: numbers over 0, or None")
         self._seed, self._objective, self._images = seed, objective, images
-        self._make = partial(
-            Candidates,
-            encoding,
-            costs,
-            limits=limits,
-            feasible=feasible,
-            identity=identity,
+        self._make_candidates = partial(
+            Candidates, encoding, costs, limits=limits, feasible=feasible, identity=identity
         )
         self._candidates: Candidates | None = None
         self._model: ErrorModel | None = None
-        # Of running trials by study and number: the study has parameters only one by one.
+        # Settings of running trials by study and number: Optuna stores them one by one.
         self._suggested: dict[tuple[str, int], Setting] = {}
-        self._lock = threading.Lock()  # `study.optimize(n_jobs=...)` asks in several threads
+        self._lock = threading.Lock()  # `study.optimize(n_jobs=...)` asks from several threads
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but what is made again, or cannot be pickled."""
+        """Everything but what is computed again or cannot be pickled."""
         return self.__dict__ | {"_candidates": None, "_model": None, "_lock": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -119,13 +119,13 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """Values of all choices that have an effect.
+        """Values of all choices that have an effect; empty for a queued trial.
 
         Raises:
-            SpaceExhausted: nothing within the limits is left.
+            SpaceExhausted: every architecture within the limits was tried.
         """
         if "fixed_params" in trial.system_attrs:
-            return {}  # queued by somebody: what is not given is drawn
+            return {}  # queued by the user: values that are not given are drawn
         with self._lock:
             setting = self._sample(study, trial.number)
             self._suggested[study.study_name, trial.number] = setting
@@ -136,25 +136,25 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         if not 0 <= self._objective < len(study.directions):
             last = len(study.directions) - 1
             raise ValueError(f"objective: {self._objective}; accepted: 0 to {last} in this study")
-        candidates = self._candidates or self._draw(0)
+        candidates = self._candidates or self._draw_candidates(0)
         suggested = {n: s for (name, n), s in self._suggested.items() if name == study.study_name}
         history = read(study, number, candidates, self._objective, suggested)
-        free = candidates.untried(history.tried)
-        if not free and not candidates.whole:  # a large space, its pool used up: another one
-            candidates = self._draw(number)
+        untried = candidates.untried(history.tried)
+        if not untried and not candidates.enumerable:  # the pool is used up: draw another one
+            candidates = self._draw_candidates(number)
             history = read(study, number, candidates, self._objective, suggested)
-            free = candidates.untried(history.tried)
-        if not free:
+            untried = candidates.untried(history.tried)
+        if not untried:
             raise SpaceExhausted(
                 f"every architecture within the limits was tried ({len(history.tried)})"
             )
-        for other in history.asking:  # it takes what it would be told
-            if len(free) > 1:
-                code = self._suggest(candidates, history, free, self._rng(other))
+        for other in history.asking:  # simulate what that trial is about to be told
+            if len(untried) > 1:
+                code = self._suggest(candidates, history, untried, self._rng(other))
                 history.pending.append(code)
-                history.tried.add(candidates.known(code).identity)
-                free = candidates.untried(history.tried)
-        code = self._suggest(candidates, history, free, self._rng(number))
+                history.tried.add(candidates.info(code).identity)
+                untried = candidates.untried(history.tried)
+        code = self._suggest(candidates, history, untried, self._rng(number))
         return candidates.encoding.decode(code)
 
     def _rng(self, number: int) -> np.random.Generator:
@@ -167,7 +167,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        """Forget what was suggested: the study has it."""
+        """Forget the suggestion: the study has it now."""
         with self._lock:
             self._suggested.pop((study.study_name, trial.number), None)
 
@@ -178,139 +178,145 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Uniform: for parameters that are not choices, and for queued trials' gaps."""
+        """A uniform value, for parameters that are not choices and for gaps of queued trials."""
         seed = zlib.crc32(f"{self._seed}:{trial.number}:{param_name}".encode())
         sampler = optuna.samplers.RandomSampler(seed=seed)
         return sampler.sample_independent(study, trial, param_name, param_distribution)
 
-    def _draw(self, draw: int) -> Candidates:
-        """The candidates; those of a large space differ from draw to draw."""
-        self._candidates, self._model = self._make(seed=[self._seed, 0, draw]), None
+    def _draw_candidates(self, draw: int) -> Candidates:
+        """Make the candidates; the pool of a large space differs from draw to draw."""
+        self._candidates, self._model = self._make_candidates(seed=[self._seed, 0, draw]), None
         return self._candidates
 
     def _suggest(
         self,
         candidates: Candidates,
         history: History,
-        free: list[int],
+        untried: list[int],
         rng: np.random.Generator,
     ) -> Code:
-        if history.started >= START and len(history.finished) >= LEAST:
+        if history.started >= START and len(history.finished) >= MIN_FINISHED:
             try:
                 if self._model is None:
                     self._model = ErrorModel(candidates, self._seed, self._images)
-                return self._best(candidates, self._model, history, free, rng)
+                return self._best(candidates, self._model, history, untried, rng)
             except FitError as error:
                 self._model = None
-                _log.warning("known-cost: %s; this trial is a spread one instead", error)
+                _log.warning("known-cost: %s; this trial is from the initial design", error)
         taken = [*(trial.code for trial in history.ended), *history.pending]
-        return candidates.codes[spread_start(candidates, free, taken, self._seed)]
+        return candidates.codes[spread_start(candidates, untried, taken, self._seed)]
 
     @staticmethod
     def _best(
         candidates: Candidates,
         model: ErrorModel,
         history: History,
-        free: list[int],
+        untried: list[int],
         rng: np.random.Generator,
     ) -> Code:
         """The candidate of the largest expected improvement."""
-        views = EnsembleEHVI(model, model.condition(history), history, candidates)
-        codes, value = views.of_pool(free, SCREENED_WHOLE if candidates.whole else SCREENED)
-        best = codes[int(value.argmax())]
-        if candidates.whole:
+        acquisition = EnsembleEHVI(model, model.condition(history), history, candidates)
+        count = PRESELECTED_ENUMERABLE if candidates.enumerable else PRESELECTED
+        codes, values = acquisition.score_pool(untried, count)
+        best = codes[int(values.argmax())]
+        if candidates.enumerable:
             return best
-        top = [codes[i] for i in np.argsort(-value, kind="stable")[:CLIMBERS]]
+        top = [codes[i] for i in np.argsort(-values, kind="stable")[:CLIMBERS]]
 
-        def fresh(code: Code) -> bool:
-            return candidates.known(code).identity not in history.tried
+        def is_untried(code: Code) -> bool:
+            return candidates.info(code).identity not in history.tried
 
-        found: dict[Code, float] = {best: float(value.max())}
-        wanted = [*candidates.around(views.front, rng), *candidates.neighbours(top, rng)]
+        scores: dict[Code, float] = {best: float(values.max())}
+        nearby = [
+            *candidates.near_front(acquisition.front, rng),
+            *candidates.neighbours(top, rng),
+        ]
         for _ in range(ROUNDS):
-            before = max(found.values())
-            new = [code for code in wanted if code not in found and fresh(code)]
+            before = max(scores.values())
+            new = [code for code in nearby if code not in scores and is_untried(code)]
             if not new:
                 break
-            new, gains = views.of(new)
-            found.update(zip(new, gains.tolist(), strict=True))
-            if max(found.values()) <= before:
+            new, values = acquisition.score(new)
+            scores.update(zip(new, values.tolist(), strict=True))
+            if max(scores.values()) <= before:
                 break
-            climbers = sorted(found, key=lambda code: -found[code])[:CLIMBERS]
-            wanted = candidates.neighbours(climbers, rng)
-        return max(found, key=lambda code: found[code])
+            climbers = sorted(scores, key=lambda code: -scores[code])[:CLIMBERS]
+            nearby = candidates.neighbours(climbers, rng)
+        return max(scores, key=lambda code: scores[code])
 
 
 class EnsembleEHVI:
-    """Improvement as sets of hyper-parameters see it, the front through the noise.
+    """Expected hypervolume improvement, averaged over the hyperparameter samples.
 
-    The front is made of predictions at what was trained or is running, not of what was
-    measured: a lucky measurement would hide what is really better. Where errors are exact, both
-    are the same. Where trials are stopped early, what is no better than a measurement does not
-    finish, lucky or not, so there it counts as well. The improvement is the mean over all sets;
-    what the first one, the most probable, thinks little of is left out.
+    Under each sample, the front is made of the posterior means at the finished and pending
+    trials, not of the measured errors: an error that was measured too low would hide better
+    architectures. Where errors are exact, both are the same. Where trials are stopped early, a
+    trial that does not beat the measured errors does not finish, so there the front is made of
+    the lower of the two.
+
+    Only candidates that the MAP sample scores highest are scored under the other samples.
     """
 
     def __init__(
         self, model: ErrorModel, posteriors: Posteriors, history: History, candidates: Candidates
     ) -> None:
         self._model, self._posteriors, self._candidates = model, posteriors, candidates
-        self._pool = _rescale(posteriors.scales[0], *posteriors.predict_pool())
-        worst = np.exp(np.percentile(self._pool[0], REFERENCE_PERCENTILE))  # as the first sees it
-        reference = [*candidates.base_costs.max(axis=0), worst + posteriors.scales[0].floor]
+        self._pool_moments = _log_moments(posteriors.transforms[0], *posteriors.predict_pool())
+        worst = np.exp(np.percentile(self._pool_moments[0], REFERENCE_PERCENTILE))
+        reference = [*candidates.base_costs.max(axis=0), worst + posteriors.transforms[0].floor]
         codes = [*history.finished, *history.pending]
         costs = candidates.costs(codes)
-        shown = np.full(len(codes), np.inf)
+        to_beat = np.full(len(codes), np.inf)
         if len(history.finished) < len(history.ended):
-            shown[: len(history.finished)] = history.errors
-        smoothed = posteriors.smoothed()  # those that finished, were stopped, are pending
+            to_beat[: len(history.finished)] = history.errors
+        smoothed = posteriors.smoothed()  # of finished, stopped, then pending trials
         stopped = slice(len(history.finished), smoothed.shape[1] - len(history.pending))
+        smoothed = np.delete(smoothed, stopped, axis=1)
         front: dict[Code, None] = {}
-        self._cells: list[Boxes] = []
-        for scale, means in zip(
-            posteriors.scales, np.delete(smoothed, stopped, axis=1), strict=True
-        ):
-            errors = np.minimum(scale.errors(means), shown)
+        self._boxes: list[Boxes] = []
+        for transform, means in zip(posteriors.transforms, smoothed, strict=True):
+            errors = np.minimum(transform.errors(means), to_beat)
             keep = non_dominated(np.column_stack([costs, errors]))
             front |= dict.fromkeys(code for code, kept in zip(codes, keep, strict=True) if kept)
-            self._cells.append(box_decomposition(costs[keep], errors[keep], reference))
-        self.front = list(front)  # of any of the sets
+            self._boxes.append(box_decomposition(costs[keep], errors[keep], reference))
+        self.front = list(front)  # under any of the samples
 
-    def of_pool(self, rows: list[int], count: int) -> tuple[list[Code], Array]:
-        """The best of some rows of the pool, so many, and their improvements."""
-        mean, deviation = (moment[rows] for moment in self._pool)
-        first = self._improvement(0, self._candidates.base_costs[rows], mean, deviation)
-        return self._screened([self._candidates.codes[row] for row in rows], first, count)
+    def score_pool(self, rows: list[int], count: int) -> tuple[list[Code], Array]:
+        """The best `count` candidates among some rows of the pool, and their EHVI."""
+        mean, deviation = (moment[rows] for moment in self._pool_moments)
+        by_map = self._ehvi(0, self._candidates.base_costs[rows], mean, deviation)
+        return self._score_best([self._candidates.codes[row] for row in rows], by_map, count)
 
-    def of(self, codes: list[Code]) -> tuple[list[Code], Array]:
-        """The best of some codes, and their improvements."""
-        return self._screened(codes, self._improvements(codes, slice(1))[0], SCREENED)
+    def score(self, codes: list[Code]) -> tuple[list[Code], Array]:
+        """The best `PRESELECTED` of some codes, and their EHVI."""
+        return self._score_best(codes, self._ehvi_of_samples(codes, slice(1))[0], PRESELECTED)
 
-    def _screened(self, codes: list[Code], first: Array, count: int) -> tuple[list[Code], Array]:
-        """So many of the codes, with means over all sets; given what the first set sees."""
-        best = np.sort(np.argsort(-first, kind="stable")[:count])
+    def _score_best(self, codes: list[Code], by_map: Array, count: int) -> tuple[list[Code], Array]:
+        """The best codes by their EHVI under the MAP sample, and their mean over all samples."""
+        best = np.sort(np.argsort(-by_map, kind="stable")[:count])
         codes = [codes[i] for i in best]
-        return codes, np.mean([first[best], *self._improvements(codes, slice(1, None))], axis=0)
+        by_others = self._ehvi_of_samples(codes, slice(1, None))
+        return codes, np.mean([by_map[best], *by_others], axis=0)
 
-    def _improvements(self, codes: list[Code], sets: slice) -> list[Array]:
-        """Of codes, [N], as each of some sets sees them."""
-        indices = range(len(self._cells))[sets]
+    def _ehvi_of_samples(self, codes: list[Code], samples: slice) -> list[Array]:
+        """EHVI of codes, [N], under each of some samples."""
+        indices = range(len(self._boxes))[samples]
         if not indices:
             return []
         costs, points = self._candidates.costs(codes), self._model.points(codes)
-        predicted = zip(indices, *self._posteriors.predict(points, sets), strict=True)
+        predicted = zip(indices, *self._posteriors.predict(points, samples), strict=True)
         return [
-            self._improvement(index, costs, *_rescale(self._posteriors.scales[index], *moments))
-            for index, *moments in predicted
+            self._ehvi(i, costs, *_log_moments(self._posteriors.transforms[i], *moments))
+            for i, *moments in predicted
         ]
 
-    def _improvement(self, index: int, costs: Array, mean: Array, deviation: Array) -> Array:
-        floor = self._posteriors.scales[index].floor
-        gain = expected_improvement(self._cells[index], costs, mean, deviation, floor=floor)
-        # Where nothing is expected to improve, look where least is known.
-        return gain + 1e-15 * deviation
+    def _ehvi(self, sample: int, costs: Array, mean: Array, deviation: Array) -> Array:
+        floor = self._posteriors.transforms[sample].floor
+        ehvi = expected_improvement(self._boxes[sample], costs, mean, deviation, floor=floor)
+        # Where no improvement is expected, prefer the candidate that is least certain.
+        return ehvi + 1e-15 * deviation
 
 
-def _rescale(scale: Scale, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of log(error - floor), from those of targets."""
-    return mean * scale.deviation + scale.mean, np.sqrt(variance) * scale.deviation
+def _log_moments(transform: OutcomeTransform, mean: Array, variance: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of log(error - floor), from those of the targets."""
+    return mean * transform.deviation + transform.mean, np.sqrt(variance) * transform.deviation

@@ -1,17 +1,22 @@
-"""How errors become the targets of the Gaussian process: log(error - floor), standardised.
+r"""The outcome transform: errors become targets of the Gaussian process.
 
-The floor is what no architecture of the space can beat. It is not known, so it is a
-hyper-parameter like the kernel's: its gap below the least error so far, in units of the
-range from there to the median, has a log-normal prior, and the likelihood of the errors
-themselves (with the Jacobian of the transform) decides.
+The target of an error y is log(y - f), standardised to mean 0 and deviation 1. The floor f is
+an error below that of every architecture of the space. It is unknown, so it is a hyperparameter
+like those of the kernel: its gap below the lowest error, in units of the distance from there to
+the median error, has a log-normal prior, and the likelihood of the errors themselves (with the
+Jacobian of the transform) informs it.
 
-Least and median are those of expected errors (`luck.py`), as a lucky trial may show less
-than the floor. The target of an error is the transform's expansion about what is expected,
+Lowest and median error are taken of the denoised errors e (`binomial_noise.py`), because a
+measured error may be below the floor by chance. The target is the transform's linear expansion
+about the denoised error,
 
-    log(expected - floor) + (error - expected) / (expected - floor),
+    t = (log(e - f) + (y - e) / (e - f) - mean) / deviation                               (1)
 
-the working response of iteratively reweighted least squares (McCullagh and Nelder,
-"Generalized Linear Models", 1989).
+which is the working response of iteratively reweighted least squares (McCullagh and Nelder,
+"Generalized Linear Models", 1989). A variance of log e becomes, since
+d log(e - f) = e / (e - f) d log e,
+
+    var t = var log e (e / (e - f))^2 / deviation^2.                                      (2)
 """
 
 from __future__ import annotations
@@ -24,88 +29,88 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-GAP = (0.5, 0.4)
-"""Prior of the gap: median and standard deviation of the logarithm."""
-LEAST_RANGE = 1e-4  # of error, so that equal errors have a scale too
-LEAST_DEVIATION = 1e-6  # of log(error - floor), likewise
+GAP = (0.5, 0.4)  # prior of the gap: median, and standard deviation of the logarithm
+MIN_RANGE = 1e-4  # of error, so that the transform of equal errors is defined
+MIN_DEVIATION = 1e-6  # of log(error - floor), likewise
+MIN_ABOVE = 1e-6  # distance above the floor that denoised errors are raised to
 
 
-class Scale(NamedTuple):
-    """target = (log(error - floor) - mean) / deviation, expanded about the expected error."""
+class OutcomeTransform(NamedTuple):
+    """The transform (1) with its three numbers."""
 
     floor: float
     mean: float
     deviation: float
 
-    def targets(self, errors: Array, expected: Array) -> Array:
-        """Standardised targets, [N], of errors as measured and as expected, [N].
-
-        Expected errors below the floor count as just above it.
-        """
-        above = np.maximum(expected - self.floor, 1e-6)
-        scaled: Array = (np.log(above) + (errors - expected) / above - self.mean) / self.deviation
-        return scaled
+    def targets(self, errors: Array, denoised: Array) -> Array:
+        """Targets, [N], of measured and denoised errors, [N] each; see (1)."""
+        above = np.maximum(denoised - self.floor, MIN_ABOVE)
+        logs = np.log(above) + (errors - denoised) / above
+        targets: Array = (logs - self.mean) / self.deviation
+        return targets
 
     def errors(self, targets: Array) -> Array:
-        """Errors, [N], that are expected of targets, [N]."""
-        found: Array = np.exp(targets * self.deviation + self.mean) + self.floor
-        return found
+        """The inverse: errors, [N], whose logarithms above the floor have the targets, [N]."""
+        errors: Array = np.exp(targets * self.deviation + self.mean) + self.floor
+        return errors
 
-    def variances(self, expected: Array, of_logs: Array) -> Array:
-        """Variances of targets, [N], from those of the logarithms of errors, [N]."""
-        # d log(e - floor) = e / (e - floor) d log e
-        found: Array = of_logs * (expected / np.maximum(expected - self.floor, 1e-6)) ** 2
-        return found / self.deviation**2
+    def variances(self, denoised: Array, log_variances: Array) -> Array:
+        """Variances of targets, [N], from those of log errors, [N]; see (2)."""
+        above = np.maximum(denoised - self.floor, MIN_ABOVE)
+        unscaled: Array = log_variances * (denoised / above) ** 2
+        return unscaled / self.deviation**2
 
 
-class Warped(NamedTuple):
-    """The transform of some errors at one gap, and its derivatives by the gap's logarithm."""
+class TransformedErrors(NamedTuple):
+    """The targets of some errors at one gap, and derivatives by the logarithm of the gap."""
 
     targets: Array  # [N]
-    jacobian: float  # log of the transform's Jacobian
+    log_jacobian: float  # of the transform, summed over the errors
     targets_slope: Array  # [N]
-    jacobian_slope: float
+    log_jacobian_slope: float
     variances: Array  # [N], of the targets
     variances_slope: Array  # [N]
 
 
-class Warp:
-    """The transform of some errors, as a function of the gap.
+class OutcomeTransformFamily:
+    """The outcome transform of some errors as a function of the gap.
 
     Args:
         errors: [N], measured.
-        expected: [N], what they would be without luck.
-        variances: [N], of their logarithms, besides the noise that every error has.
+        denoised: [N], the same without binomial noise.
+        log_variances: [N], of log errors, besides the kernel's noise.
     """
 
-    def __init__(self, errors: Array, expected: Array, variances: Array) -> None:
-        self._least = float(expected.min())
-        self._range = max(float(np.median(expected)) - self._least, LEAST_RANGE)
-        self._luck, self._expected, self._variances = errors - expected, expected, variances
+    def __init__(self, errors: Array, denoised: Array, log_variances: Array) -> None:
+        self._lowest = float(denoised.min())
+        self._range = max(float(np.median(denoised)) - self._lowest, MIN_RANGE)
+        self._noise = errors - denoised
+        self._denoised, self._log_variances = denoised, log_variances
 
-    def __call__(self, log_gap: float) -> Warped:
-        """The transform at a gap, given by its logarithm, and its derivatives by that."""
-        scale = self.scale(log_gap)
-        above = self._expected - scale.floor
-        luck = self._luck / above
-        targets = (np.log(above) + luck - scale.mean) / scale.deviation
-        jacobian = -float(np.log(above).sum()) - len(above) * math.log(scale.deviation)
-        of_log = (self._least - scale.floor) / above  # slope of log(expected - floor)
-        slope = of_log * (1 - luck)
-        relative = float(targets @ (slope - slope.mean())) / len(above) / scale.deviation
-        variances = scale.variances(self._expected, self._variances)
-        return Warped(
+    def __call__(self, log_gap: float) -> TransformedErrors:
+        """Transform the errors with a gap, given by its logarithm."""
+        transform = self.transform(log_gap)
+        above = self._denoised - transform.floor
+        noise = self._noise / above
+        targets = (np.log(above) + noise - transform.mean) / transform.deviation
+        log_jacobian = -float(np.log(above).sum()) - len(above) * math.log(transform.deviation)
+        log_slope = (self._lowest - transform.floor) / above  # of log(denoised - floor)
+        slope = log_slope * (1 - noise)
+        relative = float(targets @ (slope - slope.mean())) / len(above) / transform.deviation
+        variances = transform.variances(self._denoised, self._log_variances)
+        return TransformedErrors(
             targets,
-            jacobian,
-            (slope - slope.mean()) / scale.deviation - targets * relative,
-            -float(of_log.sum()) - len(above) * relative,
+            log_jacobian,
+            (slope - slope.mean()) / transform.deviation - targets * relative,
+            -float(log_slope.sum()) - len(above) * relative,
             variances,
-            -2 * variances * (of_log + relative),
+            -2 * variances * (log_slope + relative),
         )
 
-    def scale(self, log_gap: float) -> Scale:
-        """The transform in numbers."""
-        floor = self._least - math.exp(log_gap) * self._range
-        above = self._expected - floor
-        logs = np.log(above) + self._luck / above
-        return Scale(floor, float(logs.mean()), math.hypot(float(logs.std()), LEAST_DEVIATION))
+    def transform(self, log_gap: float) -> OutcomeTransform:
+        """The transform with a gap, given by its logarithm."""
+        floor = self._lowest - math.exp(log_gap) * self._range
+        above = self._denoised - floor
+        logs = np.log(above) + self._noise / above
+        deviation = math.hypot(float(logs.std()), MIN_DEVIATION)
+        return OutcomeTransform(floor, float(logs.mean()), deviation)

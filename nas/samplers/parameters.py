@@ -1,4 +1,4 @@
-"""Choices as parameters of an Optuna study."""
+"""The choices of a space as parameters of an Optuna study."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class SpaceExhausted(RuntimeError):
 
 
 def distribution(choice: Choice) -> BaseDistribution:
-    """The study parameter of a choice: integers in a row as such, else a category."""
+    """The distribution of a choice: evenly spaced integers as such, anything else categorical."""
     values = choice.values
     if len(values) > 1 and all(isinstance(value, int) for value in values):
         integers = sorted(int(value) for value in values)
@@ -26,14 +26,14 @@ def distribution(choice: Choice) -> BaseDistribution:
 
 
 def suggest(trial: optuna.Trial, choices: Iterable[Choice]) -> Setting:
-    """Let a study's sampler set all choices that have an effect.
+    """Ask the study's sampler for a value of every choice that has an effect.
 
     Args:
-        trial: that was asked for.
-        choices: of the space; conditions come before what depends on them.
+        trial: a trial that the study was asked for.
+        choices: of the space; a condition comes before the choices that depend on it.
 
     Raises:
-        SpaceExhausted: see there.
+        SpaceExhausted: every architecture was tried.
     """
     setting: Setting = {}
     for choice in choices:
@@ -43,7 +43,7 @@ def suggest(trial: optuna.Trial, choices: Iterable[Choice]) -> Setting:
 
 
 def suggest_value(trial: optuna.Trial, choice: Choice) -> Value:
-    """Let a study's sampler set a choice; one of a single value is no parameter."""
+    """Ask the study's sampler for a value of a choice; a single value is no parameter."""
     values = choice.values
     if len(values) == 1:
         return values[0]

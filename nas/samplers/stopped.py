@@ -1,4 +1,4 @@
-"""What trials that were stopped early say about the accuracy they would have reached."""
+"""What a trial that was stopped early teaches the sampler: a forecast of its final error."""
 
 from __future__ import annotations
 
@@ -12,50 +12,57 @@ from nas.stopping.forecast import forecast
 
 Array = NDArray[np.float64]
 
-ENOUGH = 8  # finished trials with the same epoch; fewer teach nothing
-LEAST_VARIANCE = 1e-6  # of a forecast
+MIN_REACHED = 8  # finished trials that were evaluated at an epoch, for a forecast from there
+MIN_VARIANCE = 1e-6  # of a forecast
 
 
-class Trials(NamedTuple):
-    """What N trials have shown."""
+class CurvesWithCosts(NamedTuple):
+    """The learning curves of N trials."""
 
     costs: Array  # [N, costs], logarithms
-    curves: Sequence[Mapping[int, float]]  # of each: epoch -> accuracy
+    curves: Sequence[Mapping[int, float]]  # of each trial: epoch -> accuracy
 
     def features(self, rows: Sequence[int], epoch: int, floor: float) -> Array:
-        """[rows, 1 + costs], -log of the error at an epoch, and log costs."""
-        early = [1.0 - self.curves[row][epoch] for row in rows]
-        return np.column_stack([-np.log(np.maximum(early, floor)), self.costs[list(rows)]])
+        """[rows, 1 + costs]: the negative log error at an epoch, and log costs."""
+        errors = [1.0 - self.curves[row][epoch] for row in rows]
+        return np.column_stack([-np.log(np.maximum(errors, floor)), self.costs[list(rows)]])
 
 
-def final_errors(
-    stopped: Trials, finished: Trials, errors: Array, *, floor: float, least: float
+def forecast_final_errors(
+    stopped: CurvesWithCosts,
+    finished: CurvesWithCosts,
+    errors: Array,
+    *,
+    floor: float,
+    least: float,
 ) -> tuple[NDArray[np.int64], Array, Array]:
-    """Log of the final errors that stopped trials point to, and the variances of that.
+    """Forecast the final errors of stopped trials from those of finished ones.
 
-    Of each trial the last epoch counts that enough finished ones have too.
+    The forecast starts at the last epoch of a stopped trial at which at least `MIN_REACHED`
+    finished trials were evaluated too. A trial without such an epoch is left out.
 
     Args:
-        stopped: the trials.
-        finished: other trials.
+        stopped: trials that were stopped early.
+        finished: trials that finished.
         errors: [finished], their final errors.
-        floor: errors below it count as this much.
-        least: no stopped trial points to less.
+        floor: errors below it are raised to it before the logarithm is taken.
+        least: lower bound of the forecast errors.
 
     Returns:
-        The rows of `stopped` that could be forecast, in order, the logarithms, the variances.
+        The rows of `stopped` that have a forecast, ascending; the forecast log errors; their
+        variances.
     """
-    ends = -np.log(np.maximum(errors, floor))
-    every = {epoch for curve in finished.curves for epoch in curve}
-    reached = {e: [row for row, c in enumerate(finished.curves) if e in c] for e in every}
-    enough = {epoch for epoch, rows in reached.items() if len(rows) >= ENOUGH}
-    last = [max(enough.intersection(curve), default=None) for curve in stopped.curves]
+    final = -np.log(np.maximum(errors, floor))
+    epochs = {epoch for curve in finished.curves for epoch in curve}
+    reached = {e: [row for row, c in enumerate(finished.curves) if e in c] for e in epochs}
+    usable = {epoch for epoch, rows in reached.items() if len(rows) >= MIN_REACHED}
+    last = [max(usable.intersection(curve), default=None) for curve in stopped.curves]
     mean, variance = np.full(len(last), np.nan), np.full(len(last), np.nan)
-    for epoch in enough.intersection(last):
-        at = [row for row, of_row in enumerate(last) if of_row == epoch]
-        known = finished.features(reached[epoch], epoch, floor)
-        found = forecast(known, ends[reached[epoch]], stopped.features(at, epoch, floor))
-        mean[at] = np.clip(-found.mean, np.log(least), 0.0)
-        variance[at] = found.residual * (1.0 + found.leverage) + LEAST_VARIANCE
-    rows = np.flatnonzero(np.isfinite(mean))
-    return rows, mean[rows], variance[rows]
+    for epoch in usable.intersection(last):
+        rows = [row for row, last_epoch in enumerate(last) if last_epoch == epoch]
+        at_epoch = finished.features(reached[epoch], epoch, floor)
+        predicted = forecast(at_epoch, final[reached[epoch]], stopped.features(rows, epoch, floor))
+        mean[rows] = np.clip(-predicted.mean, np.log(least), 0.0)
+        variance[rows] = predicted.residual_variance * (1.0 + predicted.leverage) + MIN_VARIANCE
+    known = np.flatnonzero(np.isfinite(mean))
+    return known, mean[known], variance[known]

@@ -1,14 +1,29 @@
-"""Final accuracy, forecast from what a trial shows at a rung by the trials that finished.
+r"""Forecast of a trial's final accuracy from its accuracy at a rung.
 
-In terms of g = -log(error), with rung r, last epoch E and costs c, the gain of the
-finished trials j is a ridge regression
+Accuracies are compared as negative log errors g = -log(error). For rung r, last epoch E and
+costs c, the gain of the finished trials j is a linear regression
 
-    g_jE - g_jr = b0 + b1 g_jr + b2 g_jr^2 + b3 log c_j + e_j,    e_j ~ N(0, s^2),
+    y_j = g_jE - g_jr = b_0 + b_1 g_jr + b_2 log c_j + b_3 g_jr^2 + e_j,  e_j ~ N(0, s^2)    (1)
 
-so without evidence to the contrary every trial lowers its error by the same factor. The square
-is there because errors that are small at the rung have less far to fall; it ends where the
-finished trials do. Which trials finished depends on what the regression knows (accuracy at a
-rung, cost), so that stopping the others does not bias it.
+on standardised features X. All coefficients but b_0 have a ridge penalty (P = diag(0, 1, ..., 1)),
+so that few trials give a constant gain: every trial lowers its error by the same factor.
+
+    b = (X'X + P)^-1 X'y                                                                     (2)
+    s^2 = |y - X b|^2 / v,    v = max(1, N - tr((X'X + P)^-1 X'X))                           (3)
+
+The forecast for a trial with features x is a Student-t distribution of v degrees of freedom,
+
+    mean = g_r + x'b,    scale^2 = s^2 (1 + h),    h = x'(X'X + P)^-1 x                      (4)
+
+with the leverage h of the trial. The square is there because errors that are small at the rung
+have less far to fall. It is constant outside the range of the finished trials, which say nothing
+about it there.
+
+The rule stops trials by what the regression conditions on (accuracy at a rung and cost), so the
+selection of the trials that finish does not bias it.
+
+Ridge regression: Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal
+problems", Technometrics 12(1), 1970.
 """
 
 from __future__ import annotations
@@ -20,50 +35,50 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-SLOPE_PENALTY = 1.0  # ridge on standardised features: one trial's worth of "no slope"
+SLOPE_PENALTY = 1.0  # of standardised features: as much as one trial that shows no slope
 
 
 class Forecast(NamedTuple):
-    """Final goodness of trials: of each a Student-t distribution."""
+    """Student-t distributions of final negative log errors; see equation (4)."""
 
     mean: Array  # [trials]
-    residual: float  # s^2, how much finished trials differ from the regression
-    leverage: Array  # [trials], times s^2: how uncertain the regression is there
-    degrees: float  # of freedom, 1 or more
+    residual_variance: float  # s^2
+    leverage: Array  # [trials], h
+    degrees: float  # of freedom, v
 
 
-def forecast(features: Array, ends: Array, at: Array) -> Forecast:
-    """Forecast trials that were evaluated at the same rung.
+def forecast(finished: Array, final: Array, trials: Array) -> Forecast:
+    """Forecast the final negative log errors of trials that have reached a rung.
 
     Args:
-        features: [finished, 1 + costs], goodness at the rung, then log costs.
-        ends: [finished], final goodness.
-        at: [trials, 1 + costs], their features.
+        finished: [finished, 1 + costs], features of finished trials: the negative log error
+            at the rung, then log costs.
+        final: [finished], their final negative log errors.
+        trials: [trials, 1 + costs], features of the trials to forecast.
     """
-    gains = ends - features[:, 0]
-    centre, spread = features.mean(axis=0), features.std(axis=0) + 1e-9
-    scaled, wanted = (features - centre) / spread, (at - centre) / spread
-    seen = float(scaled[:, 0].min()), float(scaled[:, 0].max())
-    design, points = _design(scaled, seen), _design(wanted, seen)
+    gains = final - finished[:, 0]
+    centre, spread = finished.mean(axis=0), finished.std(axis=0) + 1e-9
+    scaled, scaled_trials = (finished - centre) / spread, (trials - centre) / spread
+    observed = float(scaled[:, 0].min()), float(scaled[:, 0].max())
+    design, rows = _design(scaled, observed), _design(scaled_trials, observed)
     gram = design.T @ design
     penalty = np.diag([0.0] + [SLOPE_PENALTY] * (design.shape[1] - 1))
     inverse = np.linalg.inv(gram + penalty)
-    weights = inverse @ design.T @ gains
+    weights = inverse @ design.T @ gains  # (2)
     residuals = gains - design @ weights
-    degrees = max(1.0, len(gains) - float(np.trace(inverse @ gram)))
-    return Forecast(
-        at[:, 0] + points @ weights,
+    degrees = max(1.0, len(gains) - float(np.trace(inverse @ gram)))  # (3)
+    return Forecast(  # (4)
+        trials[:, 0] + rows @ weights,
         float(residuals @ residuals) / degrees,
-        np.einsum("ti,ij,tj->t", points, inverse, points),
+        np.einsum("ti,ij,tj->t", rows, inverse, rows),
         degrees,
     )
 
 
-def _design(scaled: Array, seen: tuple[float, float]) -> Array:
-    """Rows of the regression, of standardised features: one, the features, goodness squared.
+def _design(scaled: Array, observed: tuple[float, float]) -> Array:
+    """Rows of X in equation (1): one, the standardised features, the square of the first.
 
-    Beyond the goodness that finished trials have, from the least to the largest `seen`, the
-    square says nothing and stays as it is there.
+    The square is constant outside `observed`, the range of the finished trials.
     """
-    square = np.clip(scaled[:, 0], *seen) ** 2
+    square = np.clip(scaled[:, 0], *observed) ** 2
     return np.column_stack([np.ones(len(scaled)), scaled, square])

@@ -1,4 +1,4 @@
-"""Accuracies as -log(error), in which trials are compared, and how much of one is luck."""
+"""The scale on which accuracies are compared, g = -log(error), and its binomial noise."""
 
 from __future__ import annotations
 
@@ -7,33 +7,36 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
 
-LEAST_ERROR = 1e-3  # where the number of validation images is not known
+MIN_ERROR = 1e-3  # where the number of validation images is unknown
 
 
 def neg_log_error(accuracy: ArrayLike, images: int | None) -> Array:
-    """-log of the error, [...]; an error of 0 counts as half an image.
+    """Negative log error, [...]; an error of 0 counts as half an image.
 
     Args:
         accuracy: [...], in [0, 1].
-        images: that it was measured on; None: errors below `LEAST_ERROR` count as that.
+        images: number of validation images; None: errors below `MIN_ERROR` are raised to it.
     """
     error = 1.0 - np.asarray(accuracy, dtype=np.float64)
     if images is None:
-        error = np.maximum(error, LEAST_ERROR)
+        error = np.maximum(error, MIN_ERROR)
     else:
         error = (error * images + 0.5) / (images + 1)
-    found: Array = -np.log(error)
-    return found
+    negative_log: Array = -np.log(error)
+    return negative_log
 
 
-def binomial_variance(good: ArrayLike, images: int | None) -> Array:
-    """Variance of the goodness that `images` random images show: that of a binomial share.
+def binomial_variance(neg_log_errors: ArrayLike, images: int | None) -> Array:
+    """Variance of the negative log error measured on random images, by the delta method.
+
+    The number of wrong images is binomial, so that log(error) has a variance of about
+    (1 - error) / (error * images).
 
     Args:
-        good: [...], the goodness on all images that there could be.
-        images: that it is measured on; None: there is no luck.
+        neg_log_errors: [...], of the true errors.
+        images: number of validation images; None: measurements have no noise.
     """
-    error = np.minimum(np.exp(-np.asarray(good, dtype=np.float64)), 1.0)
+    error = np.minimum(np.exp(-np.asarray(neg_log_errors, dtype=np.float64)), 1.0)
     if images is None:
         return np.zeros_like(error)
     variance: Array = (1 - error) / (error * (images + 1))

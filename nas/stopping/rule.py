@@ -1,27 +1,32 @@
-"""When to stop a trial early: as soon as it can hardly enter the front any more.
+r"""The stopping rule: stop a trial as soon as it is unlikely to enter the front.
 
-What a trial costs is known before it is trained, so at a rung only one thing is open:
-its final accuracy. That is predicted from its accuracy at the rung by what the trials
-that finished gained between this rung and the end, and compared with the best final
-accuracy at the same or lower cost: it must beat that one to enter the front.
+The cost of a trial is known before training, so only its final accuracy is open. At a rung
+(an epoch at which trials are evaluated) the rule forecasts the final negative log error g of
+the trial by regression on the finished trials (`nas/stopping/forecast.py`) and takes an upper
+bound that g stays below with a given confidence q:
 
-The forecast is a regression of g = -log(error) on g at the rung, bent, and on cost
-(`nas/stopping/forecast.py`), with the residual variance s^2. The prediction for a trial is
-Student-t with the regression's degrees of freedom: wide while few trials have finished, or
-where a trial is unlike those. Of s^2 the noise of the last evaluation is taken off, as far
-as the validation images tell it: a trial goes on for what it may be worth, not for what
-luck may show. The upper end is the final accuracy that is hoped for: with it the trial
-must enter the front, and be worth its training. What it must add to the front's hypervolume
-is in proportion to its cost: a part of what the search's trials have added on average for the
-cheapest architecture that finished, ten times as much where training takes ten times as long,
-up to a limit that leaves the dear end of a wide range open. The hypervolume reaches beyond
-the dearest that finished: what is best there serves every larger budget too.
+    u = mean + t_v(q) sqrt(max(w - n, f w) + w h),    w = max(s^2, n)                    (1)
 
-At a trial's first evaluation less confidence is asked for than later, as nearly all of its
-training still lies ahead.
+with mean, s^2, h and v of the forecast, the quantile t_v of Student's t distribution, the
+binomial noise n of the last evaluation, and f = `min_own_share`. The noise is subtracted,
+because a trial goes on for the accuracy of its network, not for what one evaluation may show.
+At a trial's first evaluation, within the first quarter of the schedule, q is lower, because
+nearly all of the training still lies ahead: its odds are divided by `first_odds`,
 
-Rungs are compared at the same epoch only, so the learning-rate schedule may do anything
-in between.
+    q / (1 - q)  ->  q / (1 - q) / first_odds.                                           (2)
+
+The trial goes on if the error exp(-u) is lower than that of every finished trial of the same or
+lower cost, and if the point (log c, exp(-u)) increases the hypervolume H of the finished trials
+in proportion to the cost c of the trial, by more than
+
+    min(min_gain / trials * c / c_min, max_gain) * H                                     (3)
+
+with the lowest cost c_min of a finished trial and the number of trials so far: H / trials is the
+gain of an average trial. `max_gain` keeps the expensive end of a wide range of costs open. The
+reference point of H lies beyond the most expensive finished trial, because the best
+architecture there also serves every larger budget.
+
+Trials are compared at the same epoch only, so any learning-rate schedule is allowed.
 """
 
 from __future__ import annotations
@@ -38,167 +43,186 @@ from nas.pareto import hypervolume, non_dominated
 from nas.stopping.forecast import forecast
 from nas.stopping.neg_log_error import binomial_variance, neg_log_error
 
-CONFIDENCE = 0.96
-FIRST_ODDS = 5.0  # by which its odds are divided at a trial's first evaluation
-RUNG_FACTOR = 2  # thirds cost NAAP-440 a tenth more epochs for the same front
-LEAST_GAIN = 0.03  # of a trial's average gain: what the cheapest architecture must add
-MOST_GAIN = 0.009  # of the front's hypervolume: no trial has to add more
-COST_MARGIN = 0.15  # of the front's extent: the reference point lies so far beyond its dear end
-ERROR_MARGIN = 0.05  # and so far beyond its worst error
-MIN_FINISHED = 4  # before that many trials have finished, none is stopped
-COST_RANGE = 2.0  # a trial is compared only if there is another one within this factor
-LEAST_OWN = 0.2  # of a prediction's variance, at least so much is not the evaluation's noise
-
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class TrialCurve:
-    """What a trial has shown so far."""
+class StoppingSettings:
+    """Settings of the stopping rule. The equations are those of this module's docstring.
 
-    costs: tuple[float, ...]  # of every objective but accuracy, known before training, over 0
+    Raises:
+        ValueError: `confidence` is not between 0 and 1.
+    """
+
+    confidence: float = 0.96  # q in (1): that the final accuracy stays below the bound; in (0, 1)
+    first_odds: float = 5.0  # divides the odds of the confidence at a first evaluation (2)
+    min_finished: int = 4  # no trial is stopped before so many have finished
+    cost_range: float = 2.0  # only stopped if another trial is within this factor of every cost
+    min_gain: float = 0.03  # share of an average trial's gain that the cheapest trial must add (3)
+    max_gain: float = 0.009  # share of the hypervolume: no trial has to add more (3)
+    cost_margin: float = 0.15  # of the reference point, in ranges of the log costs
+    error_margin: float = 0.05  # of the reference point, in ranges of the errors
+    min_own_share: float = 0.2  # f in (1): of a variance that is never taken as evaluation noise
+    rung_factor: float = 2  # ratio of successive rungs; 3 costs NAAP-440 a tenth more epochs
+
+    def __post_init__(self) -> None:
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence: {self.confidence}; accepted: a number between 0 and 1")
+
+
+DEFAULT_SETTINGS = StoppingSettings()
+
+
+@dataclass(frozen=True)
+class TrialCurve:
+    """The learning curve of a trial so far."""
+
+    costs: tuple[float, ...]  # every objective but accuracy, known before training, over 0
     curve: Mapping[int, float]  # epoch -> accuracy in [0, 1] on the validation split
 
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether a trial goes on, and why it does not."""
+    """Whether a trial goes on, and what was compared."""
 
     goes_on: bool
-    at_best: float | None = None  # final accuracy that is hoped for; None: not predicted
-    to_beat: float | None = None  # best final accuracy at the same or lower cost, if any
+    at_best: float | None = None  # upper bound of the final accuracy; None: no forecast
+    to_beat: float | None = None  # best final accuracy at the same or lower cost
 
 
 GO_ON = Decision(True)
 
 
-def rungs(epochs: int) -> tuple[int, ...]:
-    """Epochs after which a trial is evaluated: the last one, and halves of it down to 1.
+def rungs(epochs: int, settings: StoppingSettings = DEFAULT_SETTINGS) -> tuple[int, ...]:
+    """Epochs after which a trial is evaluated: the last one, its half, and so on down to 1.
 
     For example (1, 2, 5, 10) for 10 epochs and (1, 3, 6, 11, 22, 45, 90) for 90.
 
     Raises:
-        ValueError: there is no epoch.
+        ValueError: `epochs` is below 1.
     """
     if epochs < 1:
         raise ValueError(f"epochs: {epochs}; accepted: 1 or more")
-    found, share = [epochs], epochs / RUNG_FACTOR
+    descending, share = [epochs], epochs / settings.rung_factor
     while (rung := round(share)) >= 1:
-        if rung < found[-1]:
-            found.append(rung)
-        share /= RUNG_FACTOR
-    return tuple(reversed(found))
+        if rung < descending[-1]:
+            descending.append(rung)
+        share /= settings.rung_factor
+    return tuple(reversed(descending))
 
 
 def decide(
     trial: TrialCurve,
     others: Sequence[TrialCurve],
     epochs: int,
+    settings: StoppingSettings = DEFAULT_SETTINGS,
     *,
-    confidence: float = CONFIDENCE,
     images: int | None = None,
 ) -> Decision:
-    """Whether a trial that has reached a rung goes on.
+    """Decide whether a trial that has reached a rung goes on.
 
     Args:
         trial: the last epoch of its curve is the rung.
-        others: all other trials: running, stopped and finished, in any order.
-        epochs: of the whole schedule; a trial with an accuracy there has finished.
-        confidence: of the final accuracy that is hoped for: it stays below with this
-            probability. At a trial's first evaluation, within the first quarter of the
-            schedule, a lower one is taken. Higher is more careful; in (0, 1).
-        images: of the validation split, for the noise of its accuracies.
+        others: all other trials, running, stopped or finished, in any order.
+        epochs: length of the schedule; a trial with an accuracy at this epoch has finished.
+        settings: of the rule.
+        images: number of validation images, for the binomial noise; None: no noise.
 
     Returns:
-        The decision. A trial always goes on while fewer than `MIN_FINISHED` others have
-        finished, if no other trial within a factor of two of each of its costs has
-        reached the rung, and if none at the same or lower cost has finished.
-
-    Raises:
-        ValueError: `confidence` is out of range.
+        The decision. A trial always goes on if fewer than `min_finished` other trials have
+        finished, if no other trial with costs within `cost_range` has reached the rung, or if
+        no trial of the same or lower cost has finished.
     """
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence: {confidence}; accepted: a number between 0 and 1")
     rung = max(trial.curve)
     assert rung < epochs, "a trial that has finished is not decided on"
     reached = [other for other in others if rung in other.curve]
     finished = [other for other in reached if epochs in other.curve]
-    if len(finished) < MIN_FINISHED or not any(_comparable(trial, other) for other in reached):
+    if len(finished) < settings.min_finished:
         return GO_ON
-    no_dearer = [other.curve[epochs] for other in finished if _no_dearer(other, trial)]
-    if not no_dearer:
+    if not any(_within(trial, other, settings.cost_range) for other in reached):
+        return GO_ON
+    no_costlier = [other.curve[epochs] for other in finished if _costs_no_more(other, trial)]
+    if not no_costlier:
         return GO_ON
     features = _features(finished, rung, images)
-    ends = neg_log_error([other.curve[epochs] for other in finished], images)
-    at = _features([trial], rung, images)[0]
+    final = neg_log_error([other.curve[epochs] for other in finished], images)
+    of_trial = _features([trial], rung, images)[0]
     perfect = float(neg_log_error(1.0, images))
+    confidence = settings.confidence
     if len(trial.curve) == 1 and rung <= epochs / 4:
-        confidence /= confidence + FIRST_ODDS * (1 - confidence)
-    hope = min(_optimistic(features, ends, at, confidence, images), perfect)
-    points = np.column_stack([features[:, 1:], np.exp(-ends)])  # log costs, error
-    hoped = np.append(at[1:], math.exp(-max(hope, 0.0)))
-    better = hope > float(neg_log_error(max(no_dearer), images))
-    goes_on = better and _adds(hoped, points, len(others) + 1)
-    return Decision(goes_on, 1 - float(hoped[-1]), max(no_dearer))
+        confidence /= confidence + settings.first_odds * (1 - confidence)  # (2)
+    bound = min(
+        _upper_bound(features, final, of_trial, confidence, settings.min_own_share, images),
+        perfect,
+    )
+    points = np.column_stack([features[:, 1:], np.exp(-final)])  # log costs, error
+    point = np.append(of_trial[1:], math.exp(-max(bound, 0.0)))
+    better = bound > float(neg_log_error(max(no_costlier), images))
+    goes_on = better and _gains_enough(point, points, len(others) + 1, settings)
+    return Decision(goes_on, 1 - float(point[-1]), max(no_costlier))
 
 
-def _adds(point: Array, points: Array, trials: int) -> bool:
-    """Whether a point adds enough to the hypervolume of `points` for what it costs.
+def _gains_enough(point: Array, points: Array, trials: int, settings: StoppingSettings) -> bool:
+    """Whether a point increases the hypervolume of `points` by more than (3).
 
     Args:
         point: [costs + 1], log costs and error.
-        points: [finished, costs + 1], the same of those that finished.
-        trials: of the search so far, finished or not; they have added all that there is.
+        points: [finished, costs + 1], the same of the finished trials.
+        trials: of the search so far, finished or not.
+        settings: of the rule.
     """
-    # Of several costs the geometric mean stands for the time that training takes.
-    dearer = math.exp(float((point[:-1] - points[:, :-1].min(axis=0)).mean()))
+    # c / c_min; for several costs the geometric mean, which stands for training time.
+    cost_ratio = math.exp(float((point[:-1] - points[:, :-1].min(axis=0)).mean()))
     front = points[non_dominated(points)]
-    everything = np.vstack([front, point])
-    best, worst = everything.min(axis=0), everything.max(axis=0)
+    extended = np.vstack([front, point])
+    best, worst = extended.min(axis=0), extended.max(axis=0)
     worst[:-1] = np.maximum(worst[:-1], points[:, :-1].max(axis=0))
     extent = worst - best
-    extent[:-1] = np.maximum(extent[:-1], math.log(COST_RANGE))
-    margins = np.append(np.full(len(extent) - 1, COST_MARGIN), ERROR_MARGIN)
+    extent[:-1] = np.maximum(extent[:-1], math.log(settings.cost_range))
+    margins = np.append(np.full(len(extent) - 1, settings.cost_margin), settings.error_margin)
     reference = worst + margins * extent
     before = hypervolume(front, reference)
-    wanted = min(LEAST_GAIN / trials * dearer, MOST_GAIN)
-    return hypervolume(everything, reference) - before > wanted * before
+    least = min(settings.min_gain / trials * cost_ratio, settings.max_gain)
+    return hypervolume(extended, reference) - before > least * before
 
 
 def _features(trials: Sequence[TrialCurve], rung: int, images: int | None) -> Array:
-    """[trials, 1 + costs], goodness at a rung and log costs."""
-    good = neg_log_error([trial.curve[rung] for trial in trials], images)
-    return np.column_stack([good, np.log([trial.costs for trial in trials])])
+    """[trials, 1 + costs]: the negative log error at a rung, and log costs."""
+    at_rung = neg_log_error([trial.curve[rung] for trial in trials], images)
+    return np.column_stack([at_rung, np.log([trial.costs for trial in trials])])
 
 
-def _comparable(a: TrialCurve, b: TrialCurve) -> bool:
-    """Within a factor of `COST_RANGE` in each cost."""
-    return all(
-        x <= COST_RANGE * y and y <= COST_RANGE * x for x, y in zip(a.costs, b.costs, strict=True)
-    )
+def _within(a: TrialCurve, b: TrialCurve, factor: float) -> bool:
+    return all(x <= factor * y and y <= factor * x for x, y in zip(a.costs, b.costs, strict=True))
 
 
-def _no_dearer(a: TrialCurve, b: TrialCurve) -> bool:
+def _costs_no_more(a: TrialCurve, b: TrialCurve) -> bool:
     return all(x <= y for x, y in zip(a.costs, b.costs, strict=True))
 
 
-def _optimistic(
-    features: Array, ends: Array, at: Array, confidence: float, images: int | None
+def _upper_bound(
+    finished: Array,
+    final: Array,
+    trial: Array,
+    confidence: float,
+    min_own_share: float,
+    images: int | None,
 ) -> float:
-    """Upper end of the one-sided prediction interval of the final goodness.
+    """The bound (1) of the final negative log error.
 
     Args:
-        features: [finished, 1 + costs], goodness at the rung first.
-        ends: [finished], final goodness.
-        at: [1 + costs], the features of the trial.
-        confidence: probability that the trial stays below.
-        images: of the validation split; the evaluations' noise follows from it.
+        finished: [finished, 1 + costs], features of the finished trials.
+        final: [finished], their final negative log errors.
+        trial: [1 + costs], features of the trial.
+        confidence: that the trial stays below the bound.
+        min_own_share: see `StoppingSettings`.
+        images: number of validation images.
     """
-    means, residual, leverages, degrees = forecast(features, ends, at[None])
+    means, residual_variance, leverages, degrees = forecast(finished, final, trial[None])
     mean, leverage = float(means[0]), float(leverages[0])
     noise = float(binomial_variance(mean, images))
     # However well the finished trials happen to fit, they were evaluated with noise.
-    variance = max(residual, noise)
-    own = max(variance - noise, LEAST_OWN * variance)
+    variance = max(residual_variance, noise)
+    own = max(variance - noise, min_own_share * variance)
     deviation = math.sqrt(own + variance * leverage)
     return mean + float(stdtrit(degrees, confidence)) * deviation

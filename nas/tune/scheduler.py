@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from nas.space.arch import Arch
-from nas.stopping.rule import CONFIDENCE, TrialCurve, decide
+from nas.stopping.rule import DEFAULT_SETTINGS, StoppingSettings, TrialCurve, decide
 from nas.study.study import SearchStudy
 from nas.study.trial_curves import known_costs, trial_curves
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
@@ -31,7 +31,7 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         study: its trials and their costs.
         epochs: of the whole schedule.
         images: of the validation split.
-        confidence: with which a stopped trial stays off the front.
+        settings: of the stopping rule.
         lost: told of a trial that lost its worker for want of memory, its own or another's.
     """
 
@@ -40,13 +40,13 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         study: SearchStudy,
         epochs: int,
         images: int,
-        confidence: float = CONFIDENCE,
+        settings: StoppingSettings = DEFAULT_SETTINGS,
         lost: Callable[[str, str], None] | None = None,
     ) -> None:
         super().__init__()
         self._lost = lost
         self._study, self._epochs = study, epochs
-        self._images, self._confidence = images, confidence
+        self._images, self._settings = images, settings
         self._costs = known_costs(study)
         self._decides = len(self._costs) + 1 == len(study.config.objectives.names)
         self._shown = trial_curves(study)  # by arch_id: an architecture that is retried counts once
@@ -64,7 +64,7 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
             self._shown[arch_id],
             [shown for other, shown in self._shown.items() if other != arch_id],
             self._epochs,
-            confidence=self._confidence,
+            self._settings,
             images=self._images,
         )
         if decision.goes_on:
@@ -95,7 +95,7 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def debug_string(self) -> str:
         """For Ray's status lines."""
-        return f"Stopping early with confidence {self._confidence:g}"
+        return f"Stopping early with confidence {self._settings.confidence:g}"
 
     def _take(self, trial: Any, result: dict[str, Any]) -> str | None:
         """Keep a result; the architecture's id, None for a trial that failed."""

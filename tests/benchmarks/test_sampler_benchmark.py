@@ -63,6 +63,7 @@ def test_the_cache_gives_back_what_was_put_and_knows_versions(problem, tmp_path,
     assert cache.get(problem, "random", 0, 5, False) == made
     assert cache.get(problem, "random", 1, 5, False) is None
     assert cache.get(problem, "random", 0, 5, True) is None
+    assert cache.get(problem, "known-cost", 0, 5, False) is None  # its version is of its sources
     monkeypatch.setattr("benchmarks.cache.baseline_version", lambda name: "other")
     assert cache.get(problem, "random", 0, 5, False) is None
 

@@ -11,7 +11,7 @@ from benchmarks.curves import CurveTable, generate_curves, read_curves
 from benchmarks.stopping import compare, replay
 from benchmarks.stopping_rules import front_numbers, halving, sorting
 from nas.pareto import non_dominated
-from nas.stopping.rule import CONFIDENCE, TrialCurve, rungs
+from nas.stopping.rule import StoppingSettings, TrialCurve, rungs
 
 NAAP = Path(__file__).parents[3] / "shared/tables/naap-440.csv"
 
@@ -76,7 +76,11 @@ def test_baselines_keep_the_share_that_they_are_asked_for() -> None:
 
 def test_ours_beats_both_on_generated_curves_at_equal_epochs() -> None:
     tables = [generate_curves(seed, networks=120) for seed in (200, 201, 202)]
-    strengths = {"front": (CONFIDENCE,), "halving": (0.3, 0.6, 0.9), "sorting": (0.3, 0.6, 0.9)}
+    strengths = {
+        "front": (StoppingSettings.confidence,),
+        "halving": (0.3, 0.6, 0.9),
+        "sorting": (0.3, 0.6, 0.9),
+    }
     rows = compare(tables, orders=1, in_flight=(2,), strengths=strengths)
     ours = rows[0]
     assert ours.hypervolume >= 0.97
@@ -93,7 +97,11 @@ def test_the_bars_on_naap_440() -> None:
         [read_curves(NAAP)],
         orders=5,
         in_flight=(1, 8),
-        strengths={"front": (CONFIDENCE,), "halving": (0.6, 0.7), "sorting": (0.5, 0.6, 0.7)},
+        strengths={
+            "front": (StoppingSettings.confidence,),
+            "halving": (0.6, 0.7),
+            "sorting": (0.5, 0.6, 0.7),
+        },
     )
     for ours in (row for row in rows if row.rule == "front"):
         assert ours.hypervolume >= 0.99

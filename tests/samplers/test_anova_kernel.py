@@ -9,8 +9,8 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from nas.samplers.anova_kernel import JITTER, OFFSET, Kernel, Points
-from nas.samplers.base_kernels import Similarity
+from nas.samplers.anova_kernel import JITTER, OFFSET, AnovaKernel, Points
+from nas.samplers.base_kernels import ChoiceKernels
 from nas.space.space import Choice
 
 CHOICES = (
@@ -30,7 +30,7 @@ def matern(distance: float) -> float:
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_the_formula(count: int) -> None:
     choices = CHOICES[:count]
-    kernel = Kernel(choices)
+    kernel = AnovaKernel(choices)
     rng = np.random.default_rng(count)
     codes = rng.integers(0, [len(c.values) for c in choices], (6, count))
     if count > 2:
@@ -39,7 +39,7 @@ def test_the_formula(count: int) -> None:
     points = Points(codes, costs)
     mean = kernel.hyperparameters.prior_mean
     theta = mean + rng.normal(0, 0.3, len(mean))
-    found = kernel.at(theta)(points, points)
+    matrix = kernel.at(theta)(points, points)
     slices = kernel.hyperparameters.slices
     named = {name: np.exp(theta[part]).tolist() for name, part in slices.items()}
     one = {name: values[0] for name, values in named.items() if values}
@@ -72,12 +72,14 @@ def test_the_formula(count: int) -> None:
         variance = fmean(without_means(z, z) for z in values)
         return without_means(x, y) / variance if variance else 0.0
 
-    couples = dict(zip(itertools.combinations(range(count), 2), named["couple"], strict=True))
+    pair_weights = dict(
+        zip(itertools.combinations(range(count), 2), named["pair_weight"], strict=True)
+    )
 
     def share(group: tuple[int, ...]) -> float:
         gaps = (b - a - 1 for a, b in itertools.pairwise(group))
-        own = couples[group] if len(group) == 2 else 1.0
-        return own * math.exp(-sum(gaps) / one["decay"])
+        own = pair_weights[group] if len(group) == 2 else 1.0
+        return own * math.exp(-sum(gaps) / one["interaction_length"])
 
     def mean_over_groups(terms: list[float], order: int) -> float:
         groups = list(itertools.combinations(range(count), order))
@@ -88,28 +90,28 @@ def test_the_formula(count: int) -> None:
         a, b = codes[row].tolist(), codes[column].tolist()
         t, u = costs[row, 0], costs[column, 0]
         terms = [
-            named["weight"][i] * centred(i, a[i], b[i], one["common_length"] * named["length"][i])
+            named["weight"][i] * centred(i, a[i], b[i], one["shared_length"] * named["length"][i])
             for i in range(count)
         ]
         product = math.prod(
-            similarity(i, a[i], b[i], one["common_all_length"] * named["all_length"][i])
+            similarity(i, a[i], b[i], one["shared_product_length"] * named["product_length"][i])
             for i in range(count)
         )
         expected = (
             OFFSET + one["trend"] * t * u + one["cost"] * matern(abs(t - u) / one["cost_length"])
         )
-        for order, name in enumerate(("effects", "pairs", "triples"), start=1):
+        for order, name in enumerate(("main_effects", "pair_effects", "triple_effects"), start=1):
             expected += one[name] * mean_over_groups(terms, order)
-        expected += one["all"] * matern(abs(t - u) / one["all_cost_length"]) * product
-        assert found[row, column] == pytest.approx(expected, rel=1e-9)
-    assert kernel.at(theta).diagonal(points).tolist() == pytest.approx(found.diagonal().tolist())
+        expected += one["product"] * matern(abs(t - u) / one["product_cost_length"]) * product
+        assert matrix[row, column] == pytest.approx(expected, rel=1e-9)
+    assert kernel.at(theta).diagonal(points).tolist() == pytest.approx(matrix.diagonal().tolist())
     assert kernel.at(theta).noise == pytest.approx(one["noise"] + JITTER)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 @pytest.mark.parametrize("costs", [1, 2])
 def test_the_gradient_is_that_of_finite_differences(count: int, costs: int) -> None:
-    kernel = Kernel(CHOICES[:count])
+    kernel = AnovaKernel(CHOICES[:count])
     rng = np.random.default_rng(count)
     codes = rng.integers(0, [1 + len(c.values) for c in CHOICES[:count]], (7, count))
     points = Points(codes, rng.normal(size=(7, costs)))
@@ -125,9 +127,9 @@ def test_the_gradient_is_that_of_finite_differences(count: int, costs: int) -> N
 
     own = np.eye(7, dtype=bool).ravel()
     pairs = kernel.pairs(points, points)
-    covariances, pullback = kernel.at(theta).with_pullback(pairs, own, pairs.room())
+    entries, pullback = kernel.at(theta).with_pullback(pairs, own, pairs.workspace())
     noise = kernel.at(theta).noise * np.eye(7)
-    assert covariances.reshape(7, 7) == pytest.approx(kernel.at(theta)(points, points) + noise)
+    assert entries.reshape(7, 7) == pytest.approx(kernel.at(theta)(points, points) + noise)
     steps = 1e-6 * np.eye(len(theta))
     differences = [(weighted(theta + s) - weighted(theta - s)) / 2e-6 for s in steps]
     assert pullback(weights.ravel()) == pytest.approx(np.array(differences), rel=1e-6, abs=1e-7)
@@ -138,11 +140,13 @@ CONDITIONAL = [Choice("r", tuple(range(1, n + 1)), ("kind", "dct")) for n in ran
 
 @pytest.mark.parametrize("length", [0.1, 1.0, 10.0, 100.0])
 @pytest.mark.parametrize("choice", [*CHOICES, *CONDITIONAL], ids=str)
-def test_similarities_are_covariances(choice: Choice, length: float) -> None:
-    similarity = Similarity([choice])
+def test_choice_kernels_are_positive_semidefinite_and_centred(
+    choice: Choice, length: float
+) -> None:
+    kernels = ChoiceKernels([choice])
     occurring = len(choice.values) + (choice.needs is not None)
-    logs, _ = similarity(np.array([length]))
-    centred, slope = (table[0] for table in similarity.centred(np.array([length])))
+    logs, _ = kernels(np.array([length]))
+    centred, slope = (table[0] for table in kernels.centred(np.array([length])))
     for table in (np.exp(logs[0]), centred):
         assert np.linalg.eigvalsh(table[:occurring, :occurring]).min() > -1e-9
     means = centred[:occurring, :occurring].mean(axis=0)

@@ -144,7 +144,7 @@ def test_no_duplicate_among_200_suggestions_and_better_than_random():
     assert found > at_random  # with a quarter of the trials
 
 
-def test_starts_with_the_smallest_and_the_largest_within_the_limit():
+def test_starts_with_the_cheapest_and_the_most_expensive_within_the_limit():
     limit = 60_000.0
     settings = search(KnownCostSampler(CHOICES, macs, limits=(limit,)), 12)
     all_costs = [
@@ -195,7 +195,7 @@ def test_an_ask_uses_one_blas_thread_and_restores_the_number_before():
 
 @pytest.fixture
 def fitted_seldom(monkeypatch):
-    """Hyper-parameters of 4, 6, 9, 13, 19, 28 trials, so that asks lie between two fits."""
+    """Hyperparameters are fitted on 4, 6, 9, 13, 19, 28 trials: some asks do not refit."""
     monkeypatch.setattr("nas.samplers.error_model.GROWTH", 1.5)
 
 
@@ -220,53 +220,53 @@ def test_a_continued_study_with_stopped_trials_goes_on_as_before(images):
     assert begun + search_and_stop(study, range(17, 24)) == whole
 
 
-def test_hyper_parameters_are_fitted_on_stopped_trials_too():
+def test_hyperparameters_are_fitted_on_stopped_trials_too():
     study = new_study(KnownCostSampler(CHOICES, macs))
     search_and_stop(study, range(10))
-    candidates = study.sampler._draw(0)
+    candidates = study.sampler._draw_candidates(0)
     model = ErrorModel(candidates, seed=0)
-    before = model.condition(read(study, -1, candidates, 0, {})).scales
+    before = model.condition(read(study, -1, candidates, 0, {})).transforms
     search_and_stop(study, (10, 11, 13, 14, 16, 17))  # all of them are stopped
-    after = model.condition(read(study, -1, candidates, 0, {})).scales
+    after = model.condition(read(study, -1, candidates, 0, {})).transforms
     again = ErrorModel(candidates, seed=0).condition(read(study, -1, candidates, 0, {}))
-    assert before[0] != after[0]  # the most probable, where nothing is drawn
-    assert after == again.scales
+    assert before[0] != after[0]  # the MAP sample, which no draw changes
+    assert after == again.transforms
 
 
 @pytest.mark.parametrize("images", [None, 400])
 def test_where_errors_are_exact_the_front_is_what_was_measured(images):
     rng = np.random.default_rng(0)
 
-    def lucky(setting):
+    def noisy(setting):
         return accuracy(setting) + 0.02 * rng.standard_normal()
 
     study = new_study(KnownCostSampler(CHOICES, macs, images=images))
-    search(None, 14, value=lucky, study=study)
-    candidates = study.sampler._draw(0)
+    search(None, 14, value=noisy, study=study)
+    candidates = study.sampler._draw_candidates(0)
     model, history = ErrorModel(candidates, 0, images), read(study, -1, candidates, 0, {})
-    views = EnsembleEHVI(model, model.condition(history), history, candidates)
+    acquisition = EnsembleEHVI(model, model.condition(history), history, candidates)
     measured = {round(1 - trial.values[0], 9) for trial in study.best_trials}
-    for cells in views._cells:
-        found = {round(height, 9) for height in cells.height[1:]}  # of points that count
-        assert found
-        assert found <= measured if images is None else found.isdisjoint(measured)
+    for boxes in acquisition._boxes:
+        heights = {round(height, 9) for height in boxes.height[1:]}  # the first is the reference
+        assert heights
+        assert heights <= measured if images is None else heights.isdisjoint(measured)
 
 
-def test_where_trials_are_stopped_a_lucky_measurement_has_to_be_beaten():
-    """A trial that does not beat it would be stopped, whatever it is worth."""
+def test_where_trials_are_stopped_the_front_has_the_measured_errors():
+    """A trial that does not beat them would be stopped, however good its network is."""
     study = new_study(KnownCostSampler(CHOICES, macs, images=100))
     search(None, 12, study=study)
-    lucky = suggest(trial := study.ask())
-    study.tell(trial, [0.99, *macs(lucky)])
-    candidates = study.sampler._draw(0)
+    overrated = suggest(trial := study.ask())
+    study.tell(trial, [0.99, *macs(overrated)])
+    candidates = study.sampler._draw_candidates(0)
     model = ErrorModel(candidates, seed=0, images=100)
 
     def height():
-        """Of the front where nothing costs more than the lucky trial."""
+        """Of the front at the cost of the overrated trial, under the MAP sample."""
         history = read(study, -1, candidates, 0, {})
-        cells = EnsembleEHVI(model, model.condition(history), history, candidates)._cells[0]
-        at = np.log10(macs(lucky)[0])
-        return cells.height[(cells.low[:, 0] <= at) & (at < cells.high[:, 0])].max()
+        boxes = EnsembleEHVI(model, model.condition(history), history, candidates)._boxes[0]
+        at = np.log10(macs(overrated)[0])
+        return boxes.height[(boxes.low[:, 0] <= at) & (at < boxes.high[:, 0])].max()
 
     assert height() > 0.02
     stop_early(trial := study.ask(), suggest(trial))
@@ -274,7 +274,7 @@ def test_where_trials_are_stopped_a_lucky_measurement_has_to_be_beaten():
 
 
 @pytest.mark.parametrize("finished", [0, 2, 12])
-def test_sixteen_at_once_are_different_and_spread(finished):
+def test_sixteen_pending_trials_are_different_and_spread(finished):
     sampler = KnownCostSampler(CHOICES, macs)
     study = new_study(sampler)
     search(sampler, finished, study=study)
@@ -286,7 +286,7 @@ def test_sixteen_at_once_are_different_and_spread(finished):
 
 
 def test_pending_trials_change_what_is_suggested():
-    """Believing what runs, the next suggestion is worth while besides it."""
+    """The next suggestion complements the trials that are running."""
     alone = new_study(KnownCostSampler(CHOICES, macs))
     search(None, 12, study=alone)
     first = suggest(alone.ask())
@@ -312,7 +312,7 @@ def test_failed_out_of_memory_and_stopped_trials_are_not_suggested_again():
 
 
 def test_a_repeat_of_a_running_trial_does_not_hide_it():
-    """It ends first, as FAIL; what the trial that it repeats shows is learned all the same."""
+    """The repeat fails first; the result of the trial that it repeats is learned all the same."""
     sampler = KnownCostSampler(CHOICES, macs)
     study = new_study(sampler)
     trial = study.ask()
@@ -322,9 +322,9 @@ def test_a_repeat_of_a_running_trial_does_not_hide_it():
     assert suggest(repeat) == setting
     repeat.set_user_attr("reason", "repeats_running")
     study.tell(repeat, state=optuna.trial.TrialState.FAIL)
-    seen = [read(study, -1, sampler._draw(0), 0, {})]
+    seen = [read(study, -1, sampler._draw_candidates(0), 0, {})]
     study.tell(trial, [accuracy(setting), *macs(setting)])
-    seen.append(read(study, -1, sampler._draw(0), 0, {}))
+    seen.append(read(study, -1, sampler._draw_candidates(0), 0, {}))
     assert [(len(history.pending), len(history.finished)) for history in seen] == [(1, 0), (0, 1)]
 
 
@@ -344,9 +344,9 @@ def test_constant_accuracies_do_not_stop_the_search(value):
     assert len({key(setting) for setting in settings}) == 13
 
 
-def test_a_fit_that_fails_is_said_and_the_search_goes_on(monkeypatch, caplog):
+def test_a_failed_fit_is_logged_and_the_search_goes_on(monkeypatch, caplog):
     def fail(*_):
-        raise FitError("no hyper-parameters with a finite likelihood")
+        raise FitError("no hyperparameters with a finite likelihood")
 
     monkeypatch.setattr("nas.samplers.error_model.fit", fail)
     with caplog.at_level(logging.WARNING):
@@ -355,7 +355,7 @@ def test_a_fit_that_fails_is_said_and_the_search_goes_on(monkeypatch, caplog):
     assert "finite likelihood" in caplog.text
 
 
-def test_values_that_are_not_finite_are_passed_over():
+def test_values_that_are_not_finite_are_ignored():
     def value(setting):
         return np.inf if setting["width"] == 2 else accuracy(setting)
 
@@ -401,7 +401,7 @@ def test_what_was_suggested_is_running_before_the_study_has_its_parameters():
 
 
 def shared_study(folder):
-    """As another process has it, with a sampler of its own."""
+    """The study as another process opens it, with a sampler of its own."""
     return optuna.create_study(
         study_name="shared",
         storage=f"sqlite:///{folder}/study.db",
@@ -412,11 +412,11 @@ def shared_study(folder):
 
 
 @pytest.mark.parametrize("before", [0, 10])
-def test_processes_that_ask_at_the_same_time_are_told_different_things(tmp_path, before):
+def test_processes_that_ask_at_the_same_time_get_different_suggestions(tmp_path, before):
     studies = [shared_study(tmp_path) for _ in range(4)]
     search(studies[0].sampler, before, study=studies[0])
-    asked = [study.ask() for study in studies]  # each sees what began before it, unknown as yet
-    # Optuna samples now, and stores nothing.
+    asked = [study.ask() for study in studies]  # each sees earlier trials without parameters
+    # Optuna samples here and stores nothing.
     assert len({key(trial.relative_params) for trial in reversed(asked)}) == 4
 
 
@@ -428,8 +428,8 @@ def test_a_trial_whose_parameters_are_half_written_is_being_asked_for(tmp_path):
     assert suggest(other) != suggest(half)
 
 
-def test_a_pool_that_is_used_up_repeats_nothing(monkeypatch):
-    monkeypatch.setattr("nas.samplers.candidates.WHOLE", 10)
+def test_after_a_pool_is_used_up_nothing_is_repeated(monkeypatch):
+    monkeypatch.setattr("nas.samplers.candidates.ENUMERABLE", 10)
     monkeypatch.setattr("nas.samplers.candidates.POOL", 20)
     monkeypatch.setattr("nas.samplers.known_cost.START", 50)  # all are of the pool
     choices = tuple(Choice(name, (1, 2, 3, 4)) for name in "abc")
@@ -442,10 +442,10 @@ def test_a_pool_that_is_used_up_repeats_nothing(monkeypatch):
     assert len({key(setting) for setting in settings}) == 50
 
 
-def test_a_trial_of_other_parameters_is_not_taken_for_one_that_is_asked_for():
+def test_a_trial_of_other_parameters_does_not_count_as_being_asked_for():
     study = new_study(KnownCostSampler(CHOICES, macs))
     study.ask().suggest_float("learning_rate", 0.0, 1.0)
-    candidates = KnownCostSampler(CHOICES, macs)._draw(0)
+    candidates = KnownCostSampler(CHOICES, macs)._draw_candidates(0)
     first = study.ask()
     assert read(study, first.number, candidates, 0, {}).asking == []
     second = study.ask()
@@ -460,7 +460,7 @@ def test_a_queued_trial_is_running_before_the_study_has_its_parameters():
     study = new_study(sampler)
     study.enqueue_trial({"width": 3, "kind": "pointwise", "depth": 4})
     study.ask()
-    candidates = sampler._draw(0)
+    candidates = sampler._draw_candidates(0)
     queued = candidates.encoding.encode({"width": 3, "kind": "pointwise", "depth": 4})
     assert read(study, -1, candidates, 0, {}).pending == [queued]
 
@@ -469,7 +469,7 @@ def test_a_queued_trial_is_running_before_the_study_has_its_parameters():
     ("choices", "message"),
     [
         ((), "none; accepted: at least one"),
-        ((Choice("a", (1, 2)), Choice("a", (3, 4))), "a stands there twice; accepted: once"),
+        ((Choice("a", (1, 2)), Choice("a", (3, 4))), "a occurs twice; accepted: once"),
         ((Choice("a", (1, 1)),), "values (1, 1) of a; accepted: one or more, different"),
         ((Choice("a", ()),), "values () of a; accepted: one or more, different"),
         (
@@ -482,7 +482,7 @@ def test_a_queued_trial_is_running_before_the_study_has_its_parameters():
         ),
     ],
 )
-def test_choices_that_are_no_space(choices, message):
+def test_invalid_choices(choices, message):
     with pytest.raises(ValueError, match=re.escape(f"choices: {message}")):
         KnownCostSampler(choices, macs)
 
@@ -499,7 +499,7 @@ def test_choices_that_are_no_space(choices, message):
         (lambda setting: ("many",), "('many',)"),
     ],
 )
-def test_costs_that_are_none(costs, shown):
+def test_invalid_costs(costs, shown):
     choices = (Choice("a", (1, 2)),)
     study = new_study(KnownCostSampler(choices, costs))
     with pytest.raises(ValueError, match=re.escape(f"costs of {{'a': 1}}: {shown}; accepted: a")):
@@ -515,7 +515,7 @@ def test_costs_that_are_none(costs, shown):
         ({"objective": 2}, "objective: 2; accepted: 0 to 1 in this study"),
     ],
 )
-def test_options_out_of_range(options, message):
+def test_invalid_options(options, message):
     with pytest.raises(ValueError, match=re.escape(message)):
         suggest(new_study(KnownCostSampler(CHOICES, macs, **options)).ask())
 
@@ -575,7 +575,7 @@ def test_samples_keep_the_conditions_of_the_space_and_reach_all_of_it():
     assert set(encoding.samples(5_000, np.random.default_rng(0))) == set(encoding.all())
 
 
-def test_neighbours_bring_each_value_of_what_they_switch_on():
+def test_neighbours_have_each_value_of_a_choice_that_they_switch_on():
     encoding = Encoding(CHOICES)
     pointwise = encoding.encode({"width": 3, "kind": "pointwise", "depth": 2})
     found = [encoding.decode(c) for c in encoding.neighbours(pointwise, np.random.default_rng(0))]
@@ -584,7 +584,7 @@ def test_neighbours_bring_each_value_of_what_they_switch_on():
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_the_smallest_of_a_large_space_is_tried_first(full_space, seed):
+def test_the_cheapest_of_a_large_space_is_tried_first(full_space, seed):
     def counted(setting):
         return cost(full_space.decode(setting), 8, 1, 10)
 
@@ -642,7 +642,7 @@ def test_a_large_space_under_a_tight_limit_is_searched(full_space):
     assert costs(settings[0])[0] == smallest
 
 
-def test_a_model_that_knows_how_many_images_errors_are_measured_on_is_nearer_to_the_truth():
+def test_a_model_that_knows_the_number_of_images_predicts_better():
     images, choices = 400, (Choice("width", tuple(range(1, 13))), Choice("kind", tuple("abcd")))
 
     def cost(setting):
@@ -655,14 +655,15 @@ def test_a_model_that_knows_how_many_images_errors_are_measured_on_is_nearer_to_
     for seed, known in itertools.product(range(4), distances):
         rng = np.random.default_rng(seed)
         study = new_study(sampler := KnownCostSampler(choices, cost))
-        candidates = sampler._draw(0)
+        candidates = sampler._draw_candidates(0)
         settings = [candidates.encoding.decode(code) for code in candidates.codes]
         for row in rng.choice(len(settings), 30, replace=False):
             study.enqueue_trial(settings[row])
             accuracy = 1 - rng.binomial(images, true(settings[row])) / images
             search(sampler, 1, choices, lambda _, value=accuracy: value, cost, study)
-        found = ErrorModel(candidates, seed, known).condition(read(study, -1, candidates, 0, {}))
-        predicted = found.scales[0].errors(found.predict_pool()[0])
+        history = read(study, -1, candidates, 0, {})
+        posteriors = ErrorModel(candidates, seed, known).condition(history)
+        predicted = posteriors.transforms[0].errors(posteriors.predict_pool()[0])
         truth = np.array([true(setting) for setting in settings])
         distances[known] += np.square(np.log(predicted / truth)).mean()
     assert distances[images] < 0.8 * distances[None]

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nas.stopping.neg_log_error import neg_log_error
-from nas.stopping.rule import MIN_FINISHED, TrialCurve, decide, rungs
+from nas.stopping.rule import DEFAULT_SETTINGS, StoppingSettings, TrialCurve, decide, rungs
 
 EPOCHS, RUNG = 10, 2
 
 
 def trial(macs: float, early: float, final: float | None = None) -> TrialCurve:
-    """Evaluated once before the rung, which says nothing."""
+    """A trial that was evaluated once before the rung."""
     end = {} if final is None else {EPOCHS: final}
     return TrialCurve((macs,), {1: 0.1, RUNG: early, **end})
 
@@ -22,12 +22,12 @@ def trial(macs: float, early: float, final: float | None = None) -> TrialCurve:
 def finished(n: int = 20, spread: float = 0.01, seed: int = 0) -> list[TrialCurve]:
     """Trials whose error falls with the cost, and by half between the rung and the end."""
     rng = np.random.default_rng(seed)
-    shown = []
+    curves = []
     for macs in np.geomspace(1e6, 3e7, n):
         early = 0.5 * (1e6 / macs) ** 0.4 * math.exp(0.1 * rng.standard_normal())
         final = early / 2 * math.exp(spread * rng.standard_normal())
-        shown.append(trial(macs, 1 - early, 1 - final))
-    return shown
+        curves.append(trial(macs, 1 - early, 1 - final))
+    return curves
 
 
 @given(st.integers(1, 400))
@@ -58,21 +58,23 @@ def test_a_trial_that_is_hopeless_is_stopped_and_one_that_leads_goes_on() -> Non
     assert decide(trial(same_cost.costs[0], 1 - early / 2), others, EPOCHS).goes_on
 
 
-def test_the_prediction_covers_what_comes_as_often_as_it_says() -> None:
-    """A fair share of the finals lies over the hoped-for one, whatever the noise."""
+def test_final_accuracies_stay_below_the_bound_with_the_confidence() -> None:
+    """The share of final accuracies above the bound is 1 - confidence."""
     over = total = 0
     for seed in range(150):
         shown = finished(30, spread=0.2, seed=seed)
         last = shown.pop(20)
-        decision = decide(trial(last.costs[0], last.curve[RUNG]), shown, EPOCHS, confidence=0.8)
+        decision = decide(
+            trial(last.costs[0], last.curve[RUNG]), shown, EPOCHS, StoppingSettings(confidence=0.8)
+        )
         assert decision.at_best is not None
         over += last.curve[EPOCHS] > decision.at_best
         total += 1
     assert 0.12 < over / total < 0.28  # 0.2, give or take two and a half standard errors
 
 
-def test_at_its_first_evaluation_a_trial_needs_better_prospects() -> None:
-    """Confidence .96, odds of 24 to 1, is then one of 24 to 5."""
+def test_the_confidence_is_lower_at_a_first_evaluation() -> None:
+    """Confidence 0.96, odds of 24 to 1, becomes odds of 24 to 5."""
     others = finished(spread=0.2)
     costs = others[10].costs
     went_on = {"first": 0, "later": 0}
@@ -80,7 +82,7 @@ def test_at_its_first_evaluation_a_trial_needs_better_prospects() -> None:
         first = decide(TrialCurve(costs, {RUNG: early}), others, EPOCHS)
         later = decide(trial(costs[0], early), others, EPOCHS)
         assert later.goes_on or not first.goes_on
-        same = decide(trial(costs[0], early), others, EPOCHS, confidence=24 / 29)
+        same = decide(trial(costs[0], early), others, EPOCHS, StoppingSettings(confidence=24 / 29))
         assert first.at_best == pytest.approx(same.at_best)
         went_on["first"] += first.goes_on
         went_on["later"] += later.goes_on
@@ -92,10 +94,10 @@ def test_alone_in_its_range_of_cost_it_goes_on(early: float) -> None:
     others = finished()
     assert decide(trial(2.01 * 3e7, early), others, EPOCHS).goes_on
     assert not decide(trial(1.9 * 3e7, early), others, EPOCHS).goes_on
-    assert decide(trial(0.99e6, early), others, EPOCHS).goes_on  # nothing is as cheap
+    assert decide(trial(0.99e6, early), others, EPOCHS).goes_on  # no finished trial is as cheap
 
 
-def test_a_neighbour_that_has_not_reached_the_rung_is_none() -> None:
+def test_a_trial_of_similar_cost_counts_once_it_has_reached_the_rung() -> None:
     far = finished()
     near = TrialCurve((6e7,), {1: 0.9})
     assert decide(trial(7e7, 0.1), [*far, near], EPOCHS).goes_on
@@ -103,14 +105,14 @@ def test_a_neighbour_that_has_not_reached_the_rung_is_none() -> None:
     assert not decide(trial(7e7, 0.1), [*far, there], EPOCHS).goes_on
 
 
-def test_nothing_is_stopped_before_some_have_finished() -> None:
-    others = finished(MIN_FINISHED)
+def test_no_trial_is_stopped_before_min_finished_have_finished() -> None:
+    others = finished(DEFAULT_SETTINGS.min_finished)
     bad = trial(others[-1].costs[0], 0.01)
     assert decide(bad, others[:-1], EPOCHS).goes_on
     assert decide(bad, [], EPOCHS).goes_on
 
 
-def test_only_those_at_the_same_or_lower_cost_are_to_beat() -> None:
+def test_only_trials_of_the_same_or_lower_cost_are_to_beat() -> None:
     others = finished()
     late = [shown for shown in others if shown.costs[0] > 1e7]
     early = [shown for shown in others if shown.costs[0] <= 1e7]
@@ -119,8 +121,8 @@ def test_only_those_at_the_same_or_lower_cost_are_to_beat() -> None:
     assert decision.to_beat < max(shown.curve[EPOCHS] for shown in late)
 
 
-def test_what_a_trial_must_add_is_in_proportion_to_its_cost() -> None:
-    """Errors are halved from the rung on; the trial's would end at 0.098, 0.1 being the best."""
+def test_the_gain_that_a_trial_must_promise_grows_with_its_cost() -> None:
+    """Errors are halved from the rung on: the trial would end at 0.098, the best is 0.1."""
 
     def halving(cost: float, error: float) -> TrialCurve:
         return TrialCurve((cost,), {RUNG: 1 - 2 * error, EPOCHS: 1 - error})
@@ -135,7 +137,7 @@ def test_what_a_trial_must_add_is_in_proportion_to_its_cost() -> None:
 
 
 @pytest.mark.parametrize("span", [10.0, 1000.0, 10_000.0])
-def test_the_dear_end_of_a_wide_range_stays_open(span: float) -> None:
+def test_the_expensive_end_of_a_wide_range_stays_open(span: float) -> None:
     """A trial that would end with half of the best error goes on, whatever it costs."""
     errors = 0.3 * np.geomspace(1, span, 40) ** -0.25
     others = [
@@ -147,7 +149,7 @@ def test_the_dear_end_of_a_wide_range_stays_open(span: float) -> None:
 
 
 def test_other_epochs_and_the_order_of_the_others_do_not_matter() -> None:
-    """A dip or a restart between rungs says nothing; running trials are no finals."""
+    """Accuracies at other epochs and running trials do not change the decision."""
     others = finished(spread=0.1)
     asked = trial(5e6, 0.7)
     plain = decide(asked, others, EPOCHS)
@@ -167,7 +169,7 @@ def test_more_confidence_never_stops_more(
     others = finished(spread=0.2, seed=seed)
     asked = TrialCurve((macs,), {RUNG: early}) if first else trial(macs, early)
     went_on = [
-        decide(asked, others, EPOCHS, confidence=confidence).goes_on
+        decide(asked, others, EPOCHS, StoppingSettings(confidence=confidence)).goes_on
         for confidence in (0.05, 0.5, 0.9, 0.99, 0.9999)
     ]
     assert went_on == sorted(went_on)
@@ -181,15 +183,15 @@ def test_a_better_rung_never_stops_more(macs: float, seed: int, others_finished:
     assert went_on == sorted(went_on)
 
 
-def test_noise_of_a_small_validation_split_is_allowed_for() -> None:
-    """With gains that happen to agree, only the split's noise keeps a close trial alive."""
+def test_the_noise_of_a_small_validation_split_keeps_a_close_trial_alive() -> None:
+    """All gains are equal, so the noise of the split is all the variance there is."""
     others = finished(spread=0.0)
     near = others[10]
     error = 1 - near.curve[RUNG]
     farther = decide(trial(near.costs[0], 1 - 1.1 * error), others, EPOCHS, images=200)
     assert farther.at_best is not None
     assert farther.to_beat is not None
-    assert farther.at_best > farther.to_beat  # but by too little for what it costs
+    assert farther.at_best > farther.to_beat  # but it gains too little for its cost
     close = trial(near.costs[0], 1 - 1.03 * error)
     assert not decide(close, others, EPOCHS).goes_on
     assert not decide(close, others, EPOCHS, images=1_000_000).goes_on
@@ -216,7 +218,7 @@ def test_all_of_the_same_cost_and_accuracy() -> None:
     assert not decide(trial(1e6, 0.5), others, EPOCHS).goes_on
 
 
-def test_with_two_costs_being_small_in_one_is_enough() -> None:
+def test_with_two_costs_a_trial_that_is_lowest_in_one_goes_on() -> None:
     def both(macs: float, params: float, early: float, final: float | None = None) -> TrialCurve:
         return TrialCurve((macs, params), trial(macs, early, final).curve)
 
@@ -232,10 +234,10 @@ def test_with_two_costs_being_small_in_one_is_enough() -> None:
 @pytest.mark.parametrize("confidence", [0.0, 1.0, -1, 2, math.nan])
 def test_confidence_out_of_range(confidence: float) -> None:
     with pytest.raises(ValueError, match="between 0 and 1"):
-        decide(trial(1e6, 0.5), [], EPOCHS, confidence=confidence)
+        StoppingSettings(confidence=confidence)
 
 
-def test_goodness_orders_accuracies_up_to_a_perfect_one() -> None:
+def test_neg_log_error_orders_accuracies_up_to_a_perfect_one() -> None:
     for images in (None, 360):
         values = [neg_log_error(a, images) for a in (0.0, 0.5, 0.9, 0.99, 1.0)]
         assert values == sorted(values)
