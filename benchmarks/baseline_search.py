@@ -1,8 +1,8 @@
-"""The search that a user would write: Ray Tune with `OptunaSearch`, and the user's loop.
+"""The baseline search: Ray Tune with `OptunaSearch` and the baseline training.
 
-Every trial trains the full short schedule. Run as
-`python -m benchmarks.baseline_search SPACE BUDGET SEED OUT [EPOCHS TRAIN_IMAGES]`; OUT gets, as
-JSON, a list of [seconds since the epoch, multiply-adds, accuracy], one for each trial.
+It is what one writes from the documentation of both; every trial trains the full short schedule.
+Run as `python -m benchmarks.baseline_search SPACE BUDGET SEED OUT [EPOCHS TRAIN_IMAGES]`; OUT
+gets a JSON list of [seconds since the epoch, multiply-adds, accuracy], one for each trial.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def train(config: dict[str, Any], space: SearchSpace, overrides: dict[str, int])
 
 
 class Finished(tune.Callback):  # type: ignore[misc]
-    """Notes when each trial ended and with what."""
+    """Records when each trial ended, and its result."""
 
     def __init__(self) -> None:
         self.trials: list[tuple[float, int, float]] = []
@@ -64,7 +64,7 @@ def main(
     overrides = {"epochs": int(epochs)} if epochs else {}
     overrides |= {"train_images": int(images)} if images else {}
     finished = Finished()
-    # Not one that runs: what a cluster on this machine does is not part of the comparison.
+    # A Ray of its own: a cluster that runs on this machine is not part of the comparison.
     ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1")
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(

@@ -1,6 +1,6 @@
-"""The training that a user would write with PyTorch and torchvision: what ours is measured against.
+"""The baseline training, as one writes it with PyTorch and torchvision.
 
-Plain modules, the clones by `repeat`, NCHW, a `DataLoader` over PIL images.
+Plain modules, clones by `Tensor.repeat`, NCHW, a `DataLoader` over PIL images.
 
 Shape suffixes: B images of a batch, C channels before and N after the expansion, K classes,
 H x W pixels.
@@ -30,7 +30,7 @@ CPU = torch.device("cpu")
 
 
 class RepeatedDCT(nn.Module):
-    """Equation (5) as it is written down: repeat the channels, add the coefficients."""
+    """Equation (5) written literally: repeat the channels, add the coefficients."""
 
     def __init__(self, dct: DCT) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class RepeatedDCT(nn.Module):
 
 
 def plain_network(arch: Arch, info: DatasetInfo, seed: int) -> nn.Module:
-    """The network that `build` gives, of plain modules; the same weights for the same seed."""
+    """The network of `nas.training.build` in plain modules; equal weights for equal seeds."""
     network = build(arch, info, seed)
     for block in network.modules():
         if isinstance(block, Bottleneck) and isinstance(block.expand, DCT):
@@ -52,7 +52,7 @@ def plain_network(arch: Arch, info: DatasetInfo, seed: int) -> nn.Module:
 
 
 class Images(Dataset[tuple[Tensor, int]]):
-    """Arrays made PIL images and transformed one by one, as torchvision's data sets are."""
+    """A split as PIL images that are transformed one by one, as in torchvision's data sets."""
 
     def __init__(self, split: Split, transform: transforms.Compose) -> None:
         images_NHWC = split.images.permute(0, 2, 3, 1).contiguous().numpy()
@@ -80,11 +80,11 @@ def train(
     """Train `network` in place; yields the validation accuracy after each epoch.
 
     Args:
-        network: of plain modules; moved to `device`.
-        data: all of it is trained on, at the size that it has.
-        recipe: epochs, batch and optimiser; what it says of fewer or smaller images is not done.
+        network: made of plain modules; moved to `device`.
+        data: trained on as it is; the recipe's subset and image size are ignored.
+        recipe: epochs, batch size and optimiser.
         seed: of order and augmentation.
-        workers: processes that load the images.
+        workers: processes that load images.
         device: where to train.
     """
     info = data.info
@@ -150,7 +150,7 @@ def evaluate(
     network.eval()
     right = total = 0
     for images_BCHW, labels_B in loader:
-        found_B = network(images_BCHW.to(device)).argmax(1)
-        right += int((found_B == labels_B.to(device)).sum())
+        predicted_B = network(images_BCHW.to(device)).argmax(1)
+        right += int((predicted_B == labels_B.to(device)).sum())
         total += len(labels_B)
     return right / total

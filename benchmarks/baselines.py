@@ -1,4 +1,4 @@
-"""The samplers that the benchmark compares, by name."""
+"""The samplers that the benchmark compares `known-cost` with, by name."""
 
 from __future__ import annotations
 
@@ -16,21 +16,24 @@ OURS = "known-cost"
 OPTUNA = ("gp", "tpe", "tpe-default", "nsga2", "random")
 SAMPLERS = (OURS, "botorch", *OPTUNA)
 
-FORM = "1"  # raise it when a baseline's options change: it is part of the cache's key
+FORM = "1"  # part of the cache's key; increase it when the options of a baseline change
 
 
 def peers_flat(problem: Problem) -> tuple[Choice, ...]:
-    """The space as the baselines see it: numbers by rank, so that any widths are evenly spaced."""
+    """The space for the baselines: ordinal choices by rank, so that values are evenly spaced."""
     return tuple(
         Choice(c.name, tuple(range(len(c.values)))) if c.ordinal else c for c in problem.flat
     )
 
 
 def make_baseline(name: str, choices: Sequence[Choice], seed: int) -> BaseSampler:
-    """A sampler of Optuna or BoTorch, in the form that does best here.
+    """A sampler of Optuna or BoTorch with the options that do best here.
 
-    TPE multivariate with a constant liar, NSGA-II with a population of 20: their
+    TPE is multivariate with a constant liar, NSGA-II has a population of 20: their
     defaults are worse on all tables.
+
+    Raises:
+        ValueError: unknown name.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -54,6 +57,6 @@ def make_baseline(name: str, choices: Sequence[Choice], seed: int) -> BaseSample
 
 
 def baseline_version(name: str) -> str:
-    """What a cached result of a baseline depends on."""
+    """The version that a cached replay of a baseline depends on."""
     package = "botorch" if name == "botorch" else "optuna"
     return f"{package}-{version(package)}-form{FORM}"

@@ -1,7 +1,7 @@
-"""BoTorch's own multi-objective acquisition, as an Optuna sampler to compare with.
+"""BoTorch's qLogNEHVI as an Optuna sampler, to compare with.
 
-Both objectives are modelled by a Gaussian process each; qLogNEHVI picks batches of
-four out of a pool of candidates. For the benchmark only.
+Each of the two objectives has a Gaussian process of its own; the acquisition function picks
+batches of four from a pool of candidates (Ament et al., 2023).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BATCH = 4
 START = 12  # random evaluations before the first model
 POOL = 1000  # candidates besides the neighbours of the front
 MC_SAMPLES = 64
-FIT_STEPS = 200  # of L-BFGS: multiply-adds have no noise, and the fit creeps towards that
+FIT_STEPS = 200  # of L-BFGS: multiply-adds have no noise, and the fit converges slowly to it
 
 
 class BoTorchSampler(optuna.samplers.BaseSampler):
@@ -46,7 +46,7 @@ class BoTorchSampler(optuna.samplers.BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        """The next of the batch; a new batch where it is empty."""
+        """The next setting of the batch; a new batch where it is empty."""
         trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
         if len(trials) < START:
             code = tuple(self._rng.integers(self._sizes).tolist())
@@ -65,11 +65,7 @@ class BoTorchSampler(optuna.samplers.BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        """Only for parameters that are no choices, as all choices are relative: none is known.
-
-        Raises:
-            ValueError: always.
-        """
+        """Raises ValueError: all choices are relative, so any other parameter is unknown."""
         raise ValueError(f"parameter {param_name!r}: not a choice of this sampler's space")
 
     def _batch(self, trials: Sequence[FrozenTrial]) -> list[tuple[int, ...]]:
@@ -116,7 +112,7 @@ class BoTorchSampler(optuna.samplers.BaseSampler):
         return [rows[row.numpy().tobytes()] for row in picked]
 
     def _pool(self, codes: NDArray[np.int64], values: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Unseen candidates: neighbours of the front and random ones."""
+        """Unseen candidates: neighbours of the front, and random settings."""
         from botorch.utils.multi_objective.pareto import is_non_dominated
 
         seen = set(map(tuple, codes.tolist()))
@@ -130,7 +126,7 @@ class BoTorchSampler(optuna.samplers.BaseSampler):
         return np.array([code for code in pool if code not in seen])
 
     def _features(self, codes: NDArray[np.int64]) -> NDArray[np.float64]:
-        """One-hot for words, scaled to [0, 1] for numbers."""
+        """Categorical choices one-hot, ordinal ones scaled to [0, 1]."""
         columns = []
         for index, choice in enumerate(self._choices):
             if choice.ordinal:

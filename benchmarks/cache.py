@@ -1,4 +1,4 @@
-"""Replays kept on disk, so that a rerun costs only what changed.
+"""Replays cached on disk, so that a rerun makes only what changed.
 
 One JSON file for each (problem, sampler, version, seed, length, noise), written as soon
 as the replay ends: an interrupted benchmark loses at most the replays that were running.
@@ -20,7 +20,7 @@ from benchmarks.replay import Replay
 
 
 class ReplayCache:
-    """A folder of replays. Files of another version are left alone and not read."""
+    """A folder of replays; files of other versions are ignored."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,17 +28,17 @@ class ReplayCache:
     def get(
         self, problem: Problem, sampler: str, seed: int, evaluations: int, noise: bool
     ) -> Replay | None:
-        """The replay, if it was made before with this version of everything."""
+        """The cached replay of the present versions; None where there is none."""
         path = self._path(problem, sampler, seed, evaluations, noise)
         try:
             return Replay(**json.loads(path.read_text()))
         except (OSError, ValueError, TypeError):
-            return None  # absent, or cut off by a crash of the machine: made again
+            return None  # absent, or truncated by a crash of the machine: it is made again
 
     def put(
         self, problem: Problem, sampler: str, seed: int, evaluations: int, noise: bool, done: Replay
     ) -> None:
-        """Keep a replay; atomic, so that readers never see half a file."""
+        """Write a replay, atomically."""
         path = self._path(problem, sampler, seed, evaluations, noise)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
@@ -56,7 +56,7 @@ class ReplayCache:
 
 @cache
 def sources_version() -> str:
-    """Hash of the sources of our samplers: any change makes their replays stale."""
+    """Hash of the sources of the known-cost sampler: any change invalidates its replays."""
     digest = hashlib.sha256()
     root = Path(nas.samplers.__path__[0]).parent
     imported = [root / "stopping" / f"{name}.py" for name in ("forecast", "neg_log_error")]

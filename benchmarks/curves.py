@@ -26,7 +26,7 @@ class CurveTable:
     name: str
     macs: Array  # [N], multiply-adds
     accuracy: Array  # [N, epochs], fractions in [0, 1]
-    images: int | None = None  # that the accuracies were measured on, where that is known
+    images: int | None = None  # of the validation split, where known
 
     @property
     def epochs(self) -> int:
@@ -76,7 +76,7 @@ def read_curves(path: Path) -> CurveTable:
     return CurveTable(Path(path).stem, frame["macs"].to_numpy(dtype=np.float64), accuracy)
 
 
-TASKS = (  # least and largest final error, validation images, error of guessing
+TASKS = (  # smallest and largest final error, validation images, error of guessing
     ("digits-like", 0.008, 0.25, 360, 0.90),
     ("fashion-like", 0.07, 0.30, 6000, 0.90),
     ("cifar100-like", 0.25, 0.80, 5000, 0.99),
@@ -84,25 +84,25 @@ TASKS = (  # least and largest final error, validation images, error of guessing
 
 
 def generate_curves(seed: int, networks: int = 150, epochs: int | None = None) -> CurveTable:
-    """A made-up table: short schedules, curves that cross, noise, networks that do not learn.
+    """A synthetic table: short schedules, crossing curves, noise, networks that do not learn.
 
-    The final error falls with the cost by a power law times each network's own factor. How
-    fast it gets there is each network's own, too, and depends on the cost; a part of the
-    gain comes only as the learning rate falls. Every epoch has noise of training and the
-    noise of a finite validation split. 3 % of the networks stay at guessing.
+    The final error falls with cost by a power law times a factor of each network. The speed of
+    convergence varies between networks and with cost, and a part of the gain comes only as the
+    learning rate falls. Every epoch has training noise and the binomial noise of a finite
+    validation split. 3 % of the networks stay at the error of guessing.
 
     Args:
-        seed: picks the task, the schedule and everything else.
+        seed: selects the task, the schedule and everything else.
         networks: rows.
-        epochs: of the schedule; None: 6, 8, 10, 12 or 30, by the seed.
+        epochs: of the schedule; None: 6, 8, 10, 12 or 30, depending on the seed.
     """
     rng = np.random.default_rng([77, seed])
     epochs = epochs or int(rng.choice([6, 8, 10, 12, 30]))
-    task, least, largest, images, guessing = TASKS[int(rng.integers(len(TASKS)))]
+    task, smallest, largest, images, guessing = TASKS[int(rng.integers(len(TASKS)))]
     size = rng.uniform(0, 1, networks)
     quality = rng.standard_normal(networks)
     share = np.clip(rng.uniform(0.5, 1.0) * size + 0.12 * quality + 0.1, 0, 1.05)
-    final = np.log(largest) + (np.log(least) - np.log(largest)) * share  # [N]
+    final = np.log(largest) + (np.log(smallest) - np.log(largest)) * share  # [N]
     slower = rng.normal(0, 0.5) * (size - 0.5)
     own = rng.uniform(0.1, 0.5) * rng.standard_normal(networks)
     half_life = 0.18 * np.exp(slower + own)[:, None]  # [N, 1], share of the schedule

@@ -1,8 +1,9 @@
-"""Our search on the digits against the one that a user would write, from process start on.
+"""Whole searches on the digits against a baseline search: Ray Tune with `OptunaSearch`.
 
-Both are processes of their own with the same budget, space, data and short schedule. What
-counts is the time until our front's hypervolume reaches what the user's search ends with.
-A fourth search is ours without early stopping: what stopping saves, and what it loses.
+Both are processes of their own with the same budget, space, data and short schedule. The
+measure is the time from the start of the process until the front's hypervolume reaches the
+baseline's final one, for both. Another search, without early stopping, shows what stopping
+saves and what it loses. Run as `python runners/benchmark.py end-to-end --json FILE`.
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ from nas.study.storage.engine import open_storage, sqlite_url
 ROOT = Path(__file__).parents[1]
 SEARCH = ROOT / "runners" / "search.py"
 DATASET = "digits"
-USER, COLD, WARM = "user's search", "ours, cold", "ours, warm"
-UNSTOPPED = "ours, warm, without stopping"
-VERSIONS = (USER, COLD, WARM, UNSTOPPED)
+BASELINE, COLD, WARM = "baseline search", "ours, cold", "ours, warm"  # cold: kernels not compiled
+NO_STOPPING = "ours, warm, no stopping"
+VERSIONS = (BASELINE, COLD, WARM, NO_STOPPING)
 KEY = ("version", "seed")
 STUDY = "study"
-REFERENCE_ERROR = 0.9  # that of guessing
-MINIMUM = 4.0  # the bar: times faster when warm
-KEPT, TRAINED = 0.99, 0.5  # the bars of stopping: of the hypervolume, of the training seconds
+REFERENCE_ERROR = 0.9  # of guessing among ten classes
+MINIMUM = 4.0  # target: times faster when warm
+KEPT, TRAINED = 0.99, 0.5  # targets of stopping: shares of the hypervolume and training seconds
 
 
 @dataclass(frozen=True)
 class Task:
-    """What both search for."""
+    """The problem that every version searches."""
 
     space: Path
     budget: int
@@ -58,7 +59,7 @@ class Task:
     train_images: int | None = None
 
     def setting(self) -> dict[str, Any]:
-        """As plain values."""
+        """The task as plain values, for the JSON file."""
         space = SearchSpace.from_yaml(self.space).to_dict()
         return {
             "space": space,
@@ -74,7 +75,7 @@ def measure(
     file: RowFile,
     progress: Progress = silent,
 ) -> None:
-    """Run what `file` does not have yet, the versions in turns; a row for each run."""
+    """Run every version and seed that `file` lacks, versions in turns; each run is one row."""
     kernels.available()  # compiled into the user's cache: warm from here on
     work = [(version, seed) for seed in range(seeds) for version in VERSIONS]
     left = [key for key in work if key not in file]
@@ -91,20 +92,20 @@ def measure(
 def run(task: Task, version: str, seed: int) -> dict[str, Any]:
     """Seconds of the whole process, and its finished trials as [seconds, macs, accuracy].
 
-    `training_seconds` is the sum over all of our trials, None for the user's.
+    `training_seconds` is the sum over all trials of ours, None for the baseline.
 
     Raises:
         RuntimeError: the process failed; the message ends with its last line.
     """
     with tempfile.TemporaryDirectory(prefix="nas-end-to-end-") as name:
         folder = Path(name)
-        # Ray's workers yield to everything else on the machine unless told not to; ours are.
+        # By default Ray's workers run at a lower priority than the rest of the machine.
         environment = os.environ | {"RAY_worker_niceness": "0"}
         if version == COLD:
             environment |= {"NAS_CACHE_DIR": str(folder)}
-        command = _user_command(task, seed, folder)
-        if version != USER:
-            search = ["-m", "benchmarks.no_stopping"] if version == UNSTOPPED else [str(SEARCH)]
+        command = _baseline_command(task, seed, folder)
+        if version != BASELINE:
+            search = ["-m", "benchmarks.no_stopping"] if version == NO_STOPPING else [str(SEARCH)]
             command = [sys.executable, *search, *_our_options(task, seed, folder)]
         began, start = time.time(), time.perf_counter()
         done = subprocess.run(
@@ -118,8 +119,10 @@ def run(task: Task, version: str, seed: int) -> dict[str, Any]:
         if done.returncode != 0:
             last = (done.stderr.strip().splitlines() or [""])[-1]
             raise RuntimeError(f"{version} ended with code {done.returncode}: {last[:300]}")
-        found, trained = (_user_trials(folder), None) if version == USER else _our_trials(folder)
-    trials = [[ended - began, macs, accuracy] for ended, macs, accuracy in found]
+        ended_trials, trained = (
+            (_baseline_trials(folder), None) if version == BASELINE else _our_trials(folder)
+        )
+    trials = [[ended - began, macs, accuracy] for ended, macs, accuracy in ended_trials]
     return {"seconds": seconds, "training_seconds": trained, "trials": trials}
 
 
@@ -134,7 +137,7 @@ def _our_options(task: Task, seed: int, folder: Path) -> list[str]:
 
 
 def _our_trials(folder: Path) -> tuple[list[tuple[float, int, float]], float]:
-    """The finished trials, and the seconds that all of them trained."""
+    """(time, macs, accuracy) of each finished trial, and the training seconds of all trials."""
     storage = open_storage(sqlite_url(folder / STUDY / "study.db"))
     study = optuna.load_study(study_name=STUDY, storage=storage)
     trials = finished_trials(study)
@@ -152,13 +155,13 @@ def _our_trials(folder: Path) -> tuple[list[tuple[float, int, float]], float]:
     return finished, trained
 
 
-def _user_command(task: Task, seed: int, folder: Path) -> list[str]:
+def _baseline_command(task: Task, seed: int, folder: Path) -> list[str]:
     options: list[object] = [task.space.resolve(), task.budget, seed, folder / "trials.json"]
     options += [task.epochs or "", task.train_images or ""]
     return [sys.executable, "-m", "benchmarks.baseline_search", *map(str, options)]
 
 
-def _user_trials(folder: Path) -> list[tuple[float, int, float]]:
+def _baseline_trials(folder: Path) -> list[tuple[float, int, float]]:
     return [tuple(trial) for trial in json.loads((folder / "trials.json").read_text())]
 
 
@@ -172,49 +175,58 @@ def volumes(trials: Sequence[Sequence[float]], largest_macs: float) -> list[tupl
 
 
 def summarise(rows: Iterable[dict[str, Any]], largest_macs: float) -> list[dict[str, Any]]:
-    """For each seed that has all versions: when ours were as good, and what stopping does."""
-    found = {(row["version"], row["seed"]): row for row in rows}
+    """For each seed that has all versions: both times to the baseline's final hypervolume.
+
+    `cold_faster` and `warm_faster` are ratios of these times, 0 where ours never gets there;
+    `kept` and `trained` compare ours with the search without stopping.
+    """
+    runs = {(row["version"], row["seed"]): row for row in rows}
     summaries = []
-    for seed in sorted({seed for _, seed in found}):
-        if not all((version, seed) in found for version in VERSIONS):
+    for seed in sorted({seed for _, seed in runs}):
+        if not all((version, seed) in runs for version in VERSIONS):
             continue
-        user = found[USER, seed]
-        goal = max((volume for _, volume in volumes(user["trials"], largest_macs)), default=0.0)
-        summary: dict[str, Any] = {"seed": seed, "user_seconds": user["seconds"], "volume": goal}
+        baseline = volumes(runs[BASELINE, seed]["trials"], largest_macs)
+        goal = max(volume for _, volume in baseline)
+        goal_seconds = next(seconds for seconds, volume in baseline if volume >= goal)
+        summary: dict[str, Any] = {
+            "seed": seed,
+            "baseline_seconds": runs[BASELINE, seed]["seconds"],
+            "baseline_reached": goal_seconds,
+            "volume": goal,
+        }
         for version, name in ((COLD, "cold"), (WARM, "warm")):
-            ours = volumes(found[version, seed]["trials"], largest_macs)
+            ours = volumes(runs[version, seed]["trials"], largest_macs)
             reached = next((seconds for seconds, volume in ours if volume >= goal), None)
             summary |= {
-                f"{name}_seconds": found[version, seed]["seconds"],
+                f"{name}_seconds": runs[version, seed]["seconds"],
                 f"{name}_reached": reached,
                 f"{name}_volume": max((volume for _, volume in ours), default=0.0),
-                # A front that never gets there is no faster at all.
-                f"{name}_faster": 0.0 if reached is None else user["seconds"] / reached,
+                f"{name}_faster": 0.0 if reached is None else goal_seconds / reached,
             }
-        warm, unstopped = found[WARM, seed], found[UNSTOPPED, seed]
-        whole = max((volume for _, volume in volumes(unstopped["trials"], largest_macs)))
+        warm, whole = runs[WARM, seed], runs[NO_STOPPING, seed]
+        best = max(volume for _, volume in volumes(whole["trials"], largest_macs))
         summary |= {
-            "kept": summary["warm_volume"] / whole,
-            "trained": warm["training_seconds"] / unstopped["training_seconds"],
+            "kept": summary["warm_volume"] / best,
+            "trained": warm["training_seconds"] / whole["training_seconds"],
         }
         summaries.append(summary)
     return summaries
 
 
 def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
-    """Run what is missing, print a table, write the figures; a file begun is continued.
+    """Run what is missing, print a table, write the figures; an unfinished file is continued.
 
     Raises:
-        ValueError: a file of another setting.
+        ValueError: the file is of another setting.
         RuntimeError: one of the searches failed.
     """
     file = RowFile(json_path, task.setting(), KEY)
     measure(task, seeds, file, shown("searches"))
-    found = summarise(file, largest(task.space))
+    summaries = summarise(file, largest(task.space))
     console = Console(width=None if Console().is_terminal else 100)
-    console.print(table(found))
+    console.print(table(summaries))
     medians = {
-        name: median(summary[name] for summary in found)
+        name: median(summary[name] for summary in summaries)
         for name in ("cold_faster", "warm_faster", "kept", "trained")
     }
     bars = {
@@ -229,7 +241,7 @@ def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
     }
     for bar, held in bars.items():
         console.print(f"{'held' if held else '[red]missed[/red]'}: {bar}")
-    file.write({"summary": found, "medians": medians})
+    file.write({"summary": summaries, "medians": medians})
     if json_path is not None:
         console.print(f"written: {json_path}")
 
@@ -242,17 +254,17 @@ def largest(space_file: Path) -> int:
     return cost(extreme(space, *sizes, lambda c: c.macs, largest=True), *sizes).macs
 
 
-def table(found: Sequence[dict[str, Any]]) -> Table:
+def table(summaries: Sequence[dict[str, Any]]) -> Table:
     """A row for each seed."""
-    grid = Table(title="Seconds from the start of the process to the user's final hypervolume")
-    columns = ("seed", "user's, whole", "ours, cold", "ours, warm", "faster, cold", "warm")
+    grid = Table(title="Seconds from the start of the process to the baseline's final hypervolume")
+    columns = ("seed", "baseline", "ours, cold", "ours, warm", "ratio, cold", "warm")
     for column in (*columns, "hypervolume kept", "seconds trained"):
         grid.add_column(column, justify="right")
-    for row in found:
+    for row in summaries:
         reached = (row["cold_reached"], row["warm_reached"])
         grid.add_row(
             str(row["seed"]),
-            f"{row['user_seconds']:.0f}",
+            f"{row['baseline_reached']:.0f}",
             *("never" if seconds is None else f"{seconds:.0f}" for seconds in reached),
             f"{row['cold_faster']:.2f}x",
             f"{row['warm_faster']:.2f}x",

@@ -1,9 +1,9 @@
-"""Seeded tables of made-up training results, with interactions between choices.
+"""Synthetic tables of training results, seeded, with interactions between choices.
 
 The accuracy of an architecture is a saturating function of its quality, and its
 quality is a weighted sum of standardised parts: capacity (log multiply-adds), an
 effect of every choice, an effect of every pair of choices (neighbours count more),
-an effect of some triples, and a part that belongs to the architecture alone. On
+an effect of some triples, and an effect of the single architecture. On
 `nas-bench-macro` multiply-adds have a rank correlation of 0.75 with accuracy; the
 shares below give 0.6 to 0.8.
 """
@@ -24,13 +24,13 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of generated table: which choices it has and how its quality is made up."""
+    """A kind of generated table: its choices, and the shares of the variance of quality."""
 
-    words: int  # categorical choices
+    categorical: int  # number of categorical choices
     operations: int  # values of a categorical choice
-    numbers: int  # ordinal choices
+    ordinal: int  # number of ordinal choices
     widths: int  # values of an ordinal choice
-    capacity: float = 0.45  # shares of the variance of quality, these four
+    capacity: float = 0.45  # share of the variance of quality, as are the next four
     effects: float = 0.25
     pairs: float = 0.20
     triples: float = 0.09
@@ -40,14 +40,14 @@ class Kind:
 
 
 KINDS = {
-    "categorical": Kind(words=6, operations=4, numbers=0, widths=0),
-    "ordinal": Kind(words=0, operations=0, numbers=7, widths=4),
-    "mixed": Kind(words=3, operations=4, numbers=3, widths=5),
+    "categorical": Kind(categorical=6, operations=4, ordinal=0, widths=0),
+    "ordinal": Kind(categorical=0, operations=0, ordinal=7, widths=4),
+    "mixed": Kind(categorical=3, operations=4, ordinal=3, widths=5),
 }
 
 
 def generate(kind: str, seed: int = 0) -> Table:
-    """The table of a kind and seed; the same every time.
+    """The table of a kind and seed; equal arguments give equal tables.
 
     Raises:
         ValueError: the kind is not known.
@@ -58,11 +58,11 @@ def generate(kind: str, seed: int = 0) -> Table:
 
 
 def build(kind: Kind, seed: int, name: str) -> Table:
-    """A complete table of the given make-up."""
+    """A complete table of a kind."""
     rng = np.random.default_rng(seed)
-    sizes = [kind.operations] * kind.words + [kind.widths] * kind.numbers
-    numeric = [False] * kind.words + [True] * kind.numbers
-    order = rng.permutation(len(sizes))  # words and numbers take turns at random
+    sizes = [kind.operations] * kind.categorical + [kind.widths] * kind.ordinal
+    numeric = [False] * kind.categorical + [True] * kind.ordinal
+    order = rng.permutation(len(sizes))  # in random order
     sizes, numeric = [sizes[i] for i in order], [numeric[i] for i in order]
     codes = np.array(list(itertools.product(*(range(size) for size in sizes))))
     macs, params = _costs(codes, sizes, numeric, rng)
@@ -73,7 +73,9 @@ def build(kind: Kind, seed: int, name: str) -> Table:
         + np.sqrt(kind.triples) * _standard(_interactions(codes, sizes, numeric, 3, rng))
         + np.sqrt(kind.own) * rng.standard_normal(len(codes))
     )
-    error = 5.0 + 12.0 * np.exp(-0.45 * _standard(quality))  # per cent; bad ones spread out
+    error = 5.0 + 12.0 * np.exp(
+        -0.45 * _standard(quality)
+    )  # per cent; spreads out where quality is low
     noise = rng.standard_normal((len(codes), kind.seeds)) * (kind.spread * error[:, None] / 15.0)
     accuracy = np.clip(100.0 - error[:, None] + noise, 0.0, 100.0)
     frame = pd.DataFrame()
@@ -91,8 +93,8 @@ def _costs(
 ) -> tuple[Array, Array]:
     """Multiply-adds and parameters of a chain of layers that widens while it shrinks.
 
-    A number is the width of its layer, which costs width times the width before it; a
-    word is an operation with a cost of its own, from next to none to 8 times the least.
+    An ordinal choice is the width of its layer, which costs width times the width before it; a
+    categorical one is an operation whose cost is from near zero to 8 times the least.
     """
     macs, params = np.full(len(codes), 2e6), np.full(len(codes), 2e4)
     before = np.full(len(codes), 16.0)
@@ -112,7 +114,7 @@ def _costs(
 
 
 def _curve(size: int, is_number: bool, rng: np.random.Generator) -> Array:
-    """An effect for each value: any for words, smooth (a few cosines) for numbers."""
+    """An effect for each value: independent if categorical, a few cosines if ordinal."""
     if not is_number:
         effects: Array = rng.standard_normal(size)
         return effects

@@ -1,4 +1,4 @@
-"""A study of thousands of trials in SQLite: seconds to open, ask, tell, export and report."""
+"""Times of operations on a study of thousands of trials in SQLite."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from nas.study.study import Measurement, SearchStudy
 from nas.tune.resources import this_machine
 
 NAME = "large"
-ASKS = 5  # of each sampler; the slowest counts
+ASKS = 5  # of each sampler; the slowest one is reported
 FINISHED, STOPPED = 0.45, 0.5  # shares of the trials; the others failed
 
 
@@ -43,8 +43,8 @@ class Timing:
 
     operation: str
     seconds: float
-    cpu_seconds: float  # of this process: what it takes on a machine that does nothing else
-    limit: float | None  # seconds; None where there is no bar
+    cpu_seconds: float  # of this process
+    limit: float | None  # target in seconds, if any
 
 
 def measure(
@@ -54,14 +54,14 @@ def measure(
     samplers: tuple[str, ...] = ("random", "tpe", "nsga2"),
     done: Callable[[str], None] = lambda operation: None,
 ) -> list[Timing]:
-    """Build a study of the digits in `folder`, then time what is done with it.
+    """Build a study of the digits in `folder`, then time operations on it.
 
     Args:
-        folder: that the study's folder is made in.
-        space: its file.
-        trials: in the study.
-        samplers: that are asked.
-        done: told of each operation that was timed.
+        folder: parent of the study's folder.
+        space: file of the space.
+        trials: number of trials in the study.
+        samplers: names of the samplers to ask.
+        done: called with the name of each operation that was timed.
     """
     images = fill(folder, space, trials)
     timings: list[Timing] = []
@@ -105,13 +105,13 @@ def measure(
 
 
 def fill(folder: Path, space: Path, trials: int) -> int:
-    """Make the study `NAME` in `folder`, with made-up results of random architectures.
+    """Make the study `NAME` in `folder`, with synthetic results of random architectures.
 
     Returns:
-        How many images a real trial of this study would be evaluated on.
+        The number of validation images of a real trial of this study.
 
     Raises:
-        ValueError: the space has not enough of them.
+        ValueError: the space has too few architectures.
     """
     request = Request(budget=trials, space=space, dataset="digits", results=folder, study=NAME)
     plan = make_plan(request, this_machine())
@@ -139,7 +139,7 @@ def fill(folder: Path, space: Path, trials: int) -> int:
 
 
 def _insert(storage: StudyStorage, study_id: int, trials: list[FrozenTrial]) -> None:
-    """All trials in one transaction; `study.add_trials` takes some 20 ms for each."""
+    """Insert all trials in one transaction; `study.add_trials` takes about 20 ms for each."""
     params, attributes, values = [], [], []
     for trial in trials:
         id_ = {"trial_id": trial.number + 1}
@@ -178,7 +178,7 @@ def _insert(storage: StudyStorage, study_id: int, trials: list[FrozenTrial]) -> 
 
 
 def _trial(config: StudyConfig, rng: random.Random) -> FrozenTrial:
-    """One that finished, was stopped or failed; accuracy rises with the multiply-adds."""
+    """A trial that finished, was stopped or failed; accuracy rises with multiply-adds."""
     setting = config.space.sample_setting(rng)
     arch = config.space.decode(setting)
     info = config.dataset

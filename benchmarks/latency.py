@@ -1,4 +1,7 @@
-"""How well multiply-adds predict latency, DCT and pointwise networks apart."""
+"""How well multiply-adds predict latency, for DCT and for pointwise networks.
+
+Run as `python runners/benchmark.py latency --json FILE`.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,12 @@ Row = dict[str, Any]
 
 
 def pairs(space: SearchSpace, count: int, seed: int = 0) -> list[tuple[str, Arch]]:
-    """So many networks, half of them with DCT in every stage, half their pointwise twins.
+    """`count` networks: half with DCT in every stage, half their pointwise twins.
 
-    Drawn evenly over the logarithm of multiply-adds, from `LEAST` to `MOST`.
+    They are spread evenly over the logarithm of multiply-adds, from `LEAST` to `MOST`.
     """
     rng = random.Random(seed)
-    found: list[tuple[str, Arch]] = []
+    networks: list[tuple[str, Arch]] = []
     bins = count // 2
     for index in range(bins):
         low, high = (LEAST * (MOST / LEAST) ** ((index + end) / bins) for end in (0, 1))
@@ -49,8 +52,8 @@ def pairs(space: SearchSpace, count: int, seed: int = 0) -> list[tuple[str, Arch
         twin = replace(
             dct, stages=tuple(replace(s, expansion="pointwise", hidden=None) for s in dct.stages)
         )
-        found += [("dct", dct), ("pointwise", twin)]
-    return found
+        networks += [("dct", dct), ("pointwise", twin)]
+    return networks
 
 
 def measure_all(
@@ -66,26 +69,26 @@ def measure_all(
 
 
 def predictability(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """By kind and for all: how latency follows multiply-adds.
+    """How well multiply-adds predict latency, by kind and for all networks.
 
-    `spearman`; `slope` of log latency over log multiply-adds and `r2` of that line; `off`,
-    the median factor by which the line errs.
+    `spearman`; `slope` and `r2` of a line through log latency over log multiply-adds; `off`,
+    the median factor of its error.
     """
-    found = {}
+    result = {}
     for kind in (*KINDS, "all"):
         chosen = [row for row in rows if kind in (row["kind"], "all")]
         x = np.log([row["macs"] for row in chosen])
         y = np.log([row["relative"] for row in chosen])
         line = stats.linregress(x, y)
         errors = np.abs(y - line.intercept - line.slope * x)
-        found[kind] = {
+        result[kind] = {
             "networks": len(chosen),
             "spearman": float(stats.spearmanr(x, y).statistic),
             "slope": float(line.slope),
             "r2": float(line.rvalue**2),
             "off": float(np.exp(np.median(errors))),
         }
-    return found
+    return result
 
 
 def agreement(first: Sequence[Row], second: Sequence[Row]) -> dict[str, float]:
@@ -124,7 +127,7 @@ def run_and_report(
     """Measure on one thread (or the GPU), print tables, write the figures as JSON.
 
     Raises:
-        ValueError: `against` cannot be read, or is of another machine or batch.
+        ValueError: `against` cannot be read, or is of another machine or batch size.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     machine = machine_identity(device)

@@ -1,4 +1,4 @@
-"""Our search without early stopping, to measure what stopping is worth.
+"""A search without early stopping, to measure what stopping saves and loses.
 
 Run as `python -m benchmarks.no_stopping`, with the options of `runners/search.py`.
 """

@@ -1,6 +1,6 @@
-"""A trial that trains nothing: what measures the overhead around trials.
+"""A no-op trainable, to measure the overhead around trials.
 
-Imports no torch: 64 actors with it would not fit in the memory of a small machine.
+It imports no torch: 64 actors with torch would not fit in the memory of a small machine.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 from ray import tune
 
 
-class IdleTrial(tune.Trainable):  # type: ignore[misc]
-    """Sleeps, and reports a made-up accuracy of its seed, as a trial of one epoch does.
+class NoopTrial(tune.Trainable):  # type: ignore[misc]
+    """Sleeps, then reports a synthetic accuracy that depends on its seed.
 
-    A configuration holds at least `seed`. A result also holds when the trial `began` and
-    `ended` (seconds since the epoch) and the `process` that it ran in.
+    A configuration holds at least `seed`. A result holds, besides what a trial of one epoch
+    reports, `began` and `ended` (seconds since the epoch) and the id of its `process`.
     """
 
     def setup(self, config: dict[str, Any], sleep: float) -> None:
-        """Keep the seconds that each trial sleeps."""
+        """Store the seconds that each trial sleeps."""
         self._sleep = sleep
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial."""
+        """Start the next trial in this actor."""
         self._seed = int(new_config["seed"])
         return True
 

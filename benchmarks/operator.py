@@ -1,7 +1,8 @@
-"""The fast operators against plain ones, forward and backward: DCT with batch norm, a block.
+"""The compiled operators against plain ones: DCT with batch norm, and a whole block.
 
-Shapes of Table 2 at batch 128, p = 2, 4, 8, on one thread. Versions take turns, so that
-what else the machine does meets all of them; what counts is ratios of medians.
+Forward and backward at the shapes of Table 2, batch 128, p = 2, 4, 8, on one thread. Versions
+take turns, so that other load on the machine affects all of them; the result is ratios of
+medians. Run as `python runners/benchmark.py operator --json FILE`.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ Case = tuple[str, int, int, int]  # what, channels, side of the feature map, p
 
 
 def repeated(x_BCHW: Tensor, dct: DCT, norm: nn.BatchNorm2d) -> Tensor:
-    """What a user would write: `repeat`, add, `BatchNorm2d`."""
+    """The literal form: `Tensor.repeat`, add, `BatchNorm2d`."""
     g_BN = dct.recalibrator(x_BCHW)
     y_BNHW: Tensor = norm(x_BCHW.repeat(1, dct.p, 1, 1) + g_BN[:, :, None, None])
     return y_BNHW
 
 
 def modules(x_BCHW: Tensor, dct: DCT, norm: nn.BatchNorm2d) -> Tensor:
-    """This project's readable modules, where the clones are one broadcast."""
+    """The plain modules of `nas.models`, where the clones are one broadcast."""
     y_BNHW: Tensor = norm(dct(x_BCHW))
     return y_BNHW
 
@@ -86,10 +87,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Start:
-    """Seconds until the operator is there, each in a process of its own."""
+    """Seconds until the operator is available, each in a process of its own."""
 
-    cold: float  # compiled
-    warm: float  # found on disk
+    cold: float  # when it is compiled
+    warm: float  # when it is loaded from the cache
 
 
 def measure(
@@ -105,14 +106,16 @@ def measure(
         shapes: (channels, side of the feature map).
         ps: expansion ratios.
         batch: images.
-        repetitions: of each version, in turns; the first turn warms up and is not counted.
+        repetitions: of each version, in turns; an extra first turn warms up.
         progress: follows the cases.
 
     Raises:
         RuntimeError: the fused operator cannot be compiled here.
     """
     if not kernels.available():
-        raise RuntimeError("there is nothing to measure without a C++ compiler")
+        raise RuntimeError(
+            "the operators cannot be compiled; accepted: a machine with a C++ compiler"
+        )
     work = [(what, *shape, p) for what in RUNS for shape in shapes for p in ps]
     with cpu_threads(1):
         return [_row(*case, batch, repetitions) for case in progress(work, len(work))]
@@ -187,7 +190,7 @@ def _run(
 
 
 def peak_bytes(run: Callable[[], None]) -> int:
-    """The most that PyTorch's allocator held at once beyond what it held before."""
+    """Peak of the memory that PyTorch's allocator holds during `run`, less that before."""
     os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # or the profiler writes to standard error
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         run()
@@ -205,8 +208,8 @@ def peak_bytes(run: Callable[[], None]) -> int:
 def start_times() -> Start:
     """Compile into an empty cache, then load from it, in fresh processes."""
     code = (
-        "import time, torch; from nas.models import kernels; start = time.perf_counter(); "
-        "assert kernels.available(); print(time.perf_counter() - start)"
+        "import time, torch; from nas.models.native import build; start = time.perf_counter(); "
+        "assert build.available(); print(time.perf_counter() - start)"
     )
     with tempfile.TemporaryDirectory() as folder:
         cold, warm = (
@@ -225,7 +228,7 @@ def start_times() -> Start:
 
 
 def bars(rows: Sequence[Row]) -> dict[str, bool]:
-    """What DCT with batch norm must show, against the fastest of all other versions."""
+    """The targets of DCT with batch norm against the fastest other version."""
     rows = [row for row in rows if row.what == "operator"]
     speedups = [row.speedup() for row in rows]
     return {
@@ -236,7 +239,7 @@ def bars(rows: Sequence[Row]) -> dict[str, bool]:
 
 
 def report(rows: Sequence[Row], start: Start) -> dict[str, Any]:
-    """Plain values for the JSON file: figures, what they were measured on, and the bars."""
+    """The figures as plain values, with versions, machine and targets, for the JSON file."""
     of = {what: [row for row in rows if row.what == what] for what in RUNS}
     return {
         "batch": BATCH,

@@ -1,4 +1,4 @@
-"""The operator's benchmark as a command: measure, print, write the figures."""
+"""Prints the operator benchmark and writes its figures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ def run_and_report(repetitions: int, json_path: Path | None) -> None:
     for what, speedup in figures["speedup"].items():
         console.print(f"{what}: {speedup:.2f}x faster in the geometric mean")
     cold, warm = figures["start_seconds"].values()
-    console.print(f"ready after {cold:.1f} s when compiled, {warm:.3f} s when found on disk")
+    console.print(
+        f"ready after {cold:.1f} s when compiled, {warm:.3f} s when loaded from the cache"
+    )
     for bar, held in figures["bars"].items():
         console.print(f"{'held' if held else '[red]missed[/red]'}: {bar}")
     if json_path is not None:
@@ -39,7 +41,7 @@ def run_and_report(repetitions: int, json_path: Path | None) -> None:
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Milliseconds of every version, and the fast one against the best of the others."""
+    """Milliseconds of every version, and the compiled one against the best of the others."""
     grid = Table(title="Forward and backward, batch 128, one thread: ms, medians")
     versions = list(dict.fromkeys(name for row in rows for name in row.seconds))
     for column in ("", "channels", "side", "p", *versions, "faster", "memory"):

@@ -1,7 +1,8 @@
-"""The overhead benchmark as a command: what a search costs around its trials.
+"""The overhead of a search around its trials.
 
-Three parts: seconds per trial over a bare Tuner's, with trials that do nothing; the share
-of many slots that is busy, with trials that sleep; a study of thousands of trials.
+Three parts: seconds per trial beyond those of a bare Ray Tuner, with no-op trials; the busy
+share of many slots, with trials that sleep; operations on a study of thousands of trials.
+Run as `python runners/benchmark.py overhead --json FILE`.
 """
 
 from __future__ import annotations
@@ -34,15 +35,15 @@ from nas.files import write_json
 from nas.progress import Meter
 
 BARE = "bare Tuner"
-SAMPLERS = ("known-cost", "random")  # the default, and the one that takes no time
+SAMPLERS = ("known-cost", "random")  # the default, and one that takes no time
 CONCURRENCY = 2
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured."""
+    """The sizes of all parts."""
 
-    trials: int = 60  # of a run whose trials do nothing
+    trials: int = 60  # of a run of no-op trials
     repetitions: int = 3  # of each such run, in turns
     slots: int = 64
     sleeping: int = 256  # trials
@@ -56,11 +57,11 @@ def measure(
     """Measure all three parts.
 
     Args:
-        space: the file of the space that is searched.
-        sizes: how much of each part.
-        step: told what comes next; `steps(sizes)` times in all.
+        space: file of the space that is searched.
+        sizes: of all parts.
+        step: called with the name of each step before it starts, `steps(sizes)` times.
     """
-    per_trial = idle(space, sizes, step)
+    per_trial = noop(space, sizes, step)
     busy = sleeping(space, sizes, step)
     step(f"study of {sizes.stored} trials")
     with tempfile.TemporaryDirectory(prefix="nas-overhead-") as folder:
@@ -69,31 +70,31 @@ def measure(
 
 
 def steps(sizes: Sizes) -> int:
-    """Number of things that `measure` does."""
+    """Number of steps of `measure`."""
     return (1 + len(SAMPLERS)) * sizes.repetitions + 2 + 1
 
 
-def idle(space: Path, sizes: Sizes, step: Callable[[str], None]) -> dict[str, list[float]]:
-    """Seconds per trial of each run, by what ran: the bare Tuner, and ours by sampler."""
-    found: dict[str, list[float]] = {name: [] for name in (BARE, *SAMPLERS)}
+def noop(space: Path, sizes: Sizes, step: Callable[[str], None]) -> dict[str, list[float]]:
+    """Seconds per trial of each run of the bare Tuner, and of ours by sampler."""
+    seconds: dict[str, list[float]] = {name: [] for name in (BARE, *SAMPLERS)}
     with started_ray(CONCURRENCY):
         for _ in range(sizes.repetitions):
-            for name in found:
-                step(f"{sizes.trials} trials that do nothing, {name}")
+            for name in seconds:
+                step(f"{sizes.trials} no-op trials, {name}")
                 ran = _run(name, space, sizes.trials, CONCURRENCY, 0.0)
-                found[name].append(seconds_per_trial(ran, CONCURRENCY))
-    return found
+                seconds[name].append(seconds_per_trial(ran, CONCURRENCY))
+    return seconds
 
 
 def sleeping(space: Path, sizes: Sizes, step: Callable[[str], None]) -> dict[str, float]:
-    """Share of the slots that is busy, of the bare Tuner and of ours."""
-    found = {}
+    """Busy share of the slots, of the bare Tuner and of ours."""
+    shares = {}
     with started_ray(sizes.slots):
         for name in (BARE, SAMPLERS[0]):
             step(f"{sizes.sleeping} trials that sleep {sizes.sleep:g} s, {name}")
             ran = _run(name, space, sizes.sleeping, sizes.slots, sizes.sleep)
-            found[name] = busy_share(ran, sizes.slots)
-    return found
+            shares[name] = busy_share(ran, sizes.slots)
+    return shares
 
 
 def _run(name: str, space: Path, trials: int, concurrency: int, sleep: float) -> list[Ran]:
@@ -108,7 +109,7 @@ def report(
     busy: dict[str, float],
     timings: list[Timing],
 ) -> dict[str, Any]:
-    """Plain values for the JSON file: figures, what they were measured on, and the bars."""
+    """The figures as plain values, with versions, machine and targets, for the JSON file."""
     floor = median(per_trial[BARE])
     over = {name: median(per_trial[name]) - floor for name in SAMPLERS}
     return {
@@ -159,7 +160,7 @@ def run_and_report(space: Path, json_path: Path | None) -> None:
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    """The trials' part and the study's part."""
+    """A table of the trials and one of the large study."""
     sizes = figures["sizes"]
     around = Table(title=f"Around trials; {sizes['slots']} slots, concurrency {CONCURRENCY}")
     for column in ("", "s per trial", "over the floor", "slots busy"):

@@ -1,7 +1,7 @@
-"""Our search and a bare Tuner over trials that do nothing or sleep, on one Ray.
+"""A search and a bare Ray Tuner over no-op or sleeping trials.
 
-Both reuse their actors. The bare one draws its configurations at random, keeps no study
-and never stops a trial: it is Ray Tune's own floor.
+Both reuse their actors. The bare one draws random configurations, has no study and never stops
+a trial: it is the floor that Ray Tune itself sets.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 import ray
 from ray import tune
 
-from benchmarks.noop_trainable import IdleTrial
+from benchmarks.noop_trainable import NoopTrial
 from nas.space.space import SearchSpace
 from nas.study.plan import Request, make_plan
 from nas.study.resources import ClusterResources, Node
@@ -43,7 +43,7 @@ class Ran:
 
 @contextmanager
 def started_ray(cpus: int) -> Iterator[None]:
-    """A Ray of so many logical CPUs, whatever the machine has."""
+    """A Ray with `cpus` logical CPUs, whatever the machine has."""
     logging.getLogger("ray").setLevel(logging.ERROR)
     try:
         ray.init(
@@ -60,12 +60,12 @@ def started_ray(cpus: int) -> Iterator[None]:
 
 
 def run_bare(space: Path, trials: int, concurrency: int, sleep: float) -> list[Ran]:
-    """The trials of a bare Tuner."""
+    """Run a bare Tuner; its trials in the order of their start."""
     choices = SearchSpace.from_yaml(space).choices
     with tempfile.TemporaryDirectory(prefix="nas-overhead-") as scratch:
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(concurrency)
         tuner = tune.Tuner(
-            tune.with_resources(tune.with_parameters(IdleTrial, sleep=sleep), {"cpu": 1}),
+            tune.with_resources(tune.with_parameters(NoopTrial, sleep=sleep), {"cpu": 1}),
             param_space={choice.name: tune.choice(list(choice.values)) for choice in choices}
             | {"seed": tune.randint(0, 2**31)},
             tune_config=tune.TuneConfig(
@@ -88,7 +88,7 @@ def run_bare(space: Path, trials: int, concurrency: int, sleep: float) -> list[R
 def run_ours(
     space: Path, trials: int, concurrency: int, sleep: float, sampler: str = "known-cost"
 ) -> list[Ran]:
-    """The trials of a search: its study in SQLite, its searcher, scheduler and sampler."""
+    """Run a search with its study in SQLite, its searcher, scheduler and sampler."""
     logging.getLogger("nas").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="nas-overhead-") as folder:
         request = Request(
@@ -96,7 +96,7 @@ def run_ours(
             space=space,
             dataset=DATASET,
             results=Path(folder),
-            study="idle",
+            study="no-op",
             sampler=sampler,
             seed=SEED,
         )
@@ -108,7 +108,7 @@ def run_ours(
             study = _open(plan, lock, [])
             searcher = StudySearcher(study, 1, concurrency, _Silent())
             tuner = _tuner(
-                tune.with_parameters(IdleTrial, sleep=sleep),
+                tune.with_parameters(NoopTrial, sleep=sleep),
                 searcher,
                 FrontScheduler(study, 1, len(plan.data.val), lost=searcher.give_up),
                 {"cpu": 1.0},
@@ -121,7 +121,7 @@ def run_ours(
 
 
 class _Silent:
-    """Shows nothing."""
+    """A view without output."""
 
     def started(self, candidate: Candidate) -> None:
         pass
@@ -134,13 +134,13 @@ class _Silent:
 
 
 def _ran(grid: tune.ResultGrid) -> list[Ran]:
-    shown = [result.metrics for result in grid]
-    ran = [Ran(float(m["began"]), float(m["ended"]), int(m["process"])) for m in shown]
+    metrics = [result.metrics for result in grid]
+    ran = [Ran(float(m["began"]), float(m["ended"]), int(m["process"])) for m in metrics]
     return sorted(ran, key=lambda trial: trial.began)
 
 
 def all_up(ran: Sequence[Ran], actors: int) -> float:
-    """When the last of the first `actors` actors began its first trial, or all that came."""
+    """When the last of the first `actors` actors (or of all, if fewer) began its first trial."""
     first: dict[int, float] = {}
     for trial in ran:
         first.setdefault(trial.process, trial.began)
@@ -148,13 +148,13 @@ def all_up(ran: Sequence[Ran], actors: int) -> float:
 
 
 def seconds_per_trial(ran: Sequence[Ran], actors: int) -> float:
-    """From the moment that all actors are up to the end, over the trials that began then."""
+    """Time from when all actors are up to the end, per trial that began in it."""
     start = all_up(ran, actors)
     return (max(trial.ended for trial in ran) - start) / sum(trial.began >= start for trial in ran)
 
 
 def busy_share(ran: Sequence[Ran], slots: int) -> float:
-    """Share of the slots' time in which a trial ran, from all actors up to the last end."""
+    """Share of the slots' time in which a trial ran, from when all actors are up to the end."""
     start, end = all_up(ran, slots), max(trial.ended for trial in ran)
     busy = sum(max(0.0, trial.ended - max(start, trial.began)) for trial in ran)
     return busy / (slots * (end - start))

@@ -1,4 +1,4 @@
-"""What a sampler is measured on: a space, its exact cost, and accuracies without training."""
+"""The problems of the sampler benchmark: a space, its exact cost, accuracies without training."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ class Problem(Protocol):
     choices: tuple[Choice, ...]
     flat: tuple[Choice, ...]
     reference: tuple[float, float]  # log10 macs and error
-    best: float | None  # hypervolume of the true front; None where nobody knows it
+    best: float | None  # hypervolume of the true front; None where it is unknown
 
     def unflatten(self, setting: Setting) -> Setting:
-        """The setting of `choices` that a setting of `flat` stands for."""
+        """The setting of `choices` that equals a setting of `flat`."""
 
     def macs(self, setting: Mapping[str, Any]) -> float:
         """Multiply-adds, known before training."""
 
     def error(self, setting: Mapping[str, Any]) -> float:
-        """What the score is measured on, in [0, 1]."""
+        """The error that the score is computed from, in [0, 1]."""
 
     def observe(self, setting: Mapping[str, Any], rng: np.random.Generator | None) -> float:
-        """The error that a sampler is told; with a generator, of one seed drawn at random."""
+        """The error told to a sampler; with a generator, that of one training seed at random."""
 
     def key(self, setting: Mapping[str, Any]) -> Hashable:
         """Equal for settings that are the same architecture."""
 
 
 class TableProblem:
-    """A table, replayed."""
+    """A table of training results as a problem."""
 
     def __init__(self, table: Table) -> None:
         self.table = table

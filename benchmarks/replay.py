@@ -1,4 +1,4 @@
-"""One replay: a sampler, a problem, a seed; what it evaluated, in order."""
+"""A replay: one run of a sampler on a problem, and what it evaluated, in order."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from nas.space.space import Choice
 
 @dataclass(frozen=True)
 class Replay:
-    """What one run of a sampler evaluated; duplicates are evaluations too."""
+    """The evaluations of one run of a sampler; duplicates count."""
 
     points: list[list[float]]  # [log10 macs, mean error] of each evaluation
     distinct: int  # architectures
     ms_per_ask: float  # mean over the run, of processor time (one thread)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for the cache."""
+        """The replay as plain values, for the cache."""
         return asdict(self)
 
     def hypervolumes(
         self, reference: tuple[float, float], best: float, evaluations: int
     ) -> list[float]:
-        """Normalised hypervolume after each evaluation; stays where the space was exhausted."""
+        """Normalised hypervolume after each evaluation; constant once the space is exhausted."""
         tracker = HypervolumeTracker(reference)
         curve = [tracker.add((x, y)) / best for x, y in self.points[:evaluations]]
         return curve + curve[-1:] * (evaluations - len(curve))
@@ -51,12 +51,12 @@ def replay(
     """Run a sampler for a number of evaluations.
 
     Args:
-        problem: what is searched.
+        problem: the space and its accuracies.
         sampler: one of `SAMPLERS`.
         seed: of the sampler, and of the noise.
         evaluations: at most; fewer where the space is exhausted.
-        noise: tell the sampler one training seed's accuracy; the score stays on the mean.
-        ours: makes the `known-cost` sampler; the default has the default options.
+        noise: tell the sampler the accuracy of one training seed; the score is of the mean.
+        ours: makes the `known-cost` sampler; by default with its default options.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("optuna").setLevel(logging.ERROR)
@@ -68,7 +68,7 @@ def replay(
 
 
 def make_ours(problem: Problem, seed: int) -> optuna.samplers.BaseSampler:
-    """The `known-cost` sampler on a problem: it knows the multiply-adds and nothing else."""
+    """The `known-cost` sampler on a problem: only multiply-adds are known to it."""
     from nas.samplers.known_cost import KnownCostSampler
 
     return KnownCostSampler(

@@ -1,4 +1,4 @@
-"""The rows of a long measurement, kept as they finish, so that it can be continued."""
+"""The rows of a long measurement, saved as they finish, so that it can be continued."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class RowFile:
     """A JSON file of `setting` and `rows`; without a path the rows are kept in memory alone.
 
     Args:
-        path: a file of before is continued, and is not changed until a row is added.
+        path: an existing file is continued, and is not changed until a row is added.
         setting: plain values that all rows share.
-        key: the fields that tell one row from another.
+        key: the fields that identify a row.
 
     Raises:
         ValueError: the file is no such file, or holds rows of another setting.
@@ -40,7 +40,7 @@ class RowFile:
         differs = [n for n in {**recorded, **asked} if recorded.get(n) != asked.get(n)]
         if differs:
             raise ValueError(
-                f"--json: {path} was begun with another {differs[0]}; accepted: a new file, or "
+                f"--json: {path} was started with another {differs[0]}; accepted: a new file, or "
                 "the same arguments to continue"
             )
 
@@ -51,12 +51,12 @@ class RowFile:
         return key in self._rows
 
     def add(self, row: dict[str, Any]) -> None:
-        """Keep a row; the file is whole at every moment."""
+        """Add a row and write the file, atomically."""
         self._rows[tuple(row[name] for name in self._key)] = row
         self.write({})
 
     def write(self, summary: dict[str, Any]) -> None:
-        """Write the rows, and beside them what they come to."""
+        """Write the rows with their `summary` beside them."""
         if self._path is not None:
             rows = list(self._rows.values())
             write_json(self._path, {"setting": self._setting, "rows": rows, **summary})

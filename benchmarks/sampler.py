@@ -1,4 +1,4 @@
-"""The sampler benchmark: replays in parallel, cached; a table of rows and a figure."""
+"""The sampler benchmark: replays in parallel, cached, and their scores."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ Array = NDArray[np.float64]
 MARKS = (25, 50, 100, 200)
 GENERATED = "generated:"
 SYNTHETIC = "synthetic:"
-FULL_SPACE = "full DyClotNet space"  # all made-up accuracies on it
+FULL_SPACE = "full DyClotNet space"  # all synthetic accuracies on it
 
 
 @dataclass(frozen=True)
 class Job:
-    """One replay to make."""
+    """A replay that is to be made."""
 
-    problem: str  # what `load_problem` reads
+    problem: str  # as `load_problem` reads it
     sampler: str
     seed: int
     evaluations: int
@@ -45,7 +45,7 @@ class Job:
 
 @functools.cache
 def load_problem(source: str) -> Problem:
-    """A table file, `generated:KIND[:SEED]` or `synthetic:SEED`; made once.
+    """The problem of a table file, `generated:KIND[:SEED]` or `synthetic:SEED`; cached.
 
     Raises:
         ValueError: one line that says what is wrong and what is accepted.
@@ -77,31 +77,29 @@ def run_job(job: Job) -> Replay:
 def run(
     jobs: Sequence[Job], cache: ReplayCache, workers: int, progress: Progress = silent
 ) -> dict[Job, Replay]:
-    """All replays in the order of the jobs, from the cache or made in parallel.
-
-    Each is cached as it ends.
+    """All replays in the order of the jobs, from the cache or made in parallel and then cached.
 
     Args:
-        jobs: what to replay.
-        cache: where replays are kept.
+        jobs: the replays.
+        cache: where replays are stored.
         workers: processes.
         progress: given one step for each replay, their number, and how many were cached.
     """
     problems = {job.problem: load_problem(job.problem) for job in jobs}
     results: dict[Job, Replay] = {}
     for job in jobs:
-        found = cache.get(problems[job.problem], job.sampler, job.seed, job.evaluations, job.noise)
-        if found is not None:
-            results[job] = found
+        cached = cache.get(problems[job.problem], job.sampler, job.seed, job.evaluations, job.noise)
+        if cached is not None:
+            results[job] = cached
     missing = [job for job in jobs if job not in results]
     for job, made in progress(_made(missing, workers), len(jobs), len(results)):
         cache.put(problems[job.problem], job.sampler, job.seed, job.evaluations, job.noise, made)
         results[job] = made
-    return {job: results[job] for job in jobs}  # in their order, whichever ended first
+    return {job: results[job] for job in jobs}  # in the order of the jobs
 
 
 def _made(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Replay]]:
-    """Each replay as it ends."""
+    """Make replays in parallel; yields each as it ends."""
     if not jobs:
         return
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import torch
@@ -118,7 +116,7 @@ def _made(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Replay]]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """All seeds of one sampler on one problem."""
+    """The replays of one sampler on one problem, all seeds."""
 
     table: str
     sampler: str
@@ -127,7 +125,7 @@ class Outcome:
     ms_per_ask: float  # median over the seeds
 
     def quartiles(self, evaluations: int) -> tuple[float, float, float]:
-        """25 %, median, 75 % over the seeds after so many evaluations."""
+        """25 %, 50 % and 75 % quantiles over the seeds after a number of evaluations."""
         low, middle, high = np.percentile(self.curves[:, evaluations - 1], (25, 50, 75))
         return float(low), float(middle), float(high)
 
@@ -138,10 +136,10 @@ class Outcome:
 
 
 def outcomes(results: dict[Job, Replay]) -> list[Outcome]:
-    """Score all replays; where no front is known, against the best that all together found.
+    """Score all replays.
 
-    Made-up accuracies on the full space are scored together: they are draws of one kind,
-    each searched once.
+    Where the true front is unknown, the front of all replays together takes its place.
+    Synthetic accuracies on the full space are scored as one problem, each being one seed.
     """
     curves: dict[tuple[str, str], list[list[float]]] = {}
     runs: dict[tuple[str, str], list[Replay]] = {}
@@ -169,17 +167,17 @@ def outcomes(results: dict[Job, Replay]) -> list[Outcome]:
 
 
 def marks(evaluations: int) -> list[int]:
-    """The evaluations that are reported: 25, 50, 100, 200 as far as they go, and the last."""
+    """The reported numbers of evaluations: 25, 50, 100, 200 up to the last one, and the last."""
     return sorted({mark for mark in MARKS if mark <= evaluations} | {evaluations})
 
 
 def rows(scored: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Rows of the JSON file."""
-    found = []
+    """The rows of the JSON file."""
+    result = []
     for outcome in scored:
         for mark in marks(outcome.curves.shape[1]):
             q25, median, q75 = outcome.quartiles(mark)
-            found.append(
+            result.append(
                 {
                     "table": outcome.table,
                     "sampler": outcome.sampler,
@@ -192,7 +190,7 @@ def rows(scored: Sequence[Outcome]) -> list[dict[str, Any]]:
                     "seeds": len(outcome.curves),
                 }
             )
-    return found
+    return result
 
 
 def best_other(scored: Sequence[Outcome], outcome: Outcome) -> float | None:
@@ -208,13 +206,13 @@ def best_other(scored: Sequence[Outcome], outcome: Outcome) -> float | None:
 
 
 def bars(scored: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """Ours against the best of Optuna's samplers and against BoTorch, per table.
+    """`known-cost` against the best of Optuna's samplers and against BoTorch, per table.
 
     `against_optuna` and `against_botorch` are ratios of (1 - hypervolume) at the end;
-    `half_way` and `quarter_way` are differences of hypervolume: ours after half of the
-    evaluations minus the best Optuna sampler's at the end, and both after a quarter.
+    `half_way` is a difference of hypervolumes: after half of the evaluations, less that of
+    Optuna's best at the end; `quarter_way` the same with both after a quarter.
     """
-    found = []
+    result = []
     for ours in scored:
         others = [other for other in scored if other.table == ours.table]
         optuna = [other for other in others if other.sampler in OPTUNA]
@@ -233,10 +231,10 @@ def bars(scored: Sequence[Outcome]) -> list[dict[str, Any]]:
             if other.sampler == "botorch":
                 row["against_botorch"] = _ratio(ours.quartiles(end)[1], other.quartiles(end)[1])
                 row["time_against_botorch"] = ours.ms_per_ask / other.ms_per_ask
-        found.append(row)
-    return found
+        result.append(row)
+    return result
 
 
 def _ratio(ours: float, theirs: float) -> float | None:
-    """(1 - ours) / (1 - theirs); None where the other one found the whole front."""
+    """(1 - ours) / (1 - theirs); None where the other one reached the whole front."""
     return (1 - ours) / (1 - theirs) if theirs < 1 - 1e-12 else None

@@ -1,4 +1,7 @@
-"""What the sampler benchmark prints, and its figure."""
+"""Prints the sampler benchmark, writes its rows and its figure.
+
+Run as `python runners/benchmark.py sampler --table generated:mixed --json FILE`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ from nas.progress import shown
 
 COLOURS = ("#d62728", "#9467bd", "#1f77b4", "#2ca02c", "#98df8a", "#ff7f0e", "#7f7f7f")
 COLUMNS = 2
-TABLES_ALONE = ("botorch",)  # too slow for the full space: five minutes a run
+TABLES_ONLY = ("botorch",)  # too slow for the full space: five minutes a run
 
 
 def run_and_report(
@@ -49,14 +52,14 @@ def run_and_report(
     """Make all replays, print the tables, write the JSON file and the figure.
 
     Args:
-        sources: what `load_problem` reads.
+        sources: as `load_problem` reads them.
         samplers: names out of `SAMPLERS`; `NAME:K` for at most K seeds on a table.
         seeds: runs of each sampler on each table.
         evaluations: of each run.
         noise: see `replay`.
         json_path: file of the rows; the figure is written beside it as HTML.
         workers: processes.
-        cache_folder: where finished runs are kept.
+        cache_folder: where finished replays are stored.
 
     Raises:
         ValueError: one line that names the argument and what is accepted.
@@ -67,9 +70,9 @@ def run_and_report(
         Job(source, sampler, seed, evaluations, noise)
         for source in dict.fromkeys(sources)
         for sampler, runs in _seeds_of(samplers, seeds).items()
-        # Each made-up accuracy on the full space is searched once: they are the seeds.
+        # Synthetic accuracies on the full space are the seeds: each is searched once.
         for seed in range(1 if source.startswith(SYNTHETIC) else runs)
-        if not (source.startswith(SYNTHETIC) and sampler in TABLES_ALONE)
+        if not (source.startswith(SYNTHETIC) and sampler in TABLES_ONLY)
     ]
     replays = run(jobs, ReplayCache(cache_folder), workers, shown("replays"))
     scored = outcomes(replays)
@@ -91,20 +94,20 @@ def run_and_report(
 
 def _seeds_of(samplers: Sequence[str], seeds: int) -> dict[str, int]:
     """Runs on each table by sampler."""
-    found = {}
+    runs = {}
     for item in samplers:
         name, colon, most = item.partition(":")
         if name not in SAMPLERS or (colon and (not most.isdecimal() or int(most) < 1)):
             raise ValueError(
                 f"--samplers: {item!r} is not known; accepted: {','.join(SAMPLERS)}, "
-                "each also with the most seeds that it gets, as in botorch:5"
+                "each also with its greatest number of seeds, as in botorch:5"
             )
-        found[name] = min(seeds, int(most)) if colon else seeds
-    return found
+        runs[name] = min(seeds, int(most)) if colon else seeds
+    return runs
 
 
 def print_outcomes(scored: Sequence[Outcome], console: Console) -> None:
-    """One grid for each table: a line for each sampler."""
+    """A grid for each table with a line for each sampler."""
     for table in dict.fromkeys(outcome.table for outcome in scored):
         here = [outcome for outcome in scored if outcome.table == table]
         length = here[0].curves.shape[1]
@@ -129,9 +132,9 @@ def print_outcomes(scored: Sequence[Outcome], console: Console) -> None:
         console.print(grid)
 
 
-def print_bars(found: Sequence[dict[str, Any]], console: Console) -> None:
-    """Ours against the best of the others; see `benchmarks.sampler.bars`."""
-    if not found:
+def print_bars(comparisons: Sequence[dict[str, Any]], console: Console) -> None:
+    """`known-cost` against the best of the others; see `benchmarks.sampler.bars`."""
+    if not comparisons:
         return
     grid = Grid(title="known-cost against the others")
     names = {
@@ -144,14 +147,14 @@ def print_bars(found: Sequence[dict[str, Any]], console: Console) -> None:
     grid.add_column("table")
     for heading in names.values():
         grid.add_column(heading, justify="right")
-    for row in found:
+    for row in comparisons:
         cells = [f"{value:.3f}" if (value := row.get(name)) is not None else "-" for name in names]
         grid.add_row(row["table"], *cells)
     console.print(grid)
 
 
 def environment() -> dict[str, str]:
-    """Versions and machine that a figure was measured with."""
+    """Versions and machine of the measurement."""
     packages = ("nas", "optuna", "botorch", "torch", "numpy", "scipy")
     return {
         **{name: version(name) for name in packages},
@@ -162,7 +165,7 @@ def environment() -> dict[str, str]:
 
 
 def write_figure(scored: Sequence[Outcome], path: Path) -> None:
-    """Median and quartiles of 1 - hypervolume over the evaluations, a panel a table."""
+    """Median and quartiles of 1 - hypervolume over evaluations, one panel per table."""
     tables = list(dict.fromkeys(outcome.table for outcome in scored))
     columns = min(COLUMNS, len(tables))
     figure = make_subplots(-(-len(tables) // columns), columns, subplot_titles=tables)

@@ -1,10 +1,9 @@
-"""Do short schedules predict? The same architectures trained with short and long ones.
+"""How well short schedules rank architectures: the same ones trained with short and long ones.
 
-Architectures are spread over the choices of the space and over cost. Each is trained with
-two seeds of a long schedule, which costs some ten times the shipped short one, and with a
-third seed of every candidate. What a candidate is worth is how well it ranks architectures
-of equal cost as the long schedule does: the rank correlation with the multiply-adds
-regressed out, against that of the long schedule's two seeds with each other.
+Architectures are spread over the choices of the space and over cost. Each is trained with two
+seeds of a long schedule, which costs about ten times the default short one, and with a third
+seed of every short schedule. A short schedule is judged by its partial rank correlation with
+the long one, multiply-adds regressed out, beside that of the long schedule's two seeds.
 """
 
 from __future__ import annotations
@@ -36,9 +35,9 @@ Array = NDArray[np.float64]
 
 LONG = "long"
 LONG_SEEDS = (0, 1)
-SHORT_SEED = 2  # another than the long ones': equal initial weights would flatter it
-MAX_MACS_PER_PIXEL = 4_000  # 3.1 M at 28x28: what two cores can train in less than two hours
-DRAWN = 3_000  # random architectures that are chosen from
+SHORT_SEED = 2  # different from the long ones: equal initial weights would raise the correlation
+MAX_MACS_PER_PIXEL = 4_000  # 3.1 M at 28x28: trained by two cores in less than two hours
+DRAWN = 3_000  # random architectures to choose from
 BOOTSTRAPS = 2_000
 KEY = ("dataset", "arch_id", "schedule", "seed")
 
@@ -65,7 +64,7 @@ SCHEDULES: dict[str, dict[str, Recipe]] = {
 
 @dataclass(frozen=True)
 class Job:
-    """One network to train."""
+    """A training of one network."""
 
     dataset: str
     arch: Arch
@@ -75,18 +74,18 @@ class Job:
 
     @property
     def key(self) -> tuple[Any, ...]:
-        """As `KEY`."""
+        """The values of `KEY`."""
         return self.dataset, self.arch.arch_id, self.schedule, self.seed
 
 
 def spread(space: SearchSpace, data: SearchData, count: int, seed: int = 0) -> list[Arch]:
-    """Architectures spread over cost, and at each cost unlike the others in their choices.
+    """Architectures spread over cost and over the choices of the space.
 
-    The logarithm of the multiply-adds is divided into `count` equal ranges; each one that
-    has any gives the architecture that differs most from those chosen before.
+    The logarithm of the multiply-adds is divided into `count` equal ranges; each non-empty
+    one contributes the architecture that differs most from those chosen before.
 
     Raises:
-        ValueError: the space has too few architectures that can be afforded.
+        ValueError: the space has too few architectures below the limit.
     """
     rng, info = random.Random(seed), data.info
     limit = MAX_MACS_PER_PIXEL * info.image_size**2
@@ -117,7 +116,7 @@ def spread(space: SearchSpace, data: SearchData, count: int, seed: int = 0) -> l
             ]
             if left:
                 chosen.append(max(left, key=unlike))
-            if index is not None:  # one of each range, then any until there are enough
+            if index is not None:  # one of each range first, then any
                 break
     return chosen
 
@@ -132,18 +131,18 @@ def jobs(
     schedules: dict[str, Recipe],
     architectures: int,
 ) -> list[Job]:
-    """All networks to train on one data set, those of one architecture together.
+    """All trainings on one data set, those of one architecture together.
 
-    Cheap and expensive architectures take turns, so that a run that is cut off has some of
+    Cheap and expensive architectures alternate, so that an interrupted run has some of
     every cost.
     """
-    found, archs = [], spread(space, data, architectures)
+    work, archs = [], spread(space, data, architectures)
     for index in sorted(range(len(archs)), key=lambda index: f"{index:016b}"[::-1]):
         arch = archs[index]
         for name, recipe in schedules.items():
             for seed in LONG_SEEDS if name == LONG else (SHORT_SEED,):
-                found.append(Job(data.info.name, arch, name, recipe, seed))
-    return found
+                work.append(Job(data.info.name, arch, name, recipe, seed))
+    return work
 
 
 def measure(
@@ -153,14 +152,14 @@ def measure(
     workers: int,
     progress: Progress = silent,
 ) -> None:
-    """Train what `file` does not have yet; each row is added as it finishes.
+    """Train what `file` lacks; each row is added as it finishes.
 
     Args:
-        work: everything that is to be in the file in the end.
+        work: all trainings.
         file: with key `KEY`.
-        data_dir: where data sets are kept.
-        workers: processes, of one thread each.
-        progress: given one step for each network, their number, and how many were there.
+        data_dir: where data sets are stored.
+        workers: processes of one thread each.
+        progress: given one step for each training, their number, and how many exist already.
     """
     left = [job for job in work if job.key not in file]
 
@@ -181,7 +180,7 @@ def _results(left: list[Job], data_dir: Path, workers: int) -> Iterator[dict[str
         try:
             for done in as_completed([pool.submit(train, job, data_dir) for job in left]):
                 yield done.result()
-        finally:  # interrupted: what has not begun is not begun
+        finally:  # after an interruption no further training is started
             pool.shutdown(cancel_futures=True)
 
 
@@ -226,7 +225,7 @@ def spearman(x: Array, y: Array) -> Array:
 
 
 def partial_spearman(x: Array, y: Array, given: Array) -> Array:
-    """The same with the ranks of `given` regressed out of both."""
+    """Spearman's rank correlation with the ranks of `given` regressed out of both."""
     xy, xz, yz = spearman(x, y), spearman(x, given), spearman(y, given)
     rest = (1 - xz**2) * (1 - yz**2)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -235,13 +234,13 @@ def partial_spearman(x: Array, y: Array, given: Array) -> Array:
 
 
 def summarise(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What each candidate is worth, over the architectures that have all their rows."""
-    found: dict[str, dict[str, dict[tuple[str, int], dict[str, Any]]]] = {}
+    """Correlations of each short schedule, over the architectures that have all their rows."""
+    datasets: dict[str, dict[str, dict[tuple[str, int], dict[str, Any]]]] = {}
     for row in rows:
-        of_arch = found.setdefault(row["dataset"], {}).setdefault(row["arch_id"], {})
+        of_arch = datasets.setdefault(row["dataset"], {}).setdefault(row["arch_id"], {})
         of_arch[row["schedule"], row["seed"]] = row
     summaries = []
-    for dataset, archs in found.items():
+    for dataset, archs in datasets.items():
         names = dict.fromkeys(name for rows in archs.values() for name, _ in rows if name != LONG)
         for name in names:
             needed = [*((LONG, seed) for seed in LONG_SEEDS), (name, SHORT_SEED)]
@@ -253,7 +252,7 @@ def summarise(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _summary(*columns: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of rows with the first seed, with the second seed, and of the candidate."""
+    """From the rows of the long schedule's first and second seed, and of the short one."""
     accuracies = np.array([[row["accuracy"] for row in column] for column in columns])
     log_macs = np.log([row["macs"] for row in columns[0]])
     seconds = [sum(row["seconds"] for row in column) for column in columns]
@@ -270,9 +269,9 @@ def _summary(*columns: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _correlations(accuracies: Array, log_macs: Array) -> dict[str, Array]:
-    """Of accuracies [3, ..., N] and costs [..., N], over the last axis."""
+    """Correlations of accuracies [3, ..., N] and costs [..., N] over the last axis."""
     first, second, short = accuracies
-    # Against each seed of the long schedule, since its seeds are compared with each other too.
+    # With each single seed of the long schedule, as its seeds are compared with each other.
     partials = [partial_spearman(short, long, log_macs) for long in (first, second)]
     partial, seeds_partial = np.mean(partials, axis=0), partial_spearman(first, second, log_macs)
     return {
@@ -280,6 +279,6 @@ def _correlations(accuracies: Array, log_macs: Array) -> dict[str, Array]:
         "seeds_spearman": spearman(first, second),
         "partial": partial,
         "seeds_partial": seeds_partial,
-        # Of seeds that hardly agree with each other there is nothing to have a share of.
+        # Undefined where the seeds of the long schedule hardly correlate with each other.
         "ratio": np.where(seeds_partial > 0.05, partial / seeds_partial, np.nan),
     }

@@ -1,4 +1,7 @@
-"""The schedule benchmark as a command: train what is missing, print, write the figures."""
+"""Prints the schedule benchmark and writes its figures.
+
+Run as `python runners/benchmark.py schedule --json FILE`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from nas.data import load_search_data
 from nas.progress import shown
 from nas.space.space import SearchSpace
 
-BAR = 0.85  # of the shipped candidate's ratio
+TARGET = 0.85  # of the default schedule's ratio
 
 
 def run_and_report(
@@ -26,10 +29,10 @@ def run_and_report(
     workers: int,
     json_path: Path | None,
 ) -> None:
-    """Train every schedule on every architecture; a file that was begun is continued.
+    """Train every schedule on every architecture; an unfinished file is continued.
 
     Raises:
-        ValueError: a data set without schedules, or a file of another setting.
+        ValueError: the data set has no schedules, or the file is of another setting.
     """
     for name in datasets:
         if name not in SCHEDULES:
@@ -52,31 +55,31 @@ def run_and_report(
         )
     ]
     measure(work, file, data_dir, workers, shown("trainings"))
-    found = summarise(file)
-    file.write({"summary": found})
+    summaries = summarise(file)
+    file.write({"summary": summaries})
     console = Console(width=None if Console().is_terminal else 130)
-    console.print(table(found))
+    console.print(table(summaries))
     console.print(
         "In brackets 95 % bootstrap intervals over architectures. Partial: log multiply-adds "
-        "regressed out of both. Two seeds: of the long schedule, the same way."
+        "regressed out of both. Two seeds: those of the long schedule, likewise."
     )
     if json_path is not None:
         console.print(f"written: {json_path}")
 
 
-def table(found: Sequence[dict[str, Any]]) -> Table:
-    """A row for each candidate."""
+def table(summaries: Sequence[dict[str, Any]]) -> Table:
+    """A row for each short schedule."""
     grid = Table(title="Short schedules against the long one")
     for column in ("data", "schedule", "Spearman", "partial", "two seeds", "ratio", "x cheaper"):
         grid.add_column(column, justify="left" if column in ("data", "schedule") else "right")
-    for row in found:
+    for row in summaries:
         grid.add_row(
             row["dataset"],
             row["schedule"],
             *(_with_interval(row, name) for name in ("spearman", "partial", "seeds_partial")),
             _with_interval(row, "ratio"),
             f"{row['cost_ratio']:.1f}",
-            style="" if row["ratio"] is None or row["ratio"] >= BAR else "dim",
+            style="" if row["ratio"] is None or row["ratio"] >= TARGET else "dim",
         )
     return grid
 

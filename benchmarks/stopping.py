@@ -1,8 +1,8 @@
 """Replays of stopping rules on tables of learning curves.
 
-Every network of the table is a trial, in a random order, several in flight; a rule stops
-or goes on at each rung. What counts: the hypervolume of the networks that finished, over
-that of all networks, and the epochs spent, over those of no stopping.
+Every network of the table is a trial, in random order, several at a time; at each rung a rule
+decides whether the trial goes on. The scores are the hypervolume of the networks that finished
+as a share of that of all networks, and the epochs spent as a share of those without stopping.
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ from nas.pareto import hypervolume
 from nas.progress import Progress, silent
 from nas.stopping.rule import StoppingSettings, TrialCurve, rungs
 
-Work = tuple[str, float, int]  # rule, strength, trials in flight
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one replay ended with, each as a share of no stopping."""
+    """The scores of one replay, as shares of those without stopping."""
 
     hypervolume: float
     epochs: float
-    multiply_adds: float  # epochs x macs: what training time follows
+    multiply_adds: float  # epochs x macs, to which training time is proportional
     finished: float
 
 
@@ -44,13 +42,13 @@ def replay(
 
     Args:
         table: the networks.
-        rule: decides at each rung but the last.
-        order: rows of the table, as they are started.
+        rule: decides at each rung except the last.
+        order: rows of the table in the order in which they start.
         evaluated: the rungs; the last one is the last epoch.
-        in_flight: trials at once; one takes as long as its epochs times its multiply-adds.
+        in_flight: trials at a time; a trial takes its epochs times its multiply-adds.
     """
     waiting, ticket = iter(order), itertools.count()
-    shown: dict[int, TrialCurve] = {}
+    curves: dict[int, TrialCurve] = {}
     running: list[tuple[float, int, int, int]] = []  # (time of the rung, ticket, row, rung)
 
     def start(now: float) -> None:
@@ -63,21 +61,21 @@ def replay(
     while running:
         now, _, row, index = heapq.heappop(running)
         rung, macs = evaluated[index], float(table.macs[row])
-        before = shown.pop(row).curve if row in shown else {}
+        before = curves.pop(row).curve if row in curves else {}
         trial = TrialCurve((macs,), {**before, rung: float(table.accuracy[row, rung - 1])})
-        goes_on = rung < evaluated[-1] and rule(trial, list(shown.values()))
-        shown[row] = trial
+        goes_on = rung < evaluated[-1] and rule(trial, list(curves.values()))
+        curves[row] = trial
         if goes_on:
             until = now + (evaluated[index + 1] - rung) * macs
             heapq.heappush(running, (until, next(ticket), row, index + 1))
         else:
             start(now)
-    return _outcome(table, shown)
+    return _outcome(table, curves)
 
 
-def _outcome(table: CurveTable, shown: dict[int, TrialCurve]) -> Outcome:
-    rows = np.array(list(shown))
-    spent = np.array([max(trial.curve) for trial in shown.values()])
+def _outcome(table: CurveTable, curves: dict[int, TrialCurve]) -> Outcome:
+    rows = np.array(list(curves))
+    spent = np.array([max(trial.curve) for trial in curves.values()])
     finished = rows[spent == table.epochs]
     everything = hypervolume(table.points[rows], table.reference)
     return Outcome(
@@ -102,7 +100,7 @@ class Row:
     epochs: float
     multiply_adds: float
     finished: float
-    halving: float | None = None  # hypervolume of that rule at the same epochs
+    halving: float | None = None  # hypervolume of successive halving at the same epochs
     sorting: float | None = None
 
 
@@ -118,15 +116,15 @@ def compare(
     """Replay every rule at every strength.
 
     Args:
-        tables: medians are over all of them together.
-        orders: random orders of the trials of each table; the same for each rule.
-        in_flight: numbers of trials at once, each replayed by itself.
+        tables: medians are over the replays of all tables.
+        orders: random orders of the trials of each table, the same for each rule.
+        in_flight: numbers of trials at a time, replayed separately.
         evaluated: the rungs; None: those of a search.
         strengths: of each rule.
         progress: follows the replays.
 
     Returns:
-        The rows, those of `front` with the other rules' hypervolume at the same epochs.
+        The rows; those of `front` hold the other rules' hypervolume at the same epochs.
     """
     work = [
         (name, strength, flying)
@@ -159,14 +157,14 @@ def _row(name: str, strength: float, flying: int, outcomes: list[Outcome]) -> Ro
 
 
 def _against(row: Row, rows: list[Row]) -> Row:
-    """With the other rules' hypervolume at the row's epochs, linear between their strengths."""
+    """The row with the other rules' hypervolume at its epochs, interpolated over strengths."""
     if row.rule != "front":
         return row
     others: dict[str, float] = {}
     for name in ("halving", "sorting"):
         theirs = [other for other in rows if (other.rule, other.in_flight) == (name, row.in_flight)]
         curve = sorted([(other.epochs, other.hypervolume) for other in theirs] + [(1.0, 1.0)])
-        # Fewer epochs than it ever spends: it has no such strength.
+        # Only within the range of epochs that the other rule can spend.
         if row.epochs >= curve[0][0] and theirs:
             epochs, volumes = zip(*curve, strict=True)
             others[name] = float(np.interp(row.epochs, epochs, np.maximum.accumulate(volumes)))
@@ -174,7 +172,7 @@ def _against(row: Row, rows: list[Row]) -> Row:
 
 
 def bars(rows: list[Row]) -> dict[str, bool]:
-    """What the rule must show, for each number of trials in flight."""
+    """The targets of the rule and whether they are met, for each number of trials at a time."""
     ours = [row for row in rows if row.rule == "front"]
     held = {}
     for flying in sorted({row.in_flight for row in ours}):

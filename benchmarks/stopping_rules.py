@@ -1,6 +1,6 @@
-"""The rules that the replay compares: ours, and the two that it has to beat.
+"""The stopping rules that the replay compares: the project's own and two published ones.
 
-Each is asked when a trial reaches a rung, and answers at once whether it goes on.
+A rule is called when a trial reaches a rung and returns whether the trial goes on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Rule = Callable[[TrialCurve, Sequence[TrialCurve]], bool]
 
 
 def front_rule(confidence: float, epochs: int, images: int | None) -> Rule:
-    """Ours: `nas.stopping.rule.decide`."""
+    """The project's rule, `nas.stopping.rule.decide`."""
     settings = StoppingSettings(confidence=confidence)
 
     def rule(trial: TrialCurve, others: Sequence[TrialCurve]) -> bool:
@@ -29,8 +29,8 @@ def front_rule(confidence: float, epochs: int, images: int | None) -> Rule:
 def halving(kept: float, epochs: int, images: int | None) -> Rule:
     """Successive halving on accuracy alone (ASHA as in Ray's `AsyncHyperBandScheduler`).
 
-    A trial goes on unless its accuracy is below the quantile `1 - kept` of what the
-    trials before it showed at the rung.
+    A trial goes on unless its accuracy is below the quantile `1 - kept` of the accuracies
+    of earlier trials at the rung (Li et al., 2020).
     """
 
     def rule(trial: TrialCurve, others: Sequence[TrialCurve]) -> bool:
@@ -45,14 +45,14 @@ def sorting(kept: float, epochs: int, images: int | None) -> Rule:
     """Non-dominated sorting at each rung (MO-ASHA, Schmucker et al., arXiv 2106.12639).
 
     A trial goes on if it is among the best share `kept` of those at the rung, sorted by
-    fronts and, within its front, by an epsilon-net: next comes the point that is farthest
-    from all before it.
+    fronts and within its front by an epsilon-net: the next point is the one farthest from
+    all before it.
     """
 
     def rule(trial: TrialCurve, others: Sequence[TrialCurve]) -> bool:
         rung = max(trial.curve)
         at_rung = [trial, *(other for other in others if rung in other.curve)]
-        points = np.array([(np.log10(shown.costs[0]), 1 - shown.curve[rung]) for shown in at_rung])
+        points = np.array([(np.log10(each.costs[0]), 1 - each.curve[rung]) for each in at_rung])
         fronts = front_numbers(points)
         places = max(1, int(np.ceil(kept * len(points)))) - int((fronts < fronts[0]).sum())
         front = np.flatnonzero(fronts == fronts[0])
@@ -64,9 +64,9 @@ def sorting(kept: float, epochs: int, images: int | None) -> Rule:
 
 
 def front_numbers(points: np.ndarray) -> np.ndarray:
-    """[N], 0 for the points [N, 2] on the front, 1 for those on it once these are gone, ..."""
+    """[N], the front of each point [N, 2]: 0 for the Pareto front, 1 for that of the rest, ..."""
     numbers = np.empty(len(points), dtype=np.int64)
-    last: list[float] = []  # the second coordinate of the newest point of each front: ascending
+    last: list[float] = []  # second coordinate of the newest point of each front, ascending
     for index in np.lexsort((points[:, 1], points[:, 0])).tolist():
         height = float(points[index, 1])
         number = bisect_right(last, height)  # the first front whose points all lie above
@@ -76,7 +76,7 @@ def front_numbers(points: np.ndarray) -> np.ndarray:
 
 
 def _epsilon_net(points: np.ndarray, places: int) -> list[int]:
-    """Positions of `places` points: the first one, then always the farthest from those."""
+    """Positions of `places` points: the first one, then repeatedly the farthest from the chosen."""
     spread = np.ptp(points, axis=0)
     scaled = points / np.where(spread > 0, spread, 1)
     chosen = [int(np.argmin(scaled[:, 0]))]
@@ -93,7 +93,7 @@ RULES: dict[str, Callable[[float, int, int | None], Rule]] = {
     "sorting": sorting,
 }
 STRENGTHS: dict[str, tuple[float, ...]] = {
-    # a confidence, and twice a share that is kept at each rung
+    # of `front` a confidence, of the others the share that is kept at each rung
     "front": (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.93, StoppingSettings.confidence, 0.98),
     "halving": (0.1, 0.2, 0.33, 0.5, 0.6, 0.7, 0.8, 0.9),
     "sorting": (0.2, 0.25, 0.33, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),

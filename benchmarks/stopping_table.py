@@ -1,4 +1,7 @@
-"""The stopping benchmark as a command: replay, print, write the figures."""
+"""Prints the stopping benchmark and writes its figures.
+
+Run as `python runners/benchmark.py stopping --generated 30 --json FILE`.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from nas.stopping.rule import StoppingSettings
 
 GENERATED_ORDERS = 2  # of each generated table
 TITLES = {
-    "front": "ours (strength: confidence)",
+    "front": "this project's rule (strength: confidence)",
     "halving": "successive halving on accuracy (strength: share kept)",
     "sorting": "non-dominated sorting, MO-ASHA (strength: share kept)",
 }
@@ -32,18 +35,18 @@ def run_stopping(
     evaluated: Sequence[int] | None = None,
     json_file: Path | None = None,
 ) -> list[Row]:
-    """Replay the rules on a curve table, or on made-up ones; print a table and the bars.
+    """Replay the rules on a table of learning curves, or on synthetic ones; print the results.
 
     Args:
         curves: a table as `benchmarks.curves` reads it.
-        generated: number of made-up tables to take instead.
+        generated: number of synthetic tables to take instead.
         orders: random orders of the trials of `curves`.
-        in_flight: numbers of trials at once.
+        in_flight: numbers of trials at a time.
         evaluated: the rungs; None: those of a search.
         json_file: where to write the rows.
 
     Raises:
-        ValueError: the table cannot be read, or neither or both kinds are asked for.
+        ValueError: the table cannot be read, or not exactly one of both is given.
     """
     if (curves is None) == (generated < 1):
         raise ValueError("--curves FILE or --generated N: accepted: one of the two")
@@ -75,14 +78,14 @@ def parse_rungs(text: str | None) -> tuple[int, ...] | None:
         return None
     parts = text.split(",")
     if all(part.isdecimal() for part in parts):
-        found = tuple(int(part) for part in parts)
-        if found[0] > 0 and all(a < b for a, b in itertools.pairwise(found)):
-            return found
+        epochs = tuple(int(part) for part in parts)
+        if epochs[0] > 0 and all(a < b for a, b in itertools.pairwise(epochs)):
+            return epochs
     raise ValueError(f"--rungs {text}: accepted: ascending epochs such as 1,3,10")
 
 
 def print_rows(rows: list[Row], title: str) -> None:
-    """Print a table for each number of trials in flight, and which bars hold."""
+    """Print a table for each number of trials at a time, and which targets are met."""
     console = Console()
     for flying in sorted({row.in_flight for row in rows}):
         table = Table(

@@ -1,6 +1,6 @@
-"""Made-up accuracies over the full DyClotNet space, with interactions.
+"""Synthetic accuracies over the full DyClotNet space, with interactions.
 
-No sampler sees how they are made; the cost is the real one. The error of an
+Costs are the real ones. Samplers see the accuracies only. The error of an
 architecture is
 
     error = min(0.9, 0.05 + 0.13 exp(-quality / 2))
@@ -9,7 +9,7 @@ and its quality a sum of standardised parts, weighted by the shares of its varia
 capacity (log multiply-adds and log parameters), saturating depth and width per stage, a
 penalty of p that grows with narrow stages, a gain of the recalibrator that depends on
 the stage and its hidden size, pairs of stages (balance of depth, a preferred expansion
-order), a triple, and a part that belongs to the architecture alone. Signs, strengths
+order), a triple, and an effect of the single architecture. Signs, strengths
 and preferences are drawn from the seed.
 """
 
@@ -32,14 +32,14 @@ Array = NDArray[np.float64]
 
 SPACE = Path(__file__).parents[1] / "search_spaces" / "dyclotnet.yaml"
 SHARES = {"capacity": 0.12, "own choices": 0.36, "pairs": 0.34, "triple": 0.16, "alone": 0.02}
-SAMPLE = 2_000  # architectures that the parts are standardised on
+SAMPLE = 2_000  # architectures from which the parts are standardised
 NONE = "pointwise"
 
 
 class SyntheticProblem:
-    """One seeded accuracy function on the full space, CIFAR-sized."""
+    """A seeded accuracy function on the full space, for 32x32x3 images and 10 classes."""
 
-    best: float | None = None  # the front of ten million is not known
+    best: float | None = None  # the front of ten million settings is unknown
     _scales: tuple[Array, Array]
 
     def __init__(self, seed: int, space: SearchSpace | None = None) -> None:
@@ -66,7 +66,7 @@ class SyntheticProblem:
         self.fingerprint = fingerprint(logs, errors)
 
     def unflatten(self, setting: Setting) -> Setting:
-        """`unit` of a stage is the expansion with its r."""
+        """As `Problem`: `unit` of a stage combines its expansion and r."""
         result: Setting = {}
         for name, value in setting.items():
             if name.endswith(".unit"):
@@ -83,11 +83,11 @@ class SyntheticProblem:
         return float(self._cost(self.space.decode(setting)).macs)
 
     def error(self, setting: Mapping[str, Any]) -> float:
-        """The made-up error."""
+        """The synthetic error."""
         return self._error(self.space.decode(setting))
 
     def observe(self, setting: Mapping[str, Any], rng: np.random.Generator | None) -> float:
-        """The error; with a generator, as one training would show it."""
+        """The error; with a generator, with the noise of one training."""
         error = self.error(setting)
         return error if rng is None else error * float(np.exp(0.02 * rng.standard_normal()))
 
@@ -134,7 +134,7 @@ class SyntheticProblem:
 
 
 def _flatten(choices: tuple[Choice, ...]) -> tuple[Choice, ...]:
-    """The space without conditions: an expansion and its r become one choice, `unit`."""
+    """The space without conditions: an expansion and its r are one choice, `unit`."""
     ratios = {c.needs[0]: c.values for c in choices if c.needs is not None}
     flat = []
     for choice in choices:

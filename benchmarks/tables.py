@@ -1,4 +1,4 @@
-"""Tables of training results: every architecture of a complete space, trained before.
+"""Tables of training results: every architecture of a complete space, with its accuracies.
 
 The format is one CSV row for each architecture: `x1`, `x2`, ... are the choices
 (words are categorical, integers ordinal), `accuracy_1`, `accuracy_2`, ... the test
@@ -43,7 +43,7 @@ class Table:
 
     @cached_property
     def points(self) -> Array:
-        """[N, 2], (log10 macs, mean error): what the score is measured on."""
+        """[N, 2], (log10 macs, mean error), from which the score is computed."""
         return np.column_stack([np.log10(self.macs), self.error])
 
     @cached_property
@@ -61,18 +61,18 @@ class Table:
         return {tuple(code): row for row, code in enumerate(self.codes.tolist())}
 
     def row(self, setting: Mapping[str, Any]) -> int:
-        """The row of a setting."""
+        """The index of a setting's row."""
         code = tuple(choice.values.index(setting[choice.name]) for choice in self.choices)
         return self._rows[code]
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of all contents: the key of cached results."""
+        """Hash of all contents, part of the cache's key."""
         return fingerprint(self.codes, self.accuracy, self.macs, self.params)
 
 
 def fingerprint(*contents: NDArray[Any]) -> str:
-    """Hash of arrays, to nine decimals: the last bits of what is made up differ by processor."""
+    """Hash of arrays, to nine decimals: the last bits of synthetic values differ by processor."""
     digest = hashlib.sha256()
     for array in contents:
         digest.update(np.round(array, 9).tobytes())
@@ -107,8 +107,8 @@ def from_frame(frame: pd.DataFrame, name: str) -> Table:
     if not (frame["macs"] > 0).all():
         raise ValueError(f"table {name}: column macs; accepted: positive numbers")
     if frame.duplicated(choices).any():
-        raise ValueError(f"table {name}: an architecture stands there twice; accepted: once each")
-    columns, decided = [], []
+        raise ValueError(f"table {name}: an architecture appears twice; accepted: once each")
+    columns, parsed = [], []
     for column in choices:
         if pd.api.types.is_integer_dtype(frame[column]):
             values: list[Any] = sorted(int(value) for value in frame[column].unique())
@@ -116,12 +116,12 @@ def from_frame(frame: pd.DataFrame, name: str) -> Table:
             raise ValueError(f"table {name}: column {column}; accepted: words or integers")
         else:
             values = [str(value) for value in frame[column].unique()]
-        decided.append(Choice(column, tuple(values)))
+        parsed.append(Choice(column, tuple(values)))
         position = {value: index for index, value in enumerate(values)}
         columns.append([position[value] for value in frame[column]])
     return Table(
         name,
-        tuple(decided),
+        tuple(parsed),
         np.array(columns, dtype=np.int64).T.copy(),
         frame[accuracies].to_numpy(dtype=np.float64) / 100.0,
         frame["macs"].to_numpy(dtype=np.float64),
@@ -130,7 +130,7 @@ def from_frame(frame: pd.DataFrame, name: str) -> Table:
 
 
 def _numbered(frame: pd.DataFrame, prefix: str) -> list[str]:
-    """`prefix`1, `prefix`2, ... as far as they go without a gap."""
+    """The columns `prefix`1, `prefix`2, ... up to the first gap."""
     names: list[str] = []
     while f"{prefix}{len(names) + 1}" in frame:
         names.append(f"{prefix}{len(names) + 1}")

@@ -1,8 +1,9 @@
-"""Images a second of our trainer against the loop that a user would write.
+"""Images per second of the trainer against the baseline training.
 
 Both train the same architecture from the same weights on the same images, with the same
-batch, epochs and schedule, and are evaluated after each epoch (a search does that at its
-rungs only). They take turns, an epoch each, so that what else the machine does meets both.
+batch size, epochs and schedule, and are evaluated after each epoch (a search evaluates at its
+rungs only). They take turns, an epoch each, so that other load on the machine affects both.
+Run as `python runners/benchmark.py training [--gpu] --json FILE`.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from nas.threads import cpu_threads
 from nas.training import Recipe, Trainer, build, get_recipe
 
 OURS, LAUNCHED = "ours", "ours, kernel by kernel"
-WORKERS = {"cpu": (0, 2), "cuda": (0, 2, 8)}  # of the user's loader; the fastest one counts
+WORKERS = {"cpu": (0, 2), "cuda": (0, 2, 8)}  # of the baseline's loader; the fastest one counts
 THREADS = {"cpu": (1, 2), "cuda": (1,)}
 KEY = ("images", "arch", "threads", "seed")
 
@@ -54,7 +55,7 @@ ARCHITECTURES: dict[str, Arch] = {
 
 @dataclass(frozen=True)
 class Images:
-    """What is trained on, and how."""
+    """A data set and its recipe."""
 
     name: str
     data: SearchData
@@ -71,17 +72,17 @@ class Case:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """As `KEY`, without the seed."""
+        """The fields of `KEY` without the seed."""
         return self.images.name, self.arch, self.threads
 
     def runs(self, row: dict[str, Any]) -> bool:
-        """Whether `row` is a run of this case."""
+        """Whether a row of the file is a run of this case."""
         return tuple(row[name] for name in KEY[:3]) == self.key
 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison's figures."""
+    """The figures of one comparison."""
 
     images: str
     arch: str
@@ -90,27 +91,29 @@ class Row:
     accuracy: dict[str, list[float]]  # validation, after the last epoch, by version and seed
 
     @property
-    def user(self) -> str:
-        """The fastest version of the user's loop."""
-        users = [name for name in self.images_per_s if name.startswith("user")]
-        return max(users, key=self.images_per_s.__getitem__)
+    def baseline(self) -> str:
+        """The fastest version of the baseline."""
+        versions = [name for name in self.images_per_s if name.startswith("baseline")]
+        return max(versions, key=self.images_per_s.__getitem__)
 
     @property
     def speedup(self) -> float:
-        """Ours over the user's."""
-        return self.images_per_s[OURS] / self.images_per_s[self.user]
+        """Images per second of ours over those of the baseline."""
+        return self.images_per_s[OURS] / self.images_per_s[self.baseline]
 
     @property
     def differences(self) -> list[float]:
-        """Of the accuracies, ours less the user's, seed by seed."""
-        return [a - b for a, b in zip(self.accuracy[OURS], self.accuracy[self.user], strict=True)]
+        """Accuracies of ours less those of the baseline, seed by seed."""
+        return [
+            a - b for a, b in zip(self.accuracy[OURS], self.accuracy[self.baseline], strict=True)
+        ]
 
 
 def load_images(data_dir: Path, device: torch.device) -> list[Images]:
-    """What is trained on, on the CPU or on a GPU.
+    """The data sets and recipes of a device: digits, Fashion-MNIST, 32x32 colour images.
 
-    The digits; Fashion-MNIST; 32x32 images in colour. On the CPU Fashion-MNIST is as
-    searches see it there and also at its own size, on a GPU there are more images.
+    On the CPU, Fashion-MNIST is at the size of a search and at its own; on a GPU there are
+    more images.
 
     Raises:
         DatasetError: Fashion-MNIST is not found.
@@ -137,7 +140,7 @@ def load_images(data_dir: Path, device: torch.device) -> list[Images]:
 
 
 def shrink(data: SearchData, train: int, val: int, size: int) -> SearchData:
-    """So many images of that side."""
+    """A stratified subset of `train` and `val` images, resized to side `size`."""
     crop = max(1, round(data.info.crop * size / data.info.image_size))
     return SearchData(
         replace(data.info, image_size=size, crop=crop),
@@ -147,7 +150,7 @@ def shrink(data: SearchData, train: int, val: int, size: int) -> SearchData:
 
 
 def in_colour(data: SearchData) -> SearchData:
-    """Grey images as three channels, cropped and flipped as CIFAR's are."""
+    """Grey images as three equal channels, with the crop and flip of CIFAR."""
     info = replace(
         data.info, in_channels=3, mean=data.info.mean * 3, std=data.info.std * 3, crop=4, flip=True
     )
@@ -170,19 +173,19 @@ def measure(
     """Train every case with every version, `repetitions` times with another seed.
 
     Args:
-        images: what is trained on.
-        file: with key `KEY`; what it has is not run again, and each run is added.
+        images: data sets with their recipes.
+        file: with key `KEY`; its runs are not repeated, and each new run is added.
         architectures: names in `ARCHITECTURES`.
-        threads: numbers of PyTorch's threads, which are as before afterwards.
+        threads: numbers of threads for PyTorch; the present number is restored.
         repetitions: of each case.
         device: where to train.
-        progress: given one step for each run, their number, and how many were there.
+        progress: given one step for each run, their number, and how many exist already.
     """
     cases = [Case(some, arch, n) for n in threads for some in images for arch in architectures]
-    # Seeds outside, so that minutes lie between two runs of a case.
+    # Seeds in the outer loop, so that minutes lie between two runs of a case.
     work = [(case, seed) for seed in range(repetitions) for case in cases]
     left = [(case, seed) for case, seed in work if (*case.key, seed) not in file]
-    kernels.available()  # compiled now: once on a machine, not in a trial
+    kernels.available()  # compiles them now, once on a machine and not within a run
 
     def steps() -> Iterator[None]:
         for case, seed in left:
@@ -202,7 +205,7 @@ def measure(
 
 
 def _warm_up(versions: dict[str, Iterator[float]]) -> None:
-    """Train an epoch of each: libraries choose a GPU's kernels once for each shape."""
+    """Train one epoch of each: libraries select a GPU's kernels once for each shape."""
     for version in versions.values():
         next(version)
 
@@ -220,9 +223,9 @@ def _row(case: Case, runs: list[dict[str, Any]]) -> Row:
 
 
 def versions(case: Case, seed: int, device: torch.device) -> dict[str, Iterator[float]]:
-    """Each version as an iterator that trains an epoch and gives the accuracy.
+    """Each version as an iterator that trains an epoch and yields the accuracy.
 
-    On a GPU also our trainer without its CUDA graph.
+    On a GPU there is also ours without its CUDA graph.
     """
     arch, data, recipe = ARCHITECTURES[case.arch], case.images.data, case.images.recipe
 
@@ -233,22 +236,22 @@ def versions(case: Case, seed: int, device: torch.device) -> dict[str, Iterator[
             trainer.train_epoch()
             yield trainer.evaluate()
 
-    def users(workers: int) -> Iterator[float]:
+    def baseline(workers: int) -> Iterator[float]:
         network = baseline_training.plain_network(arch, data.info, seed)
         yield from baseline_training.train(
             network, data, recipe, seed=seed, workers=workers, device=device
         )
 
-    # A worker that is forked where there is a CUDA graph complains of it: the user's come first.
+    # The baseline comes first: a loader that forks after a CUDA graph was recorded warns.
     return (
-        {f"user, {workers} workers": users(workers) for workers in WORKERS[device.type]}
+        {f"baseline, {workers} workers": baseline(workers) for workers in WORKERS[device.type]}
         | {OURS: ours(graphed=True)}
         | ({LAUNCHED: ours(graphed=False)} if device.type == "cuda" else {})
     )
 
 
 def take_turns(running: dict[str, Iterator[float]]) -> dict[str, tuple[float, float]]:
-    """Step all iterators in turns to their ends: each one's seconds and its last value."""
+    """Step all iterators in turns to their ends; the seconds and the last value of each."""
     seconds, last = dict.fromkeys(running, 0.0), dict.fromkeys(running, 0.0)
     left = list(running)
     while left:
@@ -265,12 +268,12 @@ def take_turns(running: dict[str, Iterator[float]]) -> dict[str, tuple[float, fl
 
 def difference(rows: Sequence[Row]) -> tuple[float, float]:
     """Mean difference of the accuracies over rows and seeds, and its standard error."""
-    found = [difference for row in rows for difference in row.differences]
-    return fmean(found), stdev(found) / len(found) ** 0.5 if len(found) > 1 else float("inf")
+    each = [difference for row in rows for difference in row.differences]
+    return fmean(each), stdev(each) / len(each) ** 0.5 if len(each) > 1 else float("inf")
 
 
 def bars(rows: Sequence[Row]) -> dict[str, bool]:
-    """What the trainer must show."""
+    """The targets of the trainer, and whether they are met."""
     speedups = [row.speedup for row in rows]
     mean, error = difference(rows)
     return {
@@ -281,7 +284,7 @@ def bars(rows: Sequence[Row]) -> dict[str, bool]:
 
 
 def report(rows: Sequence[Row], device: torch.device = CPU) -> dict[str, Any]:
-    """Plain values for the JSON file: figures, what they were measured on, and the bars."""
+    """The figures as plain values, with versions, machine and targets, for the JSON file."""
     gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
     mean, error = difference(rows)
     return {

@@ -1,4 +1,4 @@
-"""The training benchmark as a command: measure, print, write the figures."""
+"""Prints the training benchmark and writes its figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from nas.progress import shown
 def run_and_report(
     repetitions: int, data_dir: Path, device: torch.device, json_path: Path | None
 ) -> None:
-    """Measure what is missing, print a table, write the figures; a file begun is continued.
+    """Measure what is missing, print a table, write the figures; an unfinished file is continued.
 
     Args:
         repetitions: of each version, each with another seed.
@@ -50,7 +50,7 @@ def run_and_report(
         console.print(f"{threads} threads: {speedup:.2f}x faster in the geometric mean")
     error = figures["accuracy_difference_error"]
     console.print(
-        f"accuracy, ours less the user's: {100 * figures['accuracy_difference']:+.2f} %"
+        f"accuracy, ours less the baseline's: {100 * figures['accuracy_difference']:+.2f} %"
         + ("" if error is None else f", standard error {100 * error:.2f} %")
     )
     for bar, held in figures["bars"].items():
@@ -61,10 +61,10 @@ def run_and_report(
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Images a second of every version, and the accuracies reached."""
-    grid = Table(title="Training and evaluation, images/s, medians; accuracy on the validation")
+    """Images per second of every version, and the accuracies reached."""
+    grid = Table(title="Training and evaluation, images/s, medians; validation accuracy")
     versions = list(dict.fromkeys(name for row in rows for name in row.images_per_s))
-    for column in ("images", "network", "threads", *versions, "faster", "accuracy", "user's"):
+    for column in ("images", "network", "threads", *versions, "ratio", "accuracy", "baseline's"):
         grid.add_column(column, justify="left" if column in ("images", "network") else "right")
     for row in rows:
         grid.add_row(
@@ -73,6 +73,6 @@ def table(rows: Sequence[Row]) -> Table:
             str(row.threads),
             *(f"{row.images_per_s[version]:.0f}" for version in versions),
             f"{row.speedup:.2f}x",
-            *(f"{100 * fmean(row.accuracy[name]):.1f} %" for name in (OURS, row.user)),
+            *(f"{100 * fmean(row.accuracy[name]):.1f} %" for name in (OURS, row.baseline)),
         )
     return grid

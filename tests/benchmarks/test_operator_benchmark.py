@@ -24,7 +24,7 @@ def test_all_versions_compute_the_same():
 
 
 def test_memory_of_the_operator_is_at_most_0_7_of_the_plain_versions():
-    """Bytes do not depend on the machine, so the bar is held here for one of its shapes."""
+    """Bytes do not depend on the machine, so the target is tested here, on one of its shapes."""
     rows = operator.measure([(128, 16)], [2, 8], batch=16, repetitions=1)
     assert [(row.what, row.p) for row in rows] == [
         ("operator", 2),

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "search_spaces/tiny.yaml"
 
 
-def test_the_idle_trial_imports_no_torch():
+def test_the_noop_trainable_imports_no_torch():
     code = "import sys, benchmarks.noop_trainable; print('torch' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
@@ -74,8 +74,8 @@ def test_the_large_study_is_one_that_a_search_reads(tmp_path):
 @pytest.mark.slow
 def test_all_parts_run():
     sizes = overhead.Sizes(trials=6, repetitions=1, slots=3, sleeping=9, sleep=0.5, stored=50)
-    told = []
-    figures = overhead.measure(SPACE, sizes, told.append)
-    assert len(told) == overhead.steps(sizes)
+    steps = []
+    figures = overhead.measure(SPACE, sizes, steps.append)
+    assert len(steps) == overhead.steps(sizes)
     assert all(0 < share <= 1 for share in figures["busy_share"].values())
     assert all(seconds[0] > 0 for seconds in figures["seconds_per_trial"].values())

@@ -14,7 +14,7 @@ from benchmarks.sampler import Job, Outcome, load_problem, outcomes, run
 from benchmarks.synthetic import SyntheticProblem
 
 ROOT = Path(__file__).parents[2]
-SMALL = Kind(words=2, operations=3, numbers=1, widths=4)
+SMALL = Kind(categorical=2, operations=3, ordinal=1, widths=4)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +68,14 @@ def test_the_cache_gives_back_what_was_put_and_knows_versions(problem, tmp_path,
     assert cache.get(problem, "random", 0, 5, False) is None
 
 
-def test_the_runs_that_are_kept_are_of_the_problems_that_are_made_here():
+def test_the_cache_of_known_cost_depends_on_its_sources(problem, tmp_path):
+    cache = ReplayCache(tmp_path)
+    made = replay(problem, "known-cost", 0, 3)
+    cache.put(problem, "known-cost", 0, 3, False, made)
+    assert cache.get(problem, "known-cost", 0, 3, False) == made
+
+
+def test_the_cached_runs_are_of_the_present_problems():
     kept = {folder.name for folder in (ROOT / "results/benchmarks/replays").glob("gp-*/*")}
     for source in ("generated:categorical", "generated:ordinal", "generated:mixed", "synthetic:14"):
         made = load_problem(source)

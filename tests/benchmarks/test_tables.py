@@ -47,7 +47,7 @@ def test_words_that_pandas_takes_for_missing_are_words(tmp_path: Path):
         (lambda f: f.assign(macs=0), "positive"),
         (lambda f: f.assign(accuracy_1="high"), "not numeric"),
         (lambda f: f.assign(x2=[0.5, 1.5, 0.5, 1.5]), "words or integers"),
-        (lambda f: pd.concat([f, f]), "twice"),
+        (lambda f: pd.concat([f, f]), "appears twice"),
     ],
 )
 def test_mistakes_are_named(change, message):
@@ -81,7 +81,7 @@ def test_a_processor_that_rounds_otherwise_makes_the_same_table():
 
 def test_generated_tables_have_interactions():
     """Main effects and cost alone do not explain the quality; pairs explain more."""
-    table = build(Kind(words=3, operations=4, numbers=0, widths=0, own=0.0), 0, "t")
+    table = build(Kind(categorical=3, operations=4, ordinal=0, widths=0, own=0.0), 0, "t")
     y = np.log(table.error)
     onehot = np.hstack([np.eye(4)[column] for column in table.codes.T])
     pairs = np.hstack(

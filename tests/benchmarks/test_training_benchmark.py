@@ -20,14 +20,14 @@ def images() -> training.Images:
 
 
 @pytest.mark.parametrize("name", training.ARCHITECTURES)
-def test_the_users_network_is_ours_of_plain_modules(name, images):
+def test_the_baseline_network_is_ours_of_plain_modules(name, images):
     arch, info = training.ARCHITECTURES[name], images.data.info
-    ours, users = (make(arch, info, 3) for make in (build, baseline_training.plain_network))
-    assert not any(isinstance(module, DCT) for module in users.modules())
-    assert ours.state_dict().keys() == users.state_dict().keys()
+    ours, plain = (make(arch, info, 3) for make in (build, baseline_training.plain_network))
+    assert not any(isinstance(module, DCT) for module in plain.modules())
+    assert ours.state_dict().keys() == plain.state_dict().keys()
     x = torch.randn(4, 1, 8, 8)
     for mode in (True, False):
-        torch.testing.assert_close(users.train(mode)(x), ours.train(mode)(x))
+        torch.testing.assert_close(plain.train(mode)(x), ours.train(mode)(x))
 
 
 def test_both_loops_learn_and_are_timed(images, tmp_path):
@@ -47,7 +47,7 @@ def test_both_loops_learn_and_are_timed(images, tmp_path):
     )
     assert [(row.images, row.arch, row.threads) for row in rows] == [("few digits", "shallow", 1)]
     row = rows[0]
-    assert set(row.images_per_s) == {"ours", "user, 0 workers", "user, 2 workers"}
+    assert set(row.images_per_s) == {"ours", "baseline, 0 workers", "baseline, 2 workers"}
     assert min(row.images_per_s.values()) > 0
     for accuracies in row.accuracy.values():
         assert len(accuracies) == 2
@@ -62,10 +62,10 @@ def test_images_in_colour_are_the_grey_ones(images):
     assert (data.info.in_channels, len(data.info.mean), data.info.flip) == (3, 3, True)
 
 
-def test_the_bars_take_the_faster_of_the_users_loops():
+def test_the_bars_take_the_faster_of_the_baselines():
     def row(ours: float, accuracy: float) -> training.Row:
-        rates = {"ours": ours, "user, 0 workers": 50.0, "user, 2 workers": 100.0}
-        both = {"user, 0 workers": [0.1, 0.1], "user, 2 workers": [0.5, 0.5]}
+        rates = {"ours": ours, "baseline, 0 workers": 50.0, "baseline, 2 workers": 100.0}
+        both = {"baseline, 0 workers": [0.1, 0.1], "baseline, 2 workers": [0.5, 0.5]}
         return training.Row("digits", "mixed", 1, rates, {"ours": [accuracy, 0.5], **both})
 
     figures = training.report([row(200.0, 0.4), row(400.0, 0.6)])

@@ -1,0 +1,317 @@
+"""The tables of the documentation, made from the figures in results/.
+
+`python -m benchmarks.docs_tables` writes docs/tables/*.md, which the pages include.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, geometric_mean, median, stdev
+from typing import Any
+
+from scipy import stats
+
+from nas.format import format_count
+from nas.report.comparison_plots import comparison_rows
+from nas.stopping.rule import CONFIDENCE
+
+ROOT = Path(__file__).parents[1]
+TABLES = ROOT / "docs" / "tables"
+BENCHMARKS = ROOT / "results" / "benchmarks"
+REFERENCE = ROOT / "results" / "reference-fashion-mnist"
+MARKS = (50, 100, 200)  # evaluations
+NAMES = {"botorch": "qLogNEHVI (BoTorch)", "gp": "GPSampler", "tpe": "TPE", "nsga2": "NSGA-II"}
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table; columns after the first are aligned to the right."""
+    lines = [header, [":---", *["---:"] * (len(header) - 1)], *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text())
+
+
+def _spread(values: Sequence[float], digits: int) -> str:
+    """Median (least to most)."""
+    middle, low, high = (f"{f(values):.{digits}f}" for f in (median, min, max))
+    return f"{middle} ({low} to {high})"
+
+
+def _interval(row: dict[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "–"
+    bounds = row[f"{name}_interval"]
+    text = f"{row[name]:.2f}"
+    return f"{text} ({bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else text
+
+
+def sampler() -> str:
+    """Normalised hypervolume by table and sampler: median and quartiles over the runs."""
+    rows = _read(BENCHMARKS / "sampler.json")["rows"]
+    lines = []
+    for key in dict.fromkeys((row["table"], row["sampler"]) for row in rows):
+        if key[1] == "random":
+            continue
+        here = {r["evaluations"]: r for r in rows if (r["table"], r["sampler"]) == key}
+        marks = (
+            f"{here[mark]['median']:.3f} [{here[mark]['q25']:.3f}, {here[mark]['q75']:.3f}]"
+            for mark in MARKS
+        )
+        last = here[MARKS[-1]]
+        name = NAMES.get(key[1], key[1])
+        lines.append([key[0], name, str(last["seeds"]), *marks, f"{last['ms_per_ask']:.0f}"])
+    header = ["table", "sampler", "runs", *(f"after {mark}" for mark in MARKS), "ms per ask"]
+    return table(header, lines)
+
+
+def sampler_peers() -> str:
+    """`known-cost` against the best sampler of Optuna and against BoTorch's, by table."""
+
+    def cell(row: dict[str, Any], name: str, form: str) -> str:
+        return f"{row[name]:{form}}" if row.get(name) is not None else "–"
+
+    return table(
+        ["table", "hypervolume left, of Optuna's best", "after 100, less Optuna's best after 200",
+         "hypervolume left, of qLogNEHVI's", "time per ask, of qLogNEHVI's"],
+        (
+            [row["table"], cell(row, "against_optuna", ".2f"), cell(row, "half_way", "+.3f"),
+             cell(row, "against_botorch", ".2f"), cell(row, "time_against_botorch", ".2f")]
+            for row in _read(BENCHMARKS / "sampler.json")["bars"]
+        ),
+    )  # fmt: skip
+
+
+def end_to_end() -> str:
+    """Seconds until the baseline's final hypervolume is reached, by both searches."""
+    file = _read(BENCHMARKS / "end-to-end.json")
+    rows = file["summary"]
+    lines = [
+        [
+            str(row["seed"]),
+            *(f"{row[name]:.0f}" for name in ("baseline_reached", "warm_reached", "cold_reached")),
+            *(f"{row[name]:.1f}" for name in ("warm_faster", "cold_faster")),
+        ]
+        for row in rows
+    ]
+    ratios = (_spread([row[name] for row in rows], 1) for name in ("warm_faster", "cold_faster"))
+    lines.append(["**median**", "", "", "", *(f"**{ratio}**" for ratio in ratios)])
+    return table(
+        ["seed", "baseline, s", "this search, s", "the same, kernels not yet compiled, s",
+         "ratio", "ratio, not yet compiled"],
+        lines,
+    )  # fmt: skip
+
+
+def early_stopping() -> str:
+    """What stopping keeps and saves in whole searches on the digits."""
+    rows = _read(BENCHMARKS / "end-to-end.json")["summary"]
+    return table(
+        ["of the same search without stopping", "median (least to most)"],
+        [
+            ["hypervolume", _spread([row["kept"] for row in rows], 3)],
+            ["training seconds", _spread([row["trained"] for row in rows], 2)],
+        ],
+    )
+
+
+def stopping() -> str:
+    """Replays of a published table of learning curves, at the confidence of a search."""
+    rows = _read(BENCHMARKS / "stopping.json")["rows"]
+    chosen = [r for r in rows if r["rule"] == "front" and r["strength"] == CONFIDENCE]
+    return table(
+        ["trials at a time", "hypervolume kept [quartiles]", "epochs spent",
+         "successive halving at equal epochs", "non-dominated sorting at equal epochs"],
+        (
+            [str(row["in_flight"]),
+             f"{row['hypervolume']:.3f} [{row['q25']:.3f}, {row['q75']:.3f}]",
+             f"{row['epochs']:.2f}", f"{row['halving']:.3f}", f"{row['sorting']:.3f}"]
+            for row in chosen
+        ),
+    )  # fmt: skip
+
+
+def schedule() -> str:
+    """How well short schedules rank architectures as a long one does."""
+    return table(
+        ["data", "short schedule", "architectures", "partial rank correlation",
+         "two seeds of the long one", "times cheaper"],
+        (
+            [row["dataset"], row["schedule"], str(row["architectures"]),
+             _interval(row, "partial"), _interval(row, "seeds_partial"),
+             f"{row['cost_ratio']:.1f}"]
+            for row in _read(BENCHMARKS / "schedule.json")["summary"]
+        ),
+    )  # fmt: skip
+
+
+def operator() -> str:
+    """The compiled kernels against the fastest and the leanest plain version."""
+    file = _read(BENCHMARKS / "operator.json")
+    lines = []
+    for what, name in (("operator", "DCT with batch norm"), ("block", "whole block")):
+        rows = [row for row in file["rows"] if row["what"] == what]
+        ratios = [row["speedup"] for row in rows]
+        lines.append([
+            name, str(len(rows)), f"{geometric_mean(ratios):.1f}",
+            f"{min(ratios):.1f} to {max(ratios):.1f}", f"{max(r['memory'] for r in rows):.2f}",
+        ])  # fmt: skip
+    return table(["", "shapes", "times faster, geometric mean", "range", "memory, at most"], lines)
+
+
+def _training_rows(name: str) -> list[list[dict[str, Any]]]:
+    """The runs of each comparison."""
+    cases: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for run in _read(BENCHMARKS / f"{name}.json")["rows"]:
+        cases.setdefault((run["images"], run["arch"], run["threads"]), []).append(run)
+    return list(cases.values())
+
+
+def training() -> str:
+    """The trainer against the baseline training loop, on a CPU and on a GPU."""
+    lines = []
+    for name, where in (("training", "two CPU cores"), ("training-gpu", "one H100")):
+        faster, graph, points = [], [], []
+        cases = _training_rows(name)
+        for runs in cases:
+            versions = runs[0]["seconds"]
+            seconds = {v: median(run["seconds"][v] for run in runs) for v in versions}
+            others = [v for v in versions if v.startswith("baseline")]
+            best = min(others, key=seconds.__getitem__)
+            faster.append(seconds[best] / seconds["ours"])
+            if "ours, kernel by kernel" in seconds:
+                graph.append(seconds["ours, kernel by kernel"] / seconds["ours"])
+            points += [100 * (run["accuracy"]["ours"] - run["accuracy"][best]) for run in runs]
+        error = stdev(points) / len(points) ** 0.5
+        lines.append([
+            where, str(len(cases)), str(sum(map(len, cases))),
+            f"{geometric_mean(faster):.1f} ({min(faster):.1f} to {max(faster):.1f})",
+            f"{geometric_mean(graph):.1f}" if graph else "–",
+            f"{fmean(points):+.1f} ± {error:.1f}",
+        ])  # fmt: skip
+    return table(
+        ["device", "comparisons", "runs", "times faster, geometric mean (range)",
+         "of which the CUDA graph", "accuracy, points ± standard error"],
+        lines,
+    )  # fmt: skip
+
+
+def overhead() -> str:
+    """What a search adds to each trial, and how many of many slots are busy."""
+    file = _read(BENCHMARKS / "overhead.json")
+    lines = []
+    for name, seconds in file["seconds_per_trial"].items():
+        busy = file["busy_share"].get(name)
+        lines.append([
+            name, f"{median(seconds):.2f}",
+            f"{file['seconds_over_the_floor'].get(name, 0):.2f}",
+            "–" if busy is None else f"{busy:.2f}",
+        ])  # fmt: skip
+    sizes = file["sizes"]
+    busy = f"busy share of {sizes['slots']} slots, trials of {sizes['sleep']:g} s"
+    return table(["", "s per trial", "beyond the bare Tuner, s", busy], lines)
+
+
+def large_study() -> str:
+    """Operations on a study of thousands of trials."""
+    file = _read(BENCHMARKS / "overhead.json")
+    return table(
+        [f"operation, {file['sizes']['stored']:,} trials in SQLite", "seconds"],
+        ([timing["operation"], f"{timing['seconds']:.2f}"] for timing in file["study"]),
+    )
+
+
+def reference_networks() -> str:
+    """Test accuracies of the reference run."""
+    rows = comparison_rows(_read(REFERENCE / "retrained" / "summary.json"))
+    return table(
+        ["network", "FLOPs", "parameters", "seeds", "test accuracy"],
+        ([row[key] for key in ("network", "macs", "params", "seeds", "test")] for row in rows),
+    )
+
+
+def reference_differences() -> str:
+    """Differences of the reference run with intervals, as they are and for all jointly."""
+    summary = _read(REFERENCE / "retrained" / "summary.json")
+    rows, degrees = summary["differences"], summary["noise"]["degrees_of_freedom"]
+    twins = sum(row["family"] == "twin" for row in rows)
+    alpha = 1 - summary["confidence"]
+    single, joint = (stats.t.ppf(1 - alpha / 2 / n, degrees) for n in (1, twins))
+    seeds = {row["name"]: row["seeds"] for row in summary["networks"]}
+    lines = []
+    for row in rows:
+        middle, low, high = (100 * row[name] for name in ("difference", "low", "high"))
+        half = (high - low) / 2 * joint / single
+        adjusted = (
+            f"{middle - half:+.2f} to {middle + half:+.2f}" if row["family"] == "twin" else ""
+        )
+        both = f"{seeds[row['network']]} and {seeds[row['reference']]}"
+        lines.append([
+            f"{row['network']} − {row['reference']}", f"{row['macs_ratio']:.2f}", both,
+            f"{middle:+.2f}", f"{low:+.2f} to {high:+.2f}", adjusted or "–",
+        ])  # fmt: skip
+    return table(
+        ["difference", "FLOPs, reference / network", "seeds", "points", "95 % interval",
+         f"adjusted for {twins} twins"],
+        lines,
+    )  # fmt: skip
+
+
+def reference_noise() -> str:
+    """Where the intervals come from."""
+    noise = _read(REFERENCE / "retrained" / "summary.json")["noise"]
+    return (
+        f"Intervals are from a standard deviation of {100 * noise['sd']:.2f} points between "
+        f"seeds, pooled over the networks of two seeds ({noise['degrees_of_freedom']:g} degrees of "
+        "freedom).\n"
+    )
+
+
+def reference_60_epochs() -> str:
+    """The network that was trained for the whole recipe."""
+    (folder,) = (REFERENCE / "60-epochs" / "retrained").glob("*/")
+    metrics = _read(folder / "metrics.json")
+    return table(
+        ["network", "FLOPs", "parameters", "epochs", "seeds", "test accuracy"],
+        [[folder.name, format_count(metrics["macs"]), format_count(metrics["params"]),
+          str(metrics["epochs"]), "1", f"{100 * metrics['test_accuracy']:.2f} %"]],
+    )  # fmt: skip
+
+
+def folded() -> str:
+    """How much faster the repository's network is once folded."""
+    (path,) = (REFERENCE / "60-epochs" / "retrained").glob("*/export.json")
+    seconds = _read(path)["seconds"]
+    return table(
+        ["images at a time", "times faster"],
+        (
+            [batch, f"{seconds['trained'][batch] / seconds['folded'][batch]:.2f}"]
+            for batch in seconds["trained"]
+        ),
+    )
+
+
+MAKERS: tuple[Callable[[], str], ...] = (
+    sampler, sampler_peers, end_to_end, early_stopping, stopping, schedule, operator, training,
+    overhead, large_study, reference_networks, reference_differences, reference_noise,
+    reference_60_epochs, folded,
+)  # fmt: skip
+
+
+def tables() -> dict[str, str]:
+    """The text of every file in docs/tables, by name."""
+    return {f"{maker.__name__.replace('_', '-')}.md": maker() for maker in MAKERS}
+
+
+def main() -> None:
+    """Write the files."""
+    TABLES.mkdir(exist_ok=True)
+    for name, text in tables().items():
+        (TABLES / name).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
