@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import end_to_end
-from benchmarks.end_to_end import COLD, NO_STOPPING, BASELINE, WARM, Task
+from benchmarks.end_to_end import BASELINE, COLD, NO_STOPPING, WARM, Task
 
 SPACE = Path(__file__).parents[2] / "search_spaces/tiny.yaml"
 

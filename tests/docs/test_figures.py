@@ -1,0 +1,54 @@
+"""Numbers in the documents' tables are those of the files that they were made from."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from documents import README, ROOT
+
+import nas
+from benchmarks import docs_tables
+
+TABLES = docs_tables.tables()
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_is_what_its_file_says(name: str) -> None:
+    """Write them again with `python -m benchmarks.docs_tables`."""
+    assert (docs_tables.TABLES / name).read_text() == TABLES[name]
+
+
+def test_every_table_is_shown_and_made() -> None:
+    pages = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
+    assert set(re.findall(r'--8<-- "tables/([\w-]+\.md)"', pages)) == TABLES.keys()
+    assert {path.name for path in docs_tables.TABLES.iterdir()} == TABLES.keys()
+
+
+def cells(text: str) -> list[list[str]]:
+    """The rows of a Markdown table."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in text.splitlines()
+        if line.startswith("|")
+    ]
+
+
+def test_the_readmes_table_is_that_of_the_reference_run() -> None:
+    networks = {row[0]: row[1:] for row in cells(TABLES["reference-networks.md"])}
+    differences = {
+        row[0].split(" − ")[0]: row[3:5]
+        for row in cells(TABLES["reference-differences.md"])
+        if "twin" in row[0]
+    }
+    rows = [row for row in cells(README.read_text()) if row[0] in networks and row[0] != "network"]
+    assert {row[0] for row in rows} == differences.keys() - {"difference"}
+    for name, macs, seeds, accuracy, points, interval in rows:
+        assert [macs, seeds] == [networks[name][0], networks[name][2]]
+        assert accuracy == networks[name][3].split(" ±")[0]
+        assert [points, interval] == differences[name]
+
+
+def test_the_reference_lists_every_public_name() -> None:
+    page = (ROOT / "docs/reference/index.md").read_text()
+    assert set(re.findall(r"`nas\.(\w+)`\]", page)) == set(nas.__all__) - {"__version__"}
