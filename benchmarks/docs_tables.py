@@ -15,7 +15,7 @@ from scipy import stats
 
 from nas.format import format_count
 from nas.report.comparison_plots import comparison_rows
-from nas.stopping.rule import CONFIDENCE
+from nas.stopping.rule import StoppingSettings
 
 ROOT = Path(__file__).parents[1]
 TABLES = ROOT / "docs" / "tables"
@@ -121,7 +121,8 @@ def early_stopping() -> str:
 def stopping() -> str:
     """Replays of a published table of learning curves, at the confidence of a search."""
     rows = _read(BENCHMARKS / "stopping.json")["rows"]
-    chosen = [r for r in rows if r["rule"] == "front" and r["strength"] == CONFIDENCE]
+    strength = StoppingSettings.confidence
+    chosen = [row for row in rows if (row["rule"], row["strength"]) == ("front", strength)]
     return table(
         ["trials at a time", "hypervolume kept [quartiles]", "epochs spent",
          "successive halving at equal epochs", "non-dominated sorting at equal epochs"],
