@@ -1,7 +1,7 @@
 """Data sets and batches."""
 
 from nas.data.batches import Batches
-from nas.data.datasets import load_search_data, load_test_data, resolve_dataset
+from nas.data.datasets import NotHere, load_search_data, load_test_data, resolve_dataset
 from nas.data.info import DatasetInfo, SearchData
 from nas.data.splits import DatasetError, Split
 
@@ -9,6 +9,7 @@ __all__ = [
     "Batches",
     "DatasetError",
     "DatasetInfo",
+    "NotHere",
     "SearchData",
     "Split",
     "load_search_data",

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas.data.checks import warn_of_pixels
 from nas.data.datasets import divide
-from nas.data.info import SearchData
+from nas.data.info import DataNotes, SearchData
 from nas.data.splits import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, DatasetError, Split
 
 
@@ -28,13 +31,15 @@ def from_arrays(
 
     Args:
         images: uint8, [N, H, W] in grey or [N, H, W, 3] in colour, square.
-        labels: [N], classes from 0 on.
+        labels: [N], classes from 0 on; each has images unless `class_names` names it.
         name: recorded in the study.
         class_names: of the labels in their order; the numbers themselves by default.
         val_fraction: of the images, held out of each class in proportion to its size.
         crop: pixels of padding for random crops; an eighth of the side by default.
         flip: whether a horizontal flip keeps the label.
         seed: of the division.
+
+    Warns of images that are almost all the same and of classes that differ much in size.
 
     Raises:
         DatasetError: one line that says what is accepted.
@@ -58,21 +63,63 @@ def from_arrays(
         raise DatasetError(
             f"labels: {labels.dtype} {list(labels.shape)}; accepted: whole numbers [{len(images)}]"
         )
-    classes = len(class_names) if class_names is not None else int(labels.max(initial=0)) + 1
-    if classes < 2 or labels.min(initial=0) < 0 or labels.max(initial=0) >= classes:
-        raise DatasetError(f"labels: not from 0 to {classes - 1}; accepted: at least two classes")
-    if not 0 < val_fraction < 1:
-        raise DatasetError(f"val_fraction: {val_fraction:g}; accepted: between 0 and 1")
+    names = _class_names(labels, class_names)
+    crop = side // 8 if crop is None else crop
+    for argument, value, accepted, values in (
+        ("name", name, isinstance(name, str) and bool(name), "text"),
+        ("val_fraction", val_fraction, _is_number(val_fraction, 0, 1), "between 0 and 1"),
+        ("crop", crop, isinstance(crop, int) and 0 <= crop < side, f"0 to {side - 1} pixels"),
+        ("flip", flip, isinstance(flip, bool), "True or False"),
+        ("seed", seed, isinstance(seed, int) and 0 <= seed < 2**32, "0 to 4294967295"),
+    ):
+        if not accepted:
+            raise DatasetError(f"{argument}: {value!r}; accepted: {values}")
     whole = Split(
         torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))),
         torch.from_numpy(labels.astype(np.int64)),
     )
-    return divide(
+    data = divide(
         whole,
-        tuple(class_names) if class_names is not None else tuple(map(str, range(classes))),
+        names,
         name=name,
         val_fraction=val_fraction,
-        crop=side // 8 if crop is None else crop,
+        crop=crop,
         flip=flip,
         seed=seed,
+        notes=DataNotes(),
     )
+    found = tuple(warn_of_pixels(data.info, data.train, data.val))
+    for text in found:
+        warnings.warn(f"{name}: {text}", stacklevel=2)
+    return replace(data, notes=DataNotes(warnings=found))
+
+
+def _class_names(labels: NDArray[np.integer], class_names: Sequence[str] | None) -> tuple[str, ...]:
+    """Names of all classes, after a check that the labels fit them."""
+    present = set(np.unique(labels).tolist())
+    if class_names is None:
+        names = tuple(map(str, range(len(present))))
+        missing = min(set(range(len(present))) - present, default=None)
+        if missing is not None:
+            raise DatasetError(
+                f"labels: {min(present)} to {max(present)}, but none is {missing}; accepted: 0 to "
+                f"{len(present) - 1} for {len(present)} classes, or class_names of all classes"
+            )
+    else:
+        names = tuple(class_names)
+        if not all(isinstance(name, str) and name for name in names):
+            raise DatasetError("class_names: not all are text; accepted: a name for each class")
+        if isinstance(class_names, str) or len(set(names)) < len(names):
+            raise DatasetError("class_names: some are the same; accepted: a name for each class")
+        if present and not 0 <= min(present) <= max(present) < len(names):
+            raise DatasetError(
+                f"labels: {min(present)} to {max(present)}; accepted: 0 to {len(names) - 1}, as "
+                f"there are {len(names)} class_names"
+            )
+    if len(present) < 2:
+        raise DatasetError(f"labels: {len(present)} classes; accepted: at least two classes")
+    return names
+
+
+def _is_number(value: object, low: float, high: float) -> bool:
+    return isinstance(value, int | float) and low < value < high

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from nas.data.download import downloading
+from nas.data.download import NotDownloaded, downloading
 from nas.data.splits import DatasetError, Labelled, Split
+
+ARCHIVE_BYTES = {"cifar10": 170_498_071, "cifar100": 169_001_437}
 
 
 def load_cifar10(data_dir: Path, *, train: bool, download: bool = True) -> Labelled:
@@ -17,6 +19,9 @@ def load_cifar10(data_dir: Path, *, train: bool, download: bool = True) -> Label
     from torchvision.datasets import CIFAR10
 
     return _load("cifar10", CIFAR10, data_dir, train, download)
+
+
+ARCHIVE_BYTES = {"cifar10": 170_498_071, "cifar100": 169_001_437}
 
 
 def load_cifar100(data_dir: Path, *, train: bool, download: bool = True) -> Labelled:
@@ -30,7 +35,8 @@ def _load(name: str, family: Any, data_dir: Path, train: bool, download: bool) -
     """Torchvision checks every file's checksum before it reads one.
 
     Raises:
-        DatasetError: not found and not to be downloaded, or damaged.
+        NotDownloaded: not found, and not to be downloaded.
+        DatasetError: damaged, or the download failed.
     """
     from torchvision.datasets.utils import check_integrity
 
@@ -49,7 +55,7 @@ def _load(name: str, family: Any, data_dir: Path, train: bool, download: bool) -
             with downloading(name, family.url, data_dir):
                 dataset = family(str(data_dir), train=train, download=True)
         else:
-            raise DatasetError(f"{name}: not found in {data_dir}") from None
+            raise NotDownloaded(name, data_dir, family.url, ARCHIVE_BYTES[name]) from None
     images = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
     labels = torch.from_numpy(np.asarray(dataset.targets, dtype=np.int64))
     return Split(images, labels), tuple(dataset.classes)

@@ -1,17 +1,25 @@
 """The data sets by name: found or downloaded, and divided.
 
-A search calls `load_search_data`, which never opens the test set; only retraining calls
+A search calls `load_search_data`, which never opens a test image; only retraining calls
 `load_test_data`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from nas.data import cifar, digits, fashion_mnist, folder
-from nas.data.info import DatasetInfo, SearchData, fingerprint, mean_std
+import torch
+
+from nas.data import cifar, digits, fashion_mnist
+from nas.data.checks import warn_of_files, warn_of_pixels
+from nas.data.download import NotDownloaded
+from nas.data.folder import DEFAULT_IMAGE_SIZE, NotKept, all_grey, first_channel, read_files
+from nas.data.image_file import WHITE, parse_background
+from nas.data.info import DataNotes, DatasetInfo, SearchData, fingerprint, mean_std
+from nas.data.layout import find_layout
 from nas.data.splits import (
     MAX_IMAGE_SIZE,
     MIN_IMAGE_SIZE,
@@ -22,14 +30,33 @@ from nas.data.splits import (
     stratified,
 )
 
+
+class NotHere(DatasetError):
+    """A data set that cannot be read before something is downloaded or written.
+
+    Args:
+        message: what is missing, and what would be downloaded or written.
+        data: what is known of it, with black images in the place of its own.
+    """
+
+    def __init__(self, message: str, data: SearchData) -> None:
+        super().__init__(message)
+        self.data = replace(data, notes=replace(data.notes, download=message))
+
+
 FOLDER_PREFIX = "folder:"
+FOLDER_VAL_FRACTION = 0.2  # of the training set
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set comes from, and how it is divided and augmented."""
+    """A data set that has a name: where it comes from, how it is divided and augmented."""
 
     load: Callable[..., Labelled]  # (data_dir, *, train, download)
+    shape: tuple[int, int, int]  # channels, height and width of an image
+    train_images: int  # before the validation split is carved out
+    test_images: int
+    classes: int
     val_fraction: float  # of the training set
     crop: int  # pixels, at the size that `load` gives
     flip: bool  # whether a horizontal flip keeps the label
@@ -37,10 +64,14 @@ class Source:
 
 SOURCES: Mapping[str, Source] = {
     # 437 validation images of 1437: one is worth 0.23 %, and 1000 are left to train on.
-    "digits": Source(digits.load, 437 / 1437, crop=1, flip=False),
-    "fashion-mnist": Source(fashion_mnist.load, 0.1, crop=2, flip=True),
-    "cifar10": Source(cifar.load_cifar10, 0.1, crop=4, flip=True),
-    "cifar100": Source(cifar.load_cifar100, 0.1, crop=4, flip=True),
+    "digits": Source(digits.load, (1, 8, 8), 1437, 360, 10, 437 / 1437, crop=1, flip=False),
+    "fashion-mnist": Source(
+        fashion_mnist.load, (1, 28, 28), 60_000, 10_000, 10, 0.1, crop=2, flip=True
+    ),
+    "cifar10": Source(cifar.load_cifar10, (3, 32, 32), 50_000, 10_000, 10, 0.1, crop=4, flip=True),
+    "cifar100": Source(
+        cifar.load_cifar100, (3, 32, 32), 50_000, 10_000, 100, 0.1, crop=4, flip=True
+    ),
 }
 ACCEPTED = (*SOURCES, FOLDER_PREFIX + "PATH")
 
@@ -50,40 +81,53 @@ def load_search_data(
     data_dir: Path,
     *,
     image_size: int | None = None,
+    channels: int | None = None,
+    background: str | None = None,
     val_fraction: float | None = None,
     seed: int = 0,
     download: bool = True,
 ) -> SearchData:
-    """Training and validation split of a data set; the test set is not opened.
+    """Training and validation split of a data set; no test image is opened.
 
     Args:
         name: one of `SOURCES`, or folder:PATH.
         data_dir: where files are looked for and downloaded to.
         image_size: side that the images are resized to; None for the data set's own, and
             32 for a folder.
+        channels: 1 or 3, of a folder's images; None: 1 where all of them are grey.
+        background: colour behind transparent pixels of a folder's images; None: white.
         val_fraction: of the training set; None for the data set's own.
         seed: of the stratified split into training and validation.
-        download: whether what is not found may be downloaded.
+        download: whether what is not found may be downloaded, and what does not fit into
+            memory written beside the images.
 
     Raises:
+        NotHere: `download` is False, and training would first have to download or to write.
         DatasetError: one line that says what is missing, damaged or too small.
     """
-    source = _source(name, image_size)
-    if val_fraction is None:
-        val_fraction = source.val_fraction
-    if not 0 < val_fraction < 1:
-        raise DatasetError(f"val_fraction: {val_fraction:g}; accepted: between 0 and 1")
-    found, class_names = source.load(data_dir, train=True, download=download)
-    own_size = found.images.shape[-1]
+    _require(name, image_size, channels, val_fraction)
+    if name not in SOURCES:
+        asked = None if background is None else parse_background(background)
+        return _load_folder(name, image_size, channels, asked, val_fraction, seed, keep=download)
+    source = SOURCES[name]
+    own_channels = source.shape[0]
+    if channels not in (None, own_channels):
+        raise DatasetError(f"--channels {channels}: {name} has {own_channels}; accepted: auto")
+    own_size = source.shape[-1]
     size = image_size or own_size
+    try:
+        found, class_names = source.load(data_dir, train=True, download=download)
+    except NotDownloaded as missing:
+        raise NotHere(str(missing), _outline(name, source, size)) from None
     return divide(
         resize(found, size),
         class_names,
         name=name,
-        val_fraction=val_fraction,
+        val_fraction=val_fraction or source.val_fraction,
         crop=max(1, round(source.crop * size / own_size)),
         flip=source.flip,
         seed=seed,
+        notes=DataNotes(test_images=source.test_images),
     )
 
 
@@ -96,6 +140,7 @@ def divide(
     crop: int,
     flip: bool,
     seed: int,
+    notes: DataNotes,
 ) -> SearchData:
     """Carve the validation split out of a training set, stratified.
 
@@ -108,29 +153,32 @@ def divide(
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from None
     train, val = whole.take(kept), whole.take(out)
-    mean, std = mean_std(train)
-    info = DatasetInfo(
-        name=name,
-        image_size=whole.images.shape[-1],
-        in_channels=train.images.shape[1],
-        class_names=class_names,
-        crop=crop,
-        flip=flip,
-        mean=mean,
-        std=std,
-        fingerprint=fingerprint(train, val, class_names),
-    )
-    return SearchData(info, train, val)
+    return SearchData(_describe(name, class_names, train, val, crop, flip), train, val, notes)
 
 
-def load_test_data(name: str, data_dir: Path, *, image_size: int | None = None) -> Split:
+def load_test_data(
+    name: str,
+    data_dir: Path,
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+    background: str | None = None,
+) -> Split:
     """The test set; for retraining alone, once per network.
+
+    Args as of `load_search_data`, whose `DatasetInfo` has the `in_channels` and `background`
+    that a folder's test images are to be read with.
 
     Raises:
         DatasetError: one line that says what is missing, damaged or too small.
     """
-    test, _ = _source(name, image_size).load(data_dir, train=False, download=True)
-    return resize(test, image_size or test.images.shape[-1])
+    _require(name, image_size, channels, None)
+    if name in SOURCES:
+        test, _ = SOURCES[name].load(data_dir, train=False, download=True)
+        return resize(test, image_size or test.images.shape[-1])
+    layout = find_layout(folder_path(name))
+    size = image_size or DEFAULT_IMAGE_SIZE
+    return read_files(layout.test, size, channels or 3, background, layout.path, "test")[0]
 
 
 def resolve_dataset(
@@ -139,37 +187,146 @@ def resolve_dataset(
     """The data set to use and why; `auto` never fails for want of a network.
 
     With a GPU it is CIFAR-10, without one Fashion-MNIST, found or downloaded; where that
-    cannot be had, the digits. A data set asked for by name is never replaced.
+    cannot be had, the digits. A data set asked for by name is never replaced, and a folder's
+    name is given with its absolute path.
 
     Raises:
         DatasetError: a name that is not known.
     """
-    if name != "auto":
-        _source(name, None)
+    if name in SOURCES:
         return name, "asked for"
+    if name != "auto":
+        whole = folder_path(name).absolute()
+        try:
+            return FOLDER_PREFIX + os.fsencode(whole).decode(), "asked for"
+        except UnicodeDecodeError:
+            raise DatasetError(
+                f"--dataset: {name!r}: the path is not UTF-8; accepted: another name, or a "
+                "symbolic link to the folder"
+            ) from None
     wanted = "cifar10" if gpu else "fashion-mnist"
     device = "a GPU" if gpu else "no GPU"
     try:
         SOURCES[wanted].load(data_dir, train=True, download=download)
+    except NotDownloaded:
+        return wanted, f"{device}; the digits where it cannot be downloaded"
     except DatasetError as error:
         return "digits", f"{device}, but no {wanted}: {error}"
     return wanted, f"{device}, and {wanted} is on this machine"
 
 
-def _source(name: str, image_size: int | None) -> Source:
+def folder_path(name: str) -> Path:
+    """The path in folder:PATH.
+
+    Raises:
+        DatasetError: it is none.
+    """
+    text = name.removeprefix(FOLDER_PREFIX)
+    if text == name or not text or "\0" in text:
+        raise DatasetError(f"--dataset: {name[:80]!r}; accepted: {', '.join(ACCEPTED)}")
+    # The same bytes in every locale, whatever it makes of those that are not ASCII
+    return Path(os.fsdecode(text.encode("utf-8", "surrogateescape"))).expanduser()
+
+
+def _load_folder(
+    name: str,
+    image_size: int | None,
+    channels: int | None,
+    background: str | None,
+    val_fraction: float | None,
+    seed: int,
+    *,
+    keep: bool,
+) -> SearchData:
+    layout = find_layout(folder_path(name))
+    size = image_size or DEFAULT_IMAGE_SIZE
+    origin = dict(layout.origin)
+    if layout.val is None or val_fraction is not None:
+        share = val_fraction or FOLDER_VAL_FRACTION
+        held_out = max(len(layout.class_names), round(len(layout.train) * share))
+        kept, out = stratified(layout.train.labels, held_out, seed)
+        train_files, val_files = layout.train.take(kept), layout.train.take(out)
+        origin["val"] = f"{share * 100:g} % of {origin['train']}, held out"
+    else:
+        train_files, val_files = layout.train, layout.val
+    notes = DataNotes(len(layout.test), origin, layout.ignored, layout.warnings)
+    how = (size, channels or 3, background, layout.path)
+    try:
+        train, found = read_files(train_files, *how, "train", keep=keep)
+        val, found_val = read_files(val_files, *how, "val", keep=keep)
+    except NotKept as error:
+        shape, images = (channels or 3, size, size), (len(train_files), len(val_files))
+        known = black_images(name, images, shape, layout.class_names, notes)
+        raise NotHere(str(error), known) from None
+    if channels is None and all_grey(train) and all_grey(val):
+        train, val = first_channel(train), first_channel(val)
+    if background is None and (found.transparent or found_val.transparent):
+        background = WHITE
+    # Letters and digits are common in such folders, and a flip would spoil their labels.
+    info = _describe(name, layout.class_names, train, val, crop=size // 8, flip=False)
+    info = replace(info, background=background)
+    warnings = (
+        *layout.warnings,
+        *warn_of_files([*train_files.paths, *val_files.paths], layout.test.paths, found, size),
+        *warn_of_pixels(info, train, val),
+    )
+    return SearchData(info, train, val, replace(notes, warnings=warnings))
+
+
+def _outline(name: str, source: Source, size: int) -> SearchData:
+    held_out = round(source.train_images * source.val_fraction)
+    images = (source.train_images - held_out, held_out)
+    names = tuple(map(str, range(source.classes)))
+    notes = DataNotes(test_images=source.test_images)
+    return black_images(name, images, (source.shape[0], size, size), names, notes)
+
+
+def black_images(
+    name: str,
+    images: tuple[int, int],
+    shape: tuple[int, int, int],
+    class_names: tuple[str, ...],
+    notes: DataNotes,
+) -> SearchData:
+    """Splits of the right sizes without their images, for a plan; they take no memory."""
+    channels = shape[0]
+    pixel = torch.zeros((1, channels, 1, 1), dtype=torch.uint8)
+    train, val = (
+        Split(pixel.expand(number, *shape), torch.zeros(number, dtype=torch.int64))
+        for number in images
+    )
+    zeros, ones = (0.0,) * channels, (1.0,) * channels
+    info = DatasetInfo(name, shape[1], channels, class_names, 0, False, zeros, ones, "")
+    return SearchData(info, train, val, notes)
+
+
+def _describe(
+    name: str, class_names: tuple[str, ...], train: Split, val: Split, crop: int, flip: bool
+) -> DatasetInfo:
+    mean, std = mean_std(train)
+    return DatasetInfo(
+        name=name,
+        image_size=train.images.shape[-1],
+        in_channels=train.images.shape[1],
+        class_names=class_names,
+        crop=crop,
+        flip=flip,
+        mean=mean,
+        std=std,
+        fingerprint=fingerprint(train, val, class_names),
+    )
+
+
+def _require(
+    name: str, image_size: int | None, channels: int | None, val_fraction: float | None
+) -> None:
     if image_size is not None and not MIN_IMAGE_SIZE <= image_size <= MAX_IMAGE_SIZE:
         raise DatasetError(
             f"--image-size: {image_size}; accepted: {MIN_IMAGE_SIZE} to {MAX_IMAGE_SIZE}"
         )
-    if name in SOURCES:
-        return SOURCES[name]
-    path = name.removeprefix(FOLDER_PREFIX)
-    if path == name or not path:
-        raise DatasetError(f"--dataset: {name[:80]!r}; accepted: {', '.join(ACCEPTED)}")
-    size = image_size or folder.DEFAULT_IMAGE_SIZE
-
-    def load(data_dir: Path, *, train: bool, download: bool) -> Labelled:
-        return folder.load(Path(path).expanduser(), train=train, image_size=size)
-
-    # Letters and digits are common in such folders, and a flip would spoil their labels.
-    return Source(load, 0.2, crop=size // 8, flip=False)
+    if channels not in (None, 1, 3):
+        raise DatasetError(f"--channels: {channels}; accepted: auto, 1, 3")
+    if val_fraction is not None and not 0 < val_fraction < 1:
+        raise DatasetError(f"val_fraction: {val_fraction:g}; accepted: between 0 and 1")
+    if name not in SOURCES:
+        folder_path(name)

@@ -18,6 +18,16 @@ CONNECT_SECONDS = 5.0  # for name resolution, connection and first answer togeth
 STALL_SECONDS = 30.0  # without a byte, in the middle of a download
 
 
+class NotDownloaded(DatasetError):
+    """A data set that is not on this machine and was not to be downloaded."""
+
+    def __init__(self, name: str, data_dir: Path, url: str, size: int) -> None:
+        super().__init__(
+            f"{name}: not found in {data_dir}; {round(size / 1e6)} MB would be downloaded "
+            f"from {url}"
+        )
+
+
 def unreachable(url: str) -> str | None:
     """Why `url` cannot be reached, or None if its server answers; within `CONNECT_SECONDS`."""
     outcome: list[str | None] = ["no answer"]

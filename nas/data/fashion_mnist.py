@@ -1,17 +1,16 @@
-"""Fashion-MNIST: 60,000 + 10,000 grey images of 28x28 pixels in idx files."""
+"""Fashion-MNIST: 60,000 + 10,000 grey images of 28x28 pixels, by torchvision."""
 
 from __future__ import annotations
 
 import gzip
-import struct
+import tempfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
-from nas.data.download import downloading
+from nas.data.download import NotDownloaded, downloading
 from nas.data.splits import DatasetError, Labelled, Split
 
 IMAGE_SIZE = 28
@@ -28,8 +27,7 @@ CLASS_NAMES = (
     "Ankle boot",
 )
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
-IMAGES_MAGIC, LABELS_MAGIC = 0x803, 0x801
-MAX_IMAGES = 1_000_000
+DOWNLOAD_BYTES = 30_878_645
 
 
 def load(data_dir: Path, *, train: bool, download: bool = True) -> Labelled:
@@ -39,23 +37,31 @@ def load(data_dir: Path, *, train: bool, download: bool = True) -> Labelled:
     Debian's package `dataset-fashion-mnist` puts them, then downloaded.
 
     Raises:
-        DatasetError: no such files, or one of them is damaged.
+        NotDownloaded: no such files, and they are not to be downloaded.
+        DatasetError: a file is damaged, or the download failed.
     """
+    from torchvision.datasets import FashionMNIST
+    from torchvision.datasets.mnist import read_image_file, read_label_file
+
     files = find(data_dir, train=train)
     if files is None:
+        url = FashionMNIST.mirrors[0]
         if not download:
-            raise DatasetError(f"fashion-mnist: not found in {data_dir} or {DEBIAN_FOLDER}")
-        _download(data_dir)
+            raise NotDownloaded("fashion-mnist", data_dir, url, DOWNLOAD_BYTES)
+        with downloading("fashion-mnist", url, data_dir):
+            FashionMNIST(str(data_dir), train=True, download=True)
         files = find(data_dir, train=train)
         assert files is not None
-    images = _read_idx(files[0], IMAGES_MAGIC, (IMAGE_SIZE, IMAGE_SIZE))
-    labels = _read_idx(files[1], LABELS_MAGIC, ())
+    images, labels = _read(files[0], read_image_file), _read(files[1], read_label_file)
+    if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
+        raise DatasetError(f"{files[0]}: images of {list(images.shape[1:])}; accepted: 28x28")
     if len(images) != len(labels):
         raise DatasetError(f"{files[1]}: {len(labels)} labels for {len(images)} images")
-    if labels.max() >= len(CLASS_NAMES):
-        raise DatasetError(f"{files[1]}: label {labels.max()}; accepted: 0 to 9")
-    split = Split(torch.from_numpy(images).unsqueeze(1), torch.from_numpy(labels.astype(np.int64)))
-    return split, CLASS_NAMES
+    if len(labels) == 0 or int(labels.max()) >= len(CLASS_NAMES):
+        raise DatasetError(
+            f"{files[1]}: label {labels.max() if len(labels) else None}; accepted: 0 to 9"
+        )
+    return Split(images.unsqueeze(1), labels), CLASS_NAMES
 
 
 def find(data_dir: Path, *, train: bool) -> tuple[Path, Path] | None:
@@ -77,39 +83,16 @@ def _either(path: Path) -> Path | None:
     return None
 
 
-def _download(data_dir: Path) -> None:
-    from torchvision.datasets import FashionMNIST
-
-    with downloading("fashion-mnist", FashionMNIST.mirrors[0], data_dir):
-        FashionMNIST(str(data_dir), train=True, download=True)
-
-
-def _read_idx(path: Path, magic: int, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Array of uint8 [N, *shape] from an idx file, gzipped or not."""
-    header_bytes = 8 + 4 * len(shape)
-    item = int(np.prod(shape, dtype=int))
-    opener = gzip.open if path.suffix == ".gz" else Path.open
+def _read(path: Path, reader: Callable[[str], Tensor]) -> Tensor:
+    """An idx file by torchvision's reader, which takes no gzipped one."""
     try:
-        with opener(path, "rb") as file:
-            header = file.read(header_bytes)
-            if len(header) < header_bytes:
-                raise DatasetError(f"{path}: truncated; its header has {header_bytes} bytes")
-            found, count, *sides = struct.unpack(f">{header_bytes // 4}I", header)
-            if found != magic:
-                raise DatasetError(f"{path}: magic {found:#010x}; accepted: {magic:#010x}")
-            if tuple(sides) != shape:
-                raise DatasetError(f"{path}: images of {sides[0]}x{sides[1]}; accepted: 28x28")
-            if not 0 < count <= MAX_IMAGES:
-                raise DatasetError(f"{path}: {count} items; accepted: 1 to {MAX_IMAGES}")
-            # One byte more than is due, so that a longer file is noticed without reading it all.
-            body = file.read(count * item + 1)
-    except EOFError:
-        raise DatasetError(f"{path}: truncated gzip file") from None
-    except zlib.error as error:
-        raise DatasetError(f"{path}: damaged gzip file ({error})") from None
-    except OSError as error:
-        raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if len(body) != count * item:
-        size = "more" if len(body) > count * item else f"{len(body)}"
-        raise DatasetError(f"{path}: wrong size; {count * item} bytes were announced, not {size}")
-    return np.frombuffer(body, dtype=np.uint8).reshape(count, *shape).copy()
+        if path.suffix != ".gz":
+            return reader(str(path))
+        with tempfile.NamedTemporaryFile(suffix=path.stem) as plain:
+            plain.write(gzip.decompress(path.read_bytes()))
+            plain.flush()
+            return reader(plain.name)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{path}: cannot be read ({error})") from None
+    except (AssertionError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise DatasetError(f"{path}: damaged; not the idx file of that name ({error})") from None

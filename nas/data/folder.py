@@ -1,150 +1,141 @@
-"""A folder of images, one folder a class: PATH/CLASS/* or PATH/{train,test}/CLASS/*."""
+"""A folder of images, read whole; more than fits into memory is mapped from a file."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import warnings
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from nas.data.splits import DatasetError, Labelled, Split, stratified
+from nas.data.image_cache import FOLDER, remember
+from nas.data.image_file import WHITE, Pixels, read_pixels
+from nas.data.layout import Files
+from nas.data.splits import DatasetError, Split, map_split
 
-SUFFIXES = frozenset((".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".ppm", ".tif", ".tiff"))
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "PPM", "TIFF")
 DEFAULT_IMAGE_SIZE = 32  # pixels
-MIN_CLASSES, MAX_CLASSES = 2, 10_000
-MIN_PER_CLASS = 5  # images: enough for training, validation and test
-MAX_FILE_PIXELS = 50_000_000  # a file that unpacks to more is refused unread
-MAX_BYTES = 8 * 2**30  # of all images at the size asked for
-TEST_FRACTION = 0.2
+MAX_BYTES = 8 * 2**30  # of a split's images in memory; more are mapped
+MAX_NAMED = 3  # files that an error names
+STRETCHED = 2.0  # a side's length / the other's
 
 
-def load(path: Path, *, train: bool, image_size: int) -> Labelled:
-    """RGB images of the training or of the test set, squeezed to squares.
+class NotKept(DatasetError):
+    """Images that do not fit into memory and were not to be written to a file."""
 
-    Where there is no PATH/train, a stratified fifth of all files is the test set, the
-    same for the same file names. Only the files of the set asked for are opened.
+
+@dataclass(frozen=True)
+class Found:
+    """How many files of a split have something that is worth saying."""
+
+    images: int = 0
+    transparent: int = 0
+    frames: int = 0  # several, of which the first one counts
+    stretched: int = 0  # squeezed to a square from more than twice as long as wide
+    enlarged: int = 0  # smaller than the size that they are read at
+
+
+def read_files(
+    files: Files,
+    size: int,
+    channels: int,
+    background: str | None,
+    root: Path,
+    split: str,
+    *,
+    keep: bool = True,
+) -> tuple[Split, Found]:
+    """The images of a split, squeezed to squares.
+
+    Args:
+        files: what is read.
+        size: side of the squares, pixels.
+        channels: 1 or 3.
+        background: behind transparent pixels, #rrggbb; None: white.
+        root: the data set's folder, in which images that exceed `MAX_BYTES` are kept.
+        split: names the file that they are kept in.
+        keep: whether that file may be written.
 
     Raises:
-        DatasetError: naming the folder, class or file that is wrong.
+        NotKept: it would have to be written.
+        DatasetError: naming the files that cannot be read.
     """
-    files, labels, class_names = find(path, train=train)
-    if len(files) * 3 * image_size**2 > MAX_BYTES:
-        raise DatasetError(
-            f"folder {path}: {len(files)} images of {image_size}x{image_size} need more than "
-            f"{MAX_BYTES // 2**30} GiB; accepted: a smaller --image-size"
+    shape = (len(files), channels, size, size)
+    labels = torch.from_numpy(files.labels)
+    read = partial(_read, files, size, channels, background or WHITE)
+    needed = int(np.prod(shape, dtype=np.int64))
+    if needed <= MAX_BYTES:
+        images = np.empty(shape, dtype=np.uint8)
+        return Split(torch.from_numpy(images), labels), read(images)
+    if not keep:
+        raise NotKept(
+            f"folder {root}: {needed / 2**30:.1f} GiB of {split} images would be written to "
+            f"{root / FOLDER}"
         )
-    images = np.empty((len(files), 3, image_size, image_size), dtype=np.uint8)
-
-    def read(index: int) -> None:
-        images[index] = read_image(files[index], image_size)
-
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
-        try:
-            for _ in pool.map(read, range(len(files))):
-                pass
-        except DatasetError:
-            pool.shutdown(cancel_futures=True)
-            raise
-    return Split(torch.from_numpy(images), torch.from_numpy(labels)), class_names
+    key = _key(files, shape, background or WHITE, root)
+    file, found = remember(root, split, key, shape, lambda images: asdict(read(images)))
+    return map_split(file, channels, labels), Found(**found)
 
 
-def find(path: Path, *, train: bool) -> tuple[list[Path], NDArray[np.int64], tuple[str, ...]]:
-    """Files, labels and class names of the training or of the test set; none is opened.
-
-    Raises:
-        DatasetError: no such folder, no or too few images, or a class without a counterpart.
-    """
-    if not path.is_dir():
-        raise DatasetError(f"folder {path}: no such folder")
-    divided = (path / "train").is_dir()
-    class_names, files, labels = _scan(path / "train" if divided else path)
-    if not divided:
-        held_out = max(len(class_names), round(len(files) * TEST_FRACTION))
-        kept, test = stratified(labels, held_out, seed=0)
-        chosen = kept if train else test
-        return [files[i] for i in chosen], labels[chosen], class_names
-    if train:
-        return files, labels, class_names
-    if not (path / "test").is_dir():
-        raise DatasetError(f"folder {path / 'test'}: no such folder; {path / 'train'} needs one")
-    test_names, files, labels = _scan(path / "test", min_per_class=1)
-    if test_names != class_names:
-        odd = min(set(test_names) ^ set(class_names))
-        raise DatasetError(f"folder {path}: class {odd!r} is in only one of train and test")
-    return files, labels, class_names
-
-
-def _scan(
-    path: Path, min_per_class: int = MIN_PER_CLASS
-) -> tuple[tuple[str, ...], list[Path], NDArray[np.int64]]:
-    try:
-        folders = sorted(
-            entry for entry in path.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-        )
-    except OSError as error:
-        raise DatasetError(f"folder {path}: cannot be read ({error.strerror})") from None
-    if not MIN_CLASSES <= len(folders) <= MAX_CLASSES:
-        raise DatasetError(
-            f"folder {path}: {len(folders)} class folders; "
-            f"accepted: {MIN_CLASSES} to {MAX_CLASSES}, one a class, with the images inside"
-        )
-    files: list[Path] = []
-    counts: list[int] = []
-    for folder in folders:
-        images = _images(folder)
-        if len(images) < min_per_class:
-            raise DatasetError(
-                f"folder {path}: class {folder.name!r} has {len(images)} images; "
-                f"accepted: at least {min_per_class} ({', '.join(sorted(SUFFIXES))})"
-            )
-        files += images
-        counts.append(len(images))
-    labels = np.repeat(np.arange(len(folders)), counts)
-    return tuple(folder.name for folder in folders), files, labels
-
-
-def _images(folder: Path) -> Sequence[Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+def all_grey(split: Split) -> bool:
+    """Whether the three channels of every image are the same."""
+    return all(
+        bool((chunk[:, 0] == chunk[:, 1]).all() and (chunk[:, 0] == chunk[:, 2]).all())
+        for chunk in split.chunks()
     )
 
 
-def read_image(source: Path | Image.Image, size: int, mode: str = "RGB") -> NDArray[np.uint8]:
-    """One image file or PIL image as uint8, [3, size, size], or [1, size, size] in mode "L".
+def first_channel(split: Split) -> Split:
+    """Grey images of one channel out of three that are the same."""
+    if split.file is not None:
+        return map_split(split.file, 1, split.labels)
+    return Split(split.images[:, :1].contiguous(), split.labels)
 
-    Raises:
-        DatasetError: the source is no image that can be read.
-    """
-    path = source if isinstance(source, Path) else "image"
-    try:
-        with (
-            Image.open(source, formats=FORMATS)
-            if isinstance(source, Path)
-            else nullcontext(source)  # the caller's image stays open
-        ) as image:
-            if not 0 < image.width * image.height <= MAX_FILE_PIXELS:
-                raise DatasetError(
-                    f"{path}: {image.width}x{image.height} pixels; "
-                    f"accepted: 1 to {MAX_FILE_PIXELS} in all"
-                )
-            upright = ImageOps.exif_transpose(image).convert(mode)
-            small = upright.resize((size, size), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    except DatasetError:
-        raise
-    except UnidentifiedImageError:
-        raise DatasetError(f"{path}: not an image that can be read") from None
-    except Exception as error:  # decoders raise anything on a damaged file
-        line = " ".join(str(error).split()) or type(error).__name__
-        raise DatasetError(f"{path}: not an image that can be read ({line})") from None
-    return np.atleast_3d(np.asarray(small, dtype=np.uint8)).transpose(2, 0, 1)
+
+def _read(
+    files: Files, size: int, channels: int, background: str, images: NDArray[np.uint8]
+) -> Found:
+    """Fill `images`."""
+
+    def read(index: int) -> Pixels | DatasetError:
+        try:
+            one = read_pixels(files.paths[index], size, channels, background)
+        except DatasetError as error:
+            return error
+        images[index] = one.pixels
+        return one
+
+    transparent = frames = stretched = enlarged = 0
+    errors = []
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")  # of damaged metadata, and of large files: ours is stricter
+        for one in pool.map(read, range(len(files))):
+            if isinstance(one, DatasetError):
+                errors.append(str(one))
+                continue
+            transparent += one.transparent
+            frames += one.frames
+            stretched += max(one.width, one.height) > STRETCHED * min(one.width, one.height)
+            enlarged += max(one.width, one.height) < size
+    if errors:
+        more = len(errors) - MAX_NAMED
+        raise DatasetError(
+            "; ".join(errors[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        )
+    return Found(len(files), transparent, frames, stretched, enlarged)
+
+
+def _key(files: Files, shape: tuple[int, ...], background: str, root: Path) -> str:
+    """16 hexadecimal digits over what the images are read from and how."""
+    sha = hashlib.sha256(json.dumps([1, shape, background]).encode())
+    for path, label in zip(files.paths, files.labels.tolist(), strict=True):
+        status = path.stat()
+        name = os.fsencode(path.relative_to(root))
+        sha.update(b"%s\0%d %d %d\n" % (name, label, status.st_size, status.st_mtime_ns))
+    return sha.hexdigest()[:16]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ class DatasetInfo:
     mean: tuple[float, ...]  # per channel, of the training split, in [0, 1]
     std: tuple[float, ...]
     fingerprint: str  # hash of the training and validation images, labels and class names
+    background: str | None = None  # behind transparent pixels, #rrggbb; None: there were none
 
     @property
     def num_classes(self) -> int:
@@ -40,6 +42,8 @@ class DatasetInfo:
         data = asdict(self)
         for name in ("class_names", "mean", "std"):
             data[name] = list(data[name])
+        if self.background is None:  # as in files that were written before there was one
+            del data["background"]
         return data
 
     @classmethod
@@ -57,12 +61,25 @@ class DatasetInfo:
             and len(info.mean) == len(info.std) == info.in_channels
             and all(0 <= mean <= 1 for mean in info.mean)
             and all(0 < std <= 1 for std in info.std)
+            and re.fullmatch("#[0-9a-f]{6}", info.background or "#ffffff")
         ):
             raise ValueError(f"data set: the description of {info.name!r} contradicts itself")
         return info
 
 
+MIN_STD = 1 / 255  # of a channel that is constant
 _ADAPTER = TypeAdapter(DatasetInfo)
+
+
+@dataclass(frozen=True)
+class DataNotes:
+    """What people are told of a data set before anything is trained on it."""
+
+    test_images: int | None = None  # None: not known
+    origin: Mapping[str, str] = field(default_factory=dict)  # of train, val and test, in words
+    ignored: Mapping[str, int] = field(default_factory=dict)  # files left out, by suffix or reason
+    warnings: tuple[str, ...] = ()
+    download: str | None = None  # what would be fetched first, and from where
 
 
 @dataclass(frozen=True)
@@ -72,18 +89,22 @@ class SearchData:
     info: DatasetInfo
     train: Split
     val: Split
+    notes: DataNotes = field(default_factory=DataNotes)
 
 
 def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel, in [0, 1], from counts of shades."""
     shades = np.arange(256) / 255
     means, stds = [], []
-    for channel in split.images.unbind(1):
-        counts = np.bincount(channel.numpy().ravel(), minlength=256)
+    for channel in range(split.images.shape[1]):
+        counts = sum(
+            np.bincount(chunk[:, channel].numpy().ravel(), minlength=256)
+            for chunk in split.chunks()
+        )
         mean = float(np.average(shades, weights=counts))
         std = float(np.sqrt(np.average((shades - mean) ** 2, weights=counts)))
         means.append(mean)
-        stds.append(max(std, 1 / 255))  # a channel may be constant
+        stds.append(max(std, MIN_STD))
     return tuple(means), tuple(stds)
 
 

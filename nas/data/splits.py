@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +21,20 @@ class DatasetError(ValueError):
     """A data set that is missing, damaged or too small; the message is one line."""
 
 
+CHUNK = 4096  # images that are worked on at a time
+
+
 @dataclass(frozen=True)
 class Split:
-    """Images with their labels."""
+    """Images with their labels.
+
+    Images that are too large for memory are mapped from a file; such a split is pickled as the
+    file's path, so that a worker maps it too.
+    """
 
     images: Tensor  # uint8 [N, C, H, W]
     labels: Tensor  # int64 [N]
+    file: Path | None = None  # in NumPy's format, that the images are mapped from
 
     def __post_init__(self) -> None:
         assert self.images.dtype == torch.uint8
@@ -38,12 +49,43 @@ class Split:
         chosen = torch.from_numpy(indices)
         return Split(self.images[chosen], self.labels[chosen])
 
+    def chunks(self) -> Iterator[Tensor]:
+        """The images, some at a time."""
+        for start in range(0, len(self), CHUNK):
+            yield self.images[start : start + CHUNK]
+
     def digest(self) -> str:
         """SHA-256 of the images and labels, in hexadecimal digits."""
         sha = hashlib.sha256(repr(tuple(self.images.shape)).encode())
-        sha.update(self.images.numpy(force=True).tobytes())
+        for chunk in self.chunks():
+            sha.update(chunk.numpy(force=True).tobytes())
         sha.update(self.labels.numpy(force=True).tobytes())
         return sha.hexdigest()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.file is None:
+            return Split, (self.images, self.labels)
+        return map_split, (self.file, self.images.shape[1], self.labels)
+
+
+def map_split(file: Path, channels: int, labels: Tensor) -> Split:
+    """A split whose images are mapped from a file.
+
+    Args:
+        file: an array of uint8 [N, C, H, W] in NumPy's format.
+        channels: how many of its channels are taken.
+        labels: int64 [N].
+
+    Raises:
+        DatasetError: there is no such file on this machine.
+    """
+    try:
+        images = torch.from_numpy(np.load(file, mmap_mode="c"))  # never written to
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{file}: cannot be mapped ({error}); accepted: data in a folder that every machine has"
+        ) from None
+    return Split(images[:, :channels], labels, file)
 
 
 Labelled = tuple[Split, tuple[str, ...]]
@@ -99,11 +141,11 @@ def resize(split: Split, size: int) -> Split:
     if images.shape[-2:] == (size, size):
         return split
     resized = torch.empty((*images.shape[:2], size, size), dtype=torch.uint8)
-    for start in range(0, len(images), 4096):  # bounds the room that the floats take
-        chunk = images[start : start + 4096].float()
+    for start, chunk in zip(range(0, len(images), CHUNK), split.chunks(), strict=True):
+        chunk = chunk.float()  # some at a time, which bounds the room that the floats take
         if size < images.shape[-1]:
             chunk = F.interpolate(chunk, size=(size, size), mode="area")
         else:
             chunk = F.interpolate(chunk, size=(size, size), mode="bilinear", align_corners=False)
-        resized[start : start + 4096] = chunk.round_().clamp_(0, 255).to(torch.uint8)
+        resized[start : start + CHUNK] = chunk.round_().clamp_(0, 255).to(torch.uint8)
     return Split(resized, split.labels)
