@@ -130,10 +130,9 @@ def load_images(data_dir: Path, device: torch.device) -> list[Images]:
         ]
     subset = get_recipe("short-cpu-subset", epochs=2)
     batches_of_128 = get_recipe("full", epochs=2, ema=None)
-    assert subset.image_size is not None
     return [
         Images("digits", digits, get_recipe("short-cpu", epochs=3)),
-        Images("fashion-mnist, 14x14", shrink(fashion, 1024, 256, subset.image_size), subset),
+        Images("fashion-mnist, 14x14", shrink(fashion, 1024, 256, 14), subset),
         Images("fashion-mnist", shrink(fashion, 512, 128, 28), batches_of_128),
         Images("digits as 32x32x3", in_colour(shrink(digits, 512, 128, 32)), batches_of_128),
     ]

@@ -58,7 +58,7 @@ def search(
         str | None, option(START, "NAME", "Folder in results/. Default: SPACE-DATASET")
     ] = None,
     dry_run: Annotated[
-        bool, option(START, " ", "Print the plan, write nothing.", "--dry-run")
+        bool, option(START, " ", "Print the plan; write and download nothing.", "--dry-run")
     ] = False,
     help_: Annotated[bool, help_option(START)] = False,
     objectives: Annotated[
@@ -70,7 +70,16 @@ def search(
             "Default: accuracy,macs",
         ),
     ] = None,
-    image_size: Annotated[int | None, option(WHAT, "N", "Resize images to this side.")] = None,
+    image_size: Annotated[
+        int | None, option(WHAT, "N", "Resize images to this side and train at it.")
+    ] = None,
+    channels: Annotated[
+        str,
+        option(WHAT, "N", "1 (grey), 3 (RGB) or auto: 1 where all images of a folder are grey."),
+    ] = "auto",
+    background: Annotated[
+        str | None, option(WHAT, "COLOR", "Behind transparent pixels. Default: white")
+    ] = None,
     max_params: Annotated[str | None, option(LIMITS, "N", "Most parameters, such as 1M.")] = None,
     trial_timeout: Annotated[
         str | None,
@@ -129,7 +138,7 @@ def search(
         announce("reading the plan")
     from nas.cli.wait_view import find_workers, parse_wait
     from nas.study.choose_sampler import SAMPLERS
-    from nas.study.plan import Request, check_request, make_plan, parse_failures
+    from nas.study.plan import Request, check_request, make_plan, parse_channels, parse_failures
 
     fields = {
         "epochs": epochs,
@@ -144,6 +153,8 @@ def search(
         dataset=dataset,
         data_dir=data_dir,
         image_size=image_size,
+        channels=parse_channels(channels),
+        background=background,
         study=study,
         storage=storage,
         results=results,
@@ -166,7 +177,7 @@ def search(
     resources = find_workers(
         ray_address, (concurrency or 1, cpus_per_trial, gpus_per_trial or 0.0), wait, quiet
     )
-    plan = make_plan(request, resources)
+    plan = make_plan(request, resources, download=not dry_run)
     from nas.cli.search_view import show_plan
 
     if dry_run:

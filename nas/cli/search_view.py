@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from nas.cli.data_view import data_rows, describe_data
 from nas.cli.front_table import front_table, savings
 from nas.cli.options import print_json
 from nas.cli.program import command_line, same_command_line
@@ -26,17 +28,19 @@ def show_plan(plan: Plan, *, as_json: bool) -> None:
     """Print what a search would do."""
     described = describe_plan(plan)
     if as_json:
-        print_json(described)
+        print_json(described | {"data": describe_data(plan)})
         return
     width = max(map(len, described))
     for name, value in described.items():
         print(f"{name:<{width}}  {_plain(value)}")
+    for text in plan.data.notes.warnings:
+        print(f"{'warning':<{width}}  {text}")
 
 
 def describe_plan(plan: Plan) -> dict[str, Any]:
     """The resolved plan as plain values."""
     request, config = plan.request, plan.config
-    info, recipe = config.dataset, config.recipe
+    recipe = config.recipe
     cpus = f"{request.cpus_per_trial:g} CPUs"
     device = f"{plan.gpus_per_trial:g} GPUs, {cpus}" if plan.gpus_per_trial else cpus
     return {
@@ -50,9 +54,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "FLOPs (multiply-adds)",
         "limits": f"FLOPs {_limit(request.max_macs)}, parameters {_limit(request.max_params)}",
         "objectives": ", ".join(config.objectives.names),
-        "data set": f"{info.name} ({plan.dataset_reason}): {len(plan.data.train.labels)} training "
-        f"and {len(plan.data.val.labels)} validation images of "
-        f"{info.image_size}x{info.image_size}x{info.in_channels}, {info.num_classes} classes",
+        **data_rows(plan),
         "recipe": ", ".join(
             f"{name} {value}" for name, value in recipe.model_dump(exclude_none=True).items()
         ),
@@ -72,12 +74,16 @@ def print_plan(console: Console, plan: Plan) -> None:
     described["trials"] = (
         f"{plan.concurrency} at a time, {described['trial']} each; Ray {described['Ray']}"
     )
-    for name in ("study", "data set", "space", "cost range", "recipe", "trials"):
+    for name in ("study", *data_rows(plan), "space", "cost range", "recipe", "trials"):
         if console.is_terminal:
-            table.add_row(name, str(described[name]))
+            table.add_row(name, Text(str(described[name])))
         else:
-            console.print(f"{name}: {described[name]}", highlight=False, soft_wrap=True)
+            console.print(
+                f"{name}: {described[name]}", highlight=False, markup=False, soft_wrap=True
+            )
     console.print(table, highlight=False)
+    for text in plan.data.notes.warnings:
+        console.print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
 
 
 def print_result(plan: Plan, result: SearchResult) -> None:

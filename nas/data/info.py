@@ -37,6 +37,14 @@ class DatasetInfo:
         """Number of classes."""
         return len(self.class_names)
 
+    def reading(self) -> dict[str, Any]:
+        """Arguments of `load_search_data` and `load_test_data` that read images in the same way."""
+        return {
+            "image_size": self.image_size,
+            "channels": self.in_channels,
+            "background": self.background,
+        }
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         data = asdict(self)

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from nas.data import DatasetInfo
-from nas.data.folder import read_image
+from nas.data.image_file import read_pixels
 from nas.models.fold import fold
 from nas.models.native.fused import use_fused
 from nas.training.pretrained import load_pretrained, read_description
@@ -78,8 +78,9 @@ class Classifier(nn.Module):
         return [answer for chunk in chunks for answer in self._classify(chunk)]
 
     def _classify(self, images: Sequence[Any]) -> list[list[Prediction]]:
-        mode = "L" if self.info.in_channels == 1 else "RGB"
-        pixels = [read_image(_source(image), self.info.image_size, mode) for image in images]
+        info = self.info
+        how = (info.image_size, info.in_channels, info.background)
+        pixels = [read_pixels(_source(image), *how).pixels for image in images]
         images_BCHW = torch.from_numpy(np.stack(pixels)).to(self.mean.device) / 255
         logits_BK = self(images_BCHW.to(memory_format=torch.channels_last))
         top = logits_BK.softmax(1).sort(dim=1, descending=True, stable=True)
@@ -105,7 +106,7 @@ def load_classifier(folder: str | Path) -> Classifier:
 
 
 def _source(image: object) -> Path | Image.Image:
-    """What `read_image` reads: a path or a PIL image."""
+    """What `read_pixels` reads: a path or a PIL image."""
     if isinstance(image, Image.Image):
         return image
     if isinstance(image, str | Path):

@@ -110,7 +110,7 @@ def compare(runs: dict[str, Run], info: DatasetInfo, data_dir: Path) -> dict[str
         first form's, as a share of its largest logit; `accuracy`; `seconds` of one pass,
         the median, by number of images.
     """
-    test = load_test_data(info.name, data_dir, image_size=info.image_size)
+    test = load_test_data(info.name, data_dir, **info.reading())
     images_BCHW = test.images[:TEST_IMAGES].float() / 255
     labels_B = test.labels[:TEST_IMAGES]
     with cpu_threads(1):

@@ -16,7 +16,7 @@ from typing import Any
 import optuna
 import torch
 
-from nas.data import SearchData, load_search_data, resolve_dataset
+from nas.data import NotHere, SearchData, load_search_data, resolve_dataset
 from nas.deploy.latency import machine_identity
 from nas.space.cost import Cost, cost
 from nas.space.limits import Limits, extreme
@@ -45,6 +45,8 @@ class Request:
     dataset: str = "auto"
     data_dir: Path = Path("data")
     image_size: int | None = None
+    channels: int | None = None
+    background: str | None = None
     study: str | None = None
     storage: str | None = None
     results: Path = Path("results")
@@ -121,13 +123,15 @@ def check_request(request: Request) -> Checked:
     return Checked(space, name, folder, storage, find_study(storage, name))
 
 
-def make_plan(request: Request, resources: ClusterResources) -> Plan:
+def make_plan(request: Request, resources: ClusterResources, *, download: bool = True) -> Plan:
     """Resolve and check a request; nothing is written.
 
     Args:
         request: what a user asks for.
         resources: what trials run on. Recipe and data set follow from it, unless the user
             or the study says which.
+        download: whether data that is not here may be downloaded; if not, the plan says what
+            would be.
 
     Raises:
         ValueError: one line that names the argument, what is wrong and what is accepted.
@@ -138,8 +142,8 @@ def make_plan(request: Request, resources: ClusterResources) -> Plan:
     if gpus is None:
         gpus = 1 / resources.trials_per_gpu if resources.gpus else 0.0
     concurrency = _concurrency(request, gpus, resources)
-    dataset, reason = _dataset(request, recorded, gpus > 0)
-    data = load_search_data(dataset, request.data_dir, image_size=request.image_size)
+    dataset, reason = _dataset(request, recorded, gpus > 0, download)
+    data = _data(request, recorded, dataset, download)
     objectives = _objectives(request, recorded)
     config = StudyConfig(
         space,
@@ -150,7 +154,7 @@ def make_plan(request: Request, resources: ClusterResources) -> Plan:
         _machine(request, gpus > 0) if "latency" in objectives.names else None,
     )
     _require_images(config.recipe, data)
-    if recorded is not None:
+    if recorded is not None and data.notes.download is None:
         require_same(recorded, config, name)
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
@@ -264,6 +268,17 @@ def parse_failures(text: str, budget: int) -> int:
     return math.floor(share * budget + 1e-9)
 
 
+def parse_channels(text: str) -> int | None:
+    """`--channels`: 1, 3, or None for auto.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if text not in ("auto", "1", "3"):
+        raise ValueError(f"--channels: {text[:40]!r}; accepted: auto, 1, 3")
+    return None if text == "auto" else int(text)
+
+
 def study_name(request: Request) -> str:
     """The name that was given, or one made of the space and the data set asked for.
 
@@ -283,17 +298,39 @@ def study_name(request: Request) -> str:
     return request.study
 
 
-def _dataset(request: Request, recorded: StudyConfig | None, gpu: bool) -> tuple[str, str]:
+def _dataset(
+    request: Request, recorded: StudyConfig | None, gpu: bool, download: bool
+) -> tuple[str, str]:
     if request.dataset == "auto" and recorded is not None:
         return recorded.dataset.name, "recorded in the study"
-    return resolve_dataset(request.dataset, request.data_dir, gpu)
+    name, reason = resolve_dataset(request.dataset, request.data_dir, gpu, download=download)
+    # A study that was begun before paths were made absolute goes on under the name that it has.
+    before = "" if recorded is None else recorded.dataset.name
+    if before.startswith("folder:") and resolve_dataset(before, request.data_dir, gpu)[0] == name:
+        name = before
+    return name, reason
+
+
+def _data(
+    request: Request, recorded: StudyConfig | None, dataset: str, download: bool
+) -> SearchData:
+    """The images, read as those of the recorded study where nothing else is asked for."""
+    known = recorded.dataset.reading() if recorded and recorded.dataset.name == dataset else {}
+    asked = {name: getattr(request, name) for name in ("image_size", "channels", "background")}
+    reading = known | {name: value for name, value in asked.items() if value is not None}
+    try:
+        return load_search_data(dataset, request.data_dir, **reading, download=download)
+    except NotHere as missing:
+        return missing.data
 
 
 def _recipe(request: Request, recorded: StudyConfig | None, dataset: str, gpu: bool) -> Recipe:
+    # What is asked for by name is what is trained: no schedule shrinks it.
+    overrides = ({"shrink": 1} if request.image_size else {}) | request.overrides
     if request.recipe is not None:
-        return get_recipe(request.recipe, **request.overrides)
+        return get_recipe(request.recipe, **overrides)
     base = recorded.recipe if recorded is not None else default_recipe(dataset, gpu)
-    return get_recipe(base.name, **(base.model_dump(exclude={"name"}) | request.overrides))
+    return get_recipe(base.name, **(base.model_dump(exclude={"name"}) | overrides))
 
 
 def _require_images(recipe: Recipe, data: SearchData) -> None:

@@ -254,7 +254,7 @@ class _Run:
         network = self.description.build()  # as `load_pretrained` does, whatever form trained
         network.load_state_dict(tensors)
         network.to(device).to(memory_format=torch.channels_last)
-        test = load_test_data(info.name, data_dir, image_size=info.image_size)
+        test = load_test_data(info.name, data_dir, **info.reading())
         metrics = {
             **labels,
             "val_accuracy": self.history[-1]["val_accuracy"],

@@ -35,6 +35,13 @@ class Recipe(BaseModel):
     )
     """Pixels: larger images are shrunk to it for training. Costs are always counted at
     the data set's own size."""
+    shrink: Annotated[int, Field(strict=True, ge=1, le=MAX_IMAGE_SIZE)] = 1
+    """Images are trained at one over this of their side."""
+
+    def trained_size(self, image_size: int) -> int:
+        """The side that images of `image_size` pixels are trained at."""
+        most = self.image_size or MAX_IMAGE_SIZE
+        return min(image_size, most, max(MIN_IMAGE_SIZE, image_size // self.shrink))
 
     def evaluated(self, images: int) -> int:
         """How many images of a validation split a trial is evaluated on."""
@@ -60,7 +67,7 @@ PRESETS: dict[str, Recipe] = {
             learning_rate=0.05,
             train_images=6000,
             val_images=2000,
-            image_size=14,
+            shrink=2,
         ),
         Recipe(name="short-gpu", epochs=12, batch_size=512, learning_rate=0.4),
         Recipe(name="full", epochs=60, batch_size=128, learning_rate=0.2, warmup=0.1, ema=0.998),

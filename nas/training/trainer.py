@@ -263,7 +263,7 @@ def _mix(images_BCHW: Tensor, share: _Number | None) -> Tensor:
 def _shorten(data: SearchData, recipe: Recipe) -> SearchData:
     """What the recipe asks for of the images and their pixels."""
     own_size = data.info.image_size
-    size = min(own_size, recipe.image_size or own_size)
+    size = recipe.trained_size(own_size)
     crop = max(1, round(data.info.crop * size / own_size)) if data.info.crop else 0
     info = replace(data.info, image_size=size, crop=crop)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from nas.data import DatasetInfo, load_search_data
+from nas.data import DatasetInfo, load_search_data, load_test_data
 from nas.report.comparison_plots import write_figure
 from nas.report.study_folder import refresh_report
 from nas.retrain.comparison import SUMMARY, summarise
@@ -91,12 +91,13 @@ def retrain_front(
     chosen = [entry.build_arch() for entry in select(front, wanted.select)]
     info = front.dataset_info()
     networks, notes = network_specs(chosen, wanted.references, info)
-    data = load_search_data(info.name, wanted.data_dir, image_size=info.image_size)
+    data = load_search_data(info.name, wanted.data_dir, **info.reading())
     if data.info.fingerprint != info.fingerprint:
         raise ValueError(
             f"front file {wanted.front}: its data set {info.name} is another one "
             f"({info.fingerprint}) than the one found here ({data.info.fingerprint})"
         )
+    load_test_data(info.name, wanted.data_dir, **info.reading())  # or it is refused before training
     home = wanted.front.parent / "retrained"
     for network in networks:
         recipe = wanted.recipe
