@@ -361,8 +361,8 @@ def test_a_dry_run(run_runner: Callable[..., Any], tmp_path: Path, case: Case) -
         case.then(root)
     before = sorted(tmp_path.rglob("*"))
     ran = run_runner(
-        *("search", "--budget", "3", "--space", "search_spaces/tiny.yaml", "--image-size", "8"),
-        *("--dataset", "folder:photos", "--dry-run", "--json", *case.options),
+        *("search", "--budget", "3", "--space", "tiny", "--image-size", "8"),
+        *("--dataset", "folder:photos", "--dry-run", "--json", "--quiet", *case.options),
     )
     assert sorted(tmp_path.rglob("*")) == before  # nothing is written
     if isinstance(case.expected, str):
@@ -387,7 +387,7 @@ def test_bytes_that_are_not_utf8(run_runner: Callable[..., Any], tmp_path: Path)
     root = tmp_path / "photos"
     plant(root, FLAT)
     (root / "a").rename(root / os.fsdecode(b"caf\xe9"))
-    search = ("search", "--budget", "3", "--space", "search_spaces/tiny.yaml", "--dry-run")
+    search = ("search", "--budget", "3", "--space", "tiny", "--dry-run", "-q")
     ran = run_runner(*search, "--dataset", "folder:photos", "--json")
     assert ran.code == 0, ran.err
     assert json.loads(ran.out)["data"]["classes"] == ["b", "caf\\xe9"]
@@ -400,7 +400,7 @@ def test_bytes_that_are_not_utf8(run_runner: Callable[..., Any], tmp_path: Path)
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads everything")
 def test_what_may_not_be_read(run_runner: Callable[..., Any], tmp_path: Path) -> None:
     plant(tmp_path / "photos", FLAT)
-    search = ("search", "--budget", "3", "--dry-run", "--dataset", "folder:photos")
+    search = ("search", "--budget", "3", "--dry-run", "-q", "--dataset", "folder:photos")
     for path in (tmp_path / "photos" / "a" / "0.png", tmp_path / "photos" / "b"):
         path.chmod(0)
         ran = run_runner(*search)
