@@ -26,10 +26,10 @@ Costs = Callable[[Mapping[str, Any]], tuple[float, ...]]
 ENUMERABLE = 20_000  # settings up to which a space is enumerated
 DRAWS = 4_000  # random codes that the pool of a large space is chosen from
 POOL = 3_000  # candidates of a large space
-BINS = 30  # of log cost, filled evenly
+BINS = 30  # equal intervals of log cost that the pool fills evenly
 MUTATIONS = 3_000  # tried at most, to fill bins that random codes seldom reach
-CROSSOVERS = 80  # of the front, for each ask
-RANDOM = 40  # random codes besides, for each ask
+CROSSOVERS = 80  # between members of the front, for each ask
+RANDOM = 40  # random codes, for each ask
 CLIMBERS = 4  # codes whose neighbours a round of hill climbing looks at
 
 
@@ -53,7 +53,7 @@ class Candidates:
         limits: the largest value of each known objective; None where there is none.
         feasible: False for settings that must not be suggested.
         identity: equal for settings that build the same architecture.
-        seed: of the pool of a large space.
+        seed: draws the pool of a large space.
 
     Raises:
         ValueError: costs are not positive numbers, or not as many as limits.
@@ -73,21 +73,10 @@ class Candidates:
         self._costs, self._limits = costs, limits
         self._feasible, self._identity = feasible, identity
         self._infos: dict[Code, CodeInfo] = {}
-        self._numbers: dict[Hashable, int] = {}  # of each identity
+        self._numbers: dict[Hashable, int] = {}  # identity -> consecutive number
         self.enumerable = encoding.size(ENUMERABLE + 1) <= ENUMERABLE
         rng = np.random.default_rng(seed)
-        if self.enumerable:
-            self.codes = self._usable(encoding.all())
-        else:
-            draws = encoding.samples(DRAWS, rng)
-            cheapest = self._descend(draws, rng)
-            drawn = [code for code in dict.fromkeys([cheapest, *draws]) if self.info(code).usable]
-            if len(drawn) < POOL // BINS:  # the limits leave a corner of the space: grow into it
-                drawn = self._grow(drawn, rng)
-            costliest = self._ascend(drawn, rng)
-            drawn = self._fill(self._usable([cheapest, *costliest, *drawn]), rng)
-            pool = _spread(drawn, self.costs(drawn), rng)
-            self.codes = self._usable([cheapest, *costliest, *pool])
+        self.codes = self._usable(encoding.all()) if self.enumerable else self._make_pool(rng)
         self.array = encoding.array(self.codes)
         self.base_costs = self.costs(self.codes)
         self._identities = [self.info(code).identity for code in self.codes]
@@ -153,27 +142,34 @@ class Candidates:
                 by_identity.setdefault(info.identity, code)
         return list(by_identity.values())
 
-    def _first_cost(self, code: Code) -> float:
-        return self.info(code).costs[0]
+    @staticmethod
+    def _climb(
+        code: Code, nearby: Callable[[Code], list[Code]], score: Callable[[Code], float]
+    ) -> Code:
+        """The code of the highest score that hill climbing from `code` reaches."""
+        while score(best := max(nearby(code), key=score, default=code)) > score(code):
+            code = best
+        return code
 
-    def _descend(self, codes: Sequence[Code], rng: np.random.Generator) -> Code:
-        """The code of the lowest first cost, by hill climbing that ignores the limits."""
-        cost = self._first_cost
-        best = min(codes, key=cost)
-        while cost(step := min(self.encoding.neighbours(best, rng), key=cost)) < cost(best):
-            best = step
-        return best
+    def _make_pool(self, rng: np.random.Generator) -> list[Code]:
+        """The cheapest and the most expensive usable code, and codes spread over log cost."""
 
-    def _ascend(self, codes: Sequence[Code], rng: np.random.Generator) -> list[Code]:
-        """The code of the highest first cost within the limits, by hill climbing."""
-        cost = self._first_cost
-        best = max(codes, key=cost, default=None)
-        while best is not None:
-            step = max(self.neighbours([best], rng), key=cost, default=best)
-            if cost(step) <= cost(best):
-                return [best]
-            best = step
-        return []
+        def cost(code: Code) -> float:
+            return self.info(code).costs[0]
+
+        def all_neighbours(code: Code) -> list[Code]:  # also those over a limit
+            return self.encoding.neighbours(code, rng)
+
+        draws = self.encoding.samples(DRAWS, rng)
+        ends = [self._climb(min(draws, key=cost), all_neighbours, lambda code: -cost(code))]
+        drawn = [code for code in dict.fromkeys([*ends, *draws]) if self.info(code).usable]
+        if len(drawn) < POOL // BINS:  # the limits leave a corner of the space: grow into it
+            drawn = self._grow(drawn, rng)
+        if drawn:
+            costliest = max(drawn, key=cost)
+            ends.append(self._climb(costliest, lambda c: self.neighbours([c], rng), cost))
+        drawn = self._fill(self._usable([*ends, *drawn]), rng)
+        return self._usable([*ends, *_spread(drawn, self.costs(drawn), rng)])
 
     def _grow(self, codes: list[Code], rng: np.random.Generator) -> list[Code]:
         """Usable neighbours of neighbours, until they fill a pool."""

@@ -53,7 +53,7 @@ class ErrorModel:
 
     Args:
         candidates: the pool.
-        seed: of the hyperparameter samples and of the trials that they are fitted on.
+        seed: draws the hyperparameter samples and selects the trials that they are fitted on.
         images: number of validation images; None: errors are exact.
     """
 

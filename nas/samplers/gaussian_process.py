@@ -40,11 +40,11 @@ from nas.samplers.outcome_transform import GAP, OutcomeTransform, OutcomeTransfo
 
 Array = NDArray[np.float64]
 
-ITERATIONS = 60  # of L-BFGS; most fits need half of it
-TOLERANCE = 1e-4  # relative, of a log density of some hundreds
-BOUND = 4.0  # of hyperparameters, in standard deviations of their prior
-LEAPS = 8  # leapfrog steps of a trajectory; with half as many, draws are too alike
-MIN_VARIANCE = 1e-10  # of a prediction
+ITERATIONS = 60  # L-BFGS stops after so many; most fits need half
+TOLERANCE = 1e-4  # L-BFGS stops when the log density improves by less, relatively
+BOUND = 4.0  # hyperparameters stay within so many standard deviations of their prior
+LEAPS = 8  # leapfrog steps between two draws; with half as many, draws are too alike
+MIN_VARIANCE = 1e-10  # lower bound of predicted variances
 
 
 class HyperparameterSample(NamedTuple):

@@ -26,7 +26,7 @@ def spread_start(
         candidates: the pool.
         untried: rows that were not tried, at least one.
         taken: codes tried or running, in order.
-        seed: of the random draws.
+        seed: seeds the random draws.
     """
     costs = candidates.base_costs[:, 0]
     ordered = np.asarray(untried)[np.argsort(costs[untried], kind="stable")]

@@ -37,11 +37,11 @@ Array = NDArray[np.float64]
 _log = logging.getLogger(__name__)
 
 START = 6  # trials of the initial design
-ROUNDS = 3  # of hill climbing on the expected improvement, at most
+ROUNDS = 3  # hill climbing on the expected improvement takes at most so many rounds
 # Candidates that are scored under every hyperparameter sample, preselected by the MAP sample:
-PRESELECTED_ENUMERABLE = 200  # of an enumerable space
-PRESELECTED = 60  # of a pool, and of each round of hill climbing
-REFERENCE_PERCENTILE = 90  # of the predicted errors of the pool, for the reference point
+PRESELECTED_ENUMERABLE = 200  # in an enumerable space
+PRESELECTED = 60  # in a pool, and in each round of hill climbing
+REFERENCE_PERCENTILE = 90  # the reference point has this percentile of the predicted errors
 
 
 class KnownCostSampler(optuna.samplers.BaseSampler):
@@ -60,7 +60,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
     Args:
         choices: of the space; a condition comes before the choices that depend on it.
         costs: values of the known objectives for any setting, feasible or not; over 0.
-        seed: of everything random.
+        seed: seeds every random draw.
         objective: position of the objective that is learned.
         limits: the largest value of each known objective, None where there is none.
         feasible: False for settings that must not be suggested.

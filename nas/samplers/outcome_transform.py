@@ -30,8 +30,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 GAP = (0.5, 0.4)  # prior of the gap: median, and standard deviation of the logarithm
-MIN_RANGE = 1e-4  # of error, so that the transform of equal errors is defined
-MIN_DEVIATION = 1e-6  # of log(error - floor), likewise
+MIN_RANGE = 1e-4  # between lowest and median error, so that equal errors have a transform
+MIN_DEVIATION = 1e-6  # added in quadrature to that of log(error - floor), likewise
 MIN_ABOVE = 1e-6  # distance above the floor that denoised errors are raised to
 
 

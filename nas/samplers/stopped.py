@@ -13,7 +13,7 @@ from nas.stopping.forecast import forecast
 Array = NDArray[np.float64]
 
 MIN_REACHED = 8  # finished trials that were evaluated at an epoch, for a forecast from there
-MIN_VARIANCE = 1e-6  # of a forecast
+MIN_VARIANCE = 1e-6  # added to the variance of a forecast
 
 
 class CurvesWithCosts(NamedTuple):
