@@ -32,8 +32,6 @@ from nas.training import Recipe, default_recipe, get_recipe
 
 MAX_BUDGET = 1_000_000
 CONNECT_TIMEOUT = 10.0  # seconds, to a Ray head
-HTTP2_SETTINGS = b"\0\0\0\4"  # length and type of the first frame of both sides (RFC 9113, 3.4)
-HTTP2_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + HTTP2_SETTINGS + b"\0\0\0\0\0"
 
 
 @dataclass(frozen=True)
@@ -225,21 +223,16 @@ def _concurrency(request: Request, gpus: float, resources: ClusterResources) -> 
 
 
 def _require_reachable(address: str | None) -> None:
-    """Make sure that a Ray may listen at a HOST:PORT: Ray itself would try for minutes.
+    """Make sure that something listens at a HOST:PORT: Ray itself would try for minutes.
 
     Raises:
-        ValueError: nothing listens there, or what does speaks no gRPC as Ray's head does.
+        ValueError: nothing listens there.
     """
     match = re.fullmatch(r"\[?([^/]+?)\]?:(\d{1,5})", address or "")
     if match is None:
         return  # none, `auto` or a form that Ray judges
     try:
-        with socket.create_connection((match[1], int(match[2])), CONNECT_TIMEOUT) as connection:
-            if os.environ.get("RAY_USE_TLS", "0") == "0":
-                connection.sendall(HTTP2_GREETING)
-                with connection.makefile("rb") as answer:
-                    if answer.read(len(HTTP2_SETTINGS))[3:] != HTTP2_SETTINGS[3:]:
-                        raise OSError("what listens there is no Ray")
+        socket.create_connection((match[1], int(match[2])), CONNECT_TIMEOUT).close()
     except (OSError, OverflowError) as error:
         raise ValueError(
             f"--ray-address {address}: {error}; accepted: the HOST:PORT of a Ray head that runs, "

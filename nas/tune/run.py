@@ -17,6 +17,7 @@ from nas.stopping.rule import rungs
 from nas.study.plan import Plan
 from nas.study.storage.retrying import StorageGone
 from nas.study.study import SearchStudy
+from nas.tune.ray_private import trial_actor
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.searcher import TIMEOUT, StudySearcher, View
 from nas.tune.session import collected_signals, ray_session
@@ -145,7 +146,7 @@ class StopCallback(tune.Callback):  # type: ignore[misc]
     def _end_hanging(self, trials: list[Any], latest: float) -> None:
         """Kill the actors of trials that started before `latest`; Tune makes new ones."""
         for trial in trials:
-            actor = trial.temporary_state.ray_actor
+            actor = trial_actor(trial)
             started = self._started.get(trial.trial_id, math.inf)
             if trial.status == "RUNNING" and actor is not None and started < latest:
                 del self._started[trial.trial_id]

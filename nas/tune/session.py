@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
-import secrets
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
@@ -15,20 +12,28 @@ from typing import Any
 
 import ray
 import torch
-from ray._private import ray_constants
-from ray._private import utils as ray_utils
-from ray._private import worker as ray_worker
-from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 
-logger = logging.getLogger(__name__)
+from nas.tune.ray_private import (
+    LOOPBACK,
+    cpu_quota,
+    loopback_only,
+    own_signal_handlers,
+    worker_messages_logged,
+)
 
 
 @contextmanager
 def ray_session(address: str | None) -> Iterator[None]:
-    """A Ray of our own, reachable from this machine alone, or a connection to one that runs.
+    """A Ray of our own that only this machine can reach, or a connection to a running one.
 
-    The handlers of SIGINT and SIGTERM stay those that were there, and what Ray has to say
-    goes to the log.
+    The handlers of SIGINT and SIGTERM are the same before, inside and after, and Ray's
+    messages go to the log.
+
+    Args:
+        address: of a Ray cluster; None: start a Ray on this machine.
+
+    Raises:
+        ValueError: no Ray runs at the address.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {
@@ -37,13 +42,13 @@ def ray_session(address: str | None) -> Iterator[None]:
         "ignore_reinit_error": False,
     }
     if address is None:
-        options |= {"address": "local", "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+        options |= {"address": "local", "include_dashboard": False} | LOOPBACK
         options |= {"num_cpus": usable_cpus(), "num_gpus": torch.cuda.device_count()}
     else:
         options |= {"address": address}
-    with _private() if address is None else nullcontext(), _logged():
+    with loopback_only() if address is None else nullcontext(), worker_messages_logged():
         try:
-            with _own_handlers():
+            with own_signal_handlers():
                 try:
                     ray.init(**options)
                 except ConnectionError as error:
@@ -51,93 +56,21 @@ def ray_session(address: str | None) -> Iterator[None]:
                     raise ValueError(f"--ray-address {address}: {line}") from None
             yield
         finally:
-            with _heeding_sigterm():
+            with own_signal_handlers():
                 ray.shutdown()
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may use: a container's quota and the affinity count, Ray sees one."""
-    there = ray_utils.get_num_cpus()
+    """CPUs that this process may use, by the container's quota and by the affinity."""
+    cpus = cpu_quota()
     if hasattr(os, "sched_getaffinity"):
-        there = min(there, len(os.sched_getaffinity(0)))
-    return max(1, int(there))
-
-
-@contextmanager
-def _own_handlers() -> Iterator[None]:
-    """Ray started inside keeps our handlers; its own one leaves wherever it is, with code 15."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    given, ray_utils.set_sigterm_handler = ray_utils.set_sigterm_handler, lambda handler: None
-    try:
-        yield
-    finally:
-        ray_utils.set_sigterm_handler = given
-        for number, handler in before.items():  # Ray's native part has put its own there
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _heeding_sigterm() -> Iterator[None]:
-    """Keep the handler of SIGTERM while Ray ends.
-
-    Its native part puts the default in the place of ours, which would end this process at
-    once, and goes on for a second; a thread puts ours back every few milliseconds.
-    """
-    get, put = ctypes.pythonapi.PyOS_getsig, ctypes.pythonapi.PyOS_setsig
-    get.restype = put.restype = ctypes.c_void_p
-    get.argtypes, put.argtypes = [ctypes.c_int], [ctypes.c_int, ctypes.c_void_p]
-    handler, ended = get(signal.SIGTERM), threading.Event()
-
-    def keep() -> None:
-        while not ended.wait(0.002):
-            put(signal.SIGTERM, handler)
-
-    keeper = threading.Thread(target=keep, name="keep-handler", daemon=True)
-    keeper.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        keeper.join()
-        put(signal.SIGTERM, handler)
-
-
-@contextmanager
-def _logged() -> Iterator[None]:
-    """Ray prints on standard output that a worker died, also into a live view or JSON."""
-
-    def log(data: dict[str, Any], ignore_prefix: bool) -> None:
-        logger.info("%s: %s", data.get("pid"), " ".join(data["lines"]))
-
-    given, ray_worker.print_to_stdstream = ray_worker.print_to_stdstream, log
-    try:
-        yield
-    finally:
-        ray_worker.print_to_stdstream = given
-
-
-@contextmanager
-def _private() -> Iterator[None]:
-    """Ray started inside listens on 127.0.0.1 alone, with a token that no file holds."""
-    # Unless it runs no cluster, Ray puts an address of the machine in the place of 127.0.0.1,
-    # and listens everywhere.
-    cluster, ray_constants.ENABLE_RAY_CLUSTER = ray_constants.ENABLE_RAY_CLUSTER, False
-    given = {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & os.environ.keys()
-    if not given:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-        AuthenticationTokenLoader.instance().reset_cache()
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = cluster
-        if not given:
-            del os.environ["RAY_AUTH_TOKEN"]
-            AuthenticationTokenLoader.instance().reset_cache()
+        cpus = min(cpus, len(os.sched_getaffinity(0)))
+    return max(1, cpus)
 
 
 @contextmanager
 def collected_signals(received: list[int]) -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM in `received`; the second one ends the process at once."""
+    """Collect SIGINT and SIGTERM in `received`; the second signal ends the process at once."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         if received:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -81,21 +79,6 @@ def test_a_folder_that_cannot_be(run_runner: Callable[..., Any]) -> None:
     for results in ("notes", "notes/deep/down"):
         ran = run_runner(*SEARCH, "--results", results, "--dry-run")
         assert_one_line(ran, "notes is a file")
-
-
-class Quiet(BaseHTTPRequestHandler):
-    """A web server without a page, that logs nothing."""
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-
-def test_a_ray_address_at_which_something_else_listens(run_runner: Callable[..., Any]) -> None:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"127.0.0.1:{server.server_port}"
-        assert_one_line(run_runner(*SEARCH, "--ray-address", address), f"{address}: what listens")
-        server.shutdown()
 
 
 STAGE = "{width: 16, stride: 1, repeats: 1, p: 2}"

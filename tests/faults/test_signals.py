@@ -40,7 +40,8 @@ def interrupt(search: Search, number: signal.Signals, rng: random.Random) -> flo
     done = ended(driver)
     seconds = time.monotonic() - start
     if done.returncode != 0:  # 0: it was about to end
-        assert done.returncode == 128 + number, done.stderr
+        # -number: while Ray ended, when the default of the signal is in force
+        assert done.returncode in (128 + number, -number), done.stderr
     assert "Traceback" not in done.stderr, done.stderr
     if search.finished():
         search.remember()
@@ -126,7 +127,7 @@ def test_two_retrainings_at_a_time(
         done = ended(process)
         took.append(round(time.monotonic() - start, 1))
         assert done.returncode == 128 + number, done.stderr
-        assert "interrupted; the same command again continues" in done.stderr
+        assert "interrupted; to continue: " in done.stderr
         assert "Traceback" not in done.stderr
         assert epochs(search.home / "retrained") >= before + 3
     record(seconds_to_the_end=took)
