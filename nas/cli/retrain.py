@@ -76,6 +76,16 @@ def retrain(
     threads: Annotated[
         int | None, option(WHERE, "N", "CPU threads of each. Default: its share of the cores")
     ] = None,
+    gpus_per_trial: Annotated[
+        float | None, option(WHERE, "X", "GPUs of each. Default: one, or its share of one")
+    ] = None,
+    ray_address: Annotated[
+        str | None, option(WHERE, "ADDRESS", "A running Ray, such as auto or HOST:6379.")
+    ] = None,
+    wait_for_workers: Annotated[
+        str | None,
+        option(WHERE, "TIME", "Most time that workers may take to join. Default: 5m"),
+    ] = None,
     data_dir: Annotated[
         Path, option(WHERE, "DIR", "Where data sets are kept. Default: data")
     ] = Path("data"),
@@ -92,6 +102,7 @@ def retrain(
     if not quiet:
         announce("reading the front")
     from nas.cli.retrain_view import show_retrained
+    from nas.cli.wait_view import find_workers, parse_wait
     from nas.progress import training_bars
     from nas.training import get_recipe
     from nas.tune.retrain import RetrainRequest, retrain_front
@@ -112,9 +123,18 @@ def retrain(
         concurrency=concurrency,
         threads=threads,
         data_dir=data_dir,
+        ray_address=ray_address,
+        gpus=gpus_per_trial,
     )
+    wait = parse_wait(wait_for_workers, ray_address)
+    needed = (concurrency or 1, 1.0, gpus_per_trial or 0.0)
+
     try:
-        retrained = retrain_front(wanted, partial(training_bars, quiet))
+        retrained = retrain_front(
+            wanted,
+            partial(find_workers, ray_address, needed, wait, quiet),
+            partial(training_bars, quiet),
+        )
     except (KeyboardInterrupt, SystemExit):
         print(f"interrupted; to continue: {same_command_line()}", file=sys.stderr)
         raise

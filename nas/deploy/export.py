@@ -21,11 +21,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from nas.data import DatasetInfo, load_test_data
+from nas.data import Split
 from nas.deploy.classifier import Classifier, load_classifier
 from nas.files import write_atomic, write_json
 from nas.models.native.fused import is_fused
 from nas.threads import cpu_threads
+from nas.training.full import LoadTest
 from nas.training.pretrained import Description, load_pretrained, read_description
 
 OPSET = 20  # of ONNX; onnxruntime reads it from version 1.17 on
@@ -52,7 +53,7 @@ def require_format(name: str) -> None:
         )
 
 
-def export(folder: Path, formats: tuple[str, ...], data_dir: Path) -> dict[str, Any]:
+def export(folder: Path, formats: tuple[str, ...], load_test: LoadTest) -> dict[str, Any]:
     """Export a retrained network into its folder, and check what was written.
 
     Writes `model.onnx` (onnx) and `model.pt2` (torch), which take pixels in [0, 1] of any
@@ -62,7 +63,7 @@ def export(folder: Path, formats: tuple[str, ...], data_dir: Path) -> dict[str, 
     Args:
         folder: as `nas.training.full` wrote it.
         formats: of `FORMATS`.
-        data_dir: where the test set is looked for.
+        load_test: gives the test set, at images of the size that was trained at.
 
     Returns:
         The contents of `export.json`.
@@ -85,9 +86,7 @@ def export(folder: Path, formats: tuple[str, ...], data_dir: Path) -> dict[str, 
         runs["torch"] = _write_program(program, folder / PROGRAM)
     if "onnx" in formats:
         runs["onnx"] = _write_onnx(program, description, folder / ONNX)
-    report: dict[str, Any] = {"opset": OPSET, "versions": _versions()} | compare(
-        runs, plain.info, data_dir
-    )
+    report: dict[str, Any] = {"opset": OPSET, "versions": _versions()} | compare(runs, load_test())
     write_json(folder / REPORT, report)
     for name, difference in report["largest_difference"].items():
         if not difference <= TOLERANCE:
@@ -99,7 +98,7 @@ def export(folder: Path, formats: tuple[str, ...], data_dir: Path) -> dict[str, 
 
 
 @torch.inference_mode()
-def compare(runs: dict[str, Run], info: DatasetInfo, data_dir: Path) -> dict[str, Any]:
+def compare(runs: dict[str, Run], test: Split) -> dict[str, Any]:
     """Logits, accuracy and latency of several forms of a network, the first one trained.
 
     On one thread and by its own clock, in turns, so that what else the machine does meets
@@ -110,7 +109,6 @@ def compare(runs: dict[str, Run], info: DatasetInfo, data_dir: Path) -> dict[str
         first form's, as a share of its largest logit; `accuracy`; `seconds` of one pass,
         the median, by number of images.
     """
-    test = load_test_data(info.name, data_dir, **info.reading())
     images_BCHW = test.images[:TEST_IMAGES].float() / 255
     labels_B = test.labels[:TEST_IMAGES]
     with cpu_threads(1):

@@ -107,7 +107,7 @@ def check_request(request: Request) -> Checked:
         ValueError: as `make_plan`.
     """
     _require_ranges(request)
-    _require_reachable(request.ray_address)
+    require_reachable(request.ray_address)
     space = SearchSpace.from_yaml(request.space)
     name = study_name(request)
     folder = request.results / name
@@ -177,15 +177,13 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
 
 
 def _require_ranges(request: Request) -> None:
-    gpus, concurrency = request.gpus_per_trial, request.concurrency
-    whole = gpus is None or gpus <= 1 or gpus % 1 == 0  # a trial has a part of one, or some
+    concurrency = request.concurrency
+    require_gpu_share(request.gpus_per_trial)
     checks = [
         ("--budget", request.budget, 1 <= request.budget <= MAX_BUDGET, f"1 to {MAX_BUDGET}"),
         ("--sampler", request.sampler, request.sampler in SAMPLERS, ", ".join(SAMPLERS)),
         ("--concurrency", concurrency, concurrency is None or concurrency >= 1, "1 or more"),
         ("--cpus-per-trial", request.cpus_per_trial, 0 < request.cpus_per_trial <= 1024, "over 0"),
-        ("--gpus-per-trial", gpus, gpus is None or 0 <= gpus <= 64, "0 to 64"),
-        ("--gpus-per-trial", gpus, whole, "0 to 1, or a whole number"),
         ("--seed", request.seed, 0 <= request.seed < 2**32, "0 to 4294967295"),
     ]
     for option, value, accepted, values in checks:
@@ -222,7 +220,13 @@ def _concurrency(request: Request, gpus: float, resources: ClusterResources) -> 
     return request.concurrency or fitting
 
 
-def _require_reachable(address: str | None) -> None:
+def require_gpu_share(gpus: float | None) -> None:
+    """Raise ValueError unless it is a part of a GPU or some whole ones; None is any."""
+    if gpus is not None and not (0 <= gpus <= 1 or (gpus <= 64 and gpus % 1 == 0)):
+        raise ValueError(f"--gpus-per-trial {gpus:g}: accepted: 0 to 1, or a whole number up to 64")
+
+
+def require_reachable(address: str | None) -> None:
     """Make sure that something listens at a HOST:PORT: Ray itself would try for minutes.
 
     Raises:

@@ -52,22 +52,29 @@ class ClusterResources:
         """How many trials fit at once, none of them divided among nodes; see `Node.fitting`."""
         return sum(node.fitting(cpus, gpus) for node in self.nodes)
 
-    def share(self, trials: int) -> tuple[float, float]:
+    def share(self, trials: int, gpus: float | None = None) -> tuple[float, float]:
         """The largest equal shares, (CPUs, GPUs), with which so many trials fit at once.
 
-        GPUs are whole ones, or an equal part of one; 0 where there is none.
+        Args:
+            trials: 1 or more.
+            gpus: of each; None: whole ones, or an equal part of one; 0 where there is none.
 
         Raises:
-            ValueError: there is no CPU.
+            ValueError: so many do not fit, or there is no worker.
         """
         if not self.nodes:
             raise ValueError("Ray has no worker; accepted: a cluster with one, see ray start")
-        gpus = 0.0
-        if self.gpus:
+        if gpus is None and self.gpus:
             wanted = [float(n) for n in range(int(max(n.gpus for n in self.nodes)), 0, -1)]
             wanted += [1 / n for n in range(2, trials + 1)]
             gpus = next(g for g in wanted if self.fitting(ROUNDING, g) >= trials)
         shares = {node.cpus / n for node in self.nodes for n in range(1, trials + 1)}
+        gpus = gpus or 0.0
+        if self.fitting(ROUNDING, gpus) < trials:
+            raise ValueError(
+                f"--gpus-per-trial {gpus:g}: {trials} trainings at a time do not fit in {self}; "
+                f"accepted: at most {self.fitting(ROUNDING, gpus)} such trainings at a time"
+            )
         return max(c for c in shares if self.fitting(c, gpus) >= trials), gpus
 
     def __str__(self) -> str:

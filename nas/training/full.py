@@ -20,7 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nas.data import Batches, DatasetInfo, SearchData, load_test_data
+from nas.data import Batches, DatasetInfo, SearchData, Split
 from nas.files import write_atomic, write_json
 from nas.space.arch import Arch
 from nas.training import checkpoint
@@ -36,12 +36,14 @@ VERSIONED = ("torch", "torchvision")
 
 Progress = Callable[[int, int, float, float], None]
 """Called after each epoch with epoch, epochs, training loss and validation accuracy."""
+LoadTest = Callable[[], Split]
+"""Gives the test set."""
 
 
 def retrain(
     network: Arch | str,
     data: SearchData,
-    data_dir: Path,
+    load_test: LoadTest,
     recipe: Recipe,
     seed: int,
     folder: Path,
@@ -60,7 +62,7 @@ def retrain(
     Args:
         network: an architecture, or the name of a reference network.
         data: the splits to train and validate on.
-        data_dir: where the test set is looked for.
+        load_test: gives the test set, at images of the size that is trained at.
         recipe: the whole schedule.
         seed: of the weights, the order of the images and their augmentation.
         folder: of this network alone.
@@ -78,13 +80,13 @@ def retrain(
         Diverged: the loss is no longer finite.
     """
     description = _describe(network, data.info, recipe, seed)
-    with _locked(folder):
+    with locked(folder):
         finished = _finished(folder, description)
         if finished is not None:
             return finished
         run = _Run(description, data, recipe, folder, device, threads)
         run.train(progress)
-        return run.finish(data_dir, labels or {})
+        return run.finish(load_test, labels or {})
 
 
 def validate(
@@ -111,7 +113,7 @@ def validate(
         Diverged: the loss is no longer finite.
     """
     description = _describe(network, data.info, recipe, seed)
-    with _locked(folder):
+    with locked(folder):
         finished = _finished(folder, description)
         if finished is not None:
             return float(finished["val_accuracy"])
@@ -150,23 +152,13 @@ def require_settings(
     _require_same(recorded, _describe(network, info, recipe, seed), folder)
 
 
-def last_epoch(folder: Path, since: float = 0) -> tuple[int, float, float] | None:
-    """Epoch, training loss and validation accuracy that a training there recorded last.
-
-    None where nothing was recorded after `since`, seconds since the Unix epoch.
-    """
-    try:
-        if (folder / HISTORY).stat().st_mtime < since:
-            return None
-        with (folder / HISTORY).open(newline="") as file:
-            *_, row = csv.DictReader(file)
-    except (OSError, ValueError):
-        return None
-    return int(row["epoch"]), float(row["train_loss"]), float(row["val_accuracy"])
-
-
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def locked(folder: Path) -> Iterator[None]:
+    """Keep a training's folder, made if need be, from every other training.
+
+    Raises:
+        ValueError: another process trains there, or it cannot be written.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", timeout=0)
@@ -244,7 +236,7 @@ class _Run:
         _write_history(self.folder / HISTORY, self.history)
         return loss, val_accuracy
 
-    def finish(self, data_dir: Path, labels: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(self, load_test: LoadTest, labels: Mapping[str, Any]) -> dict[str, Any]:
         """Evaluate the test set and write the network; the metrics come last."""
         info, device = self.info, self.trainer.device
         tensors = {
@@ -254,7 +246,7 @@ class _Run:
         network = self.description.build()  # as `load_pretrained` does, whatever form trained
         network.load_state_dict(tensors)
         network.to(device).to(memory_format=torch.channels_last)
-        test = load_test_data(info.name, data_dir, **info.reading())
+        test = load_test()
         metrics = {
             **labels,
             "val_accuracy": self.history[-1]["val_accuracy"],

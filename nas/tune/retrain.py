@@ -16,6 +16,8 @@ from nas.retrain.learning_rate import choose_rates, own_recipe
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select
 from nas.study.front_file import load_front
+from nas.study.plan import require_gpu_share, require_reachable
+from nas.study.resources import ClusterResources
 from nas.training import Recipe
 from nas.training.full import require_settings
 from nas.tune.training_pool import (
@@ -24,7 +26,7 @@ from nas.tune.training_pool import (
     Run,
     Show,
     Training,
-    choose_concurrency,
+    choose_pool,
     workers,
 )
 
@@ -47,6 +49,8 @@ class RetrainRequest:
     concurrency: int | None  # trainings at a time; None: one on each GPU, or on each core
     threads: int | None  # of each training; None: its share of the cores
     data_dir: Path
+    ray_address: str | None = None  # None: this machine
+    gpus: float | None = None  # of each training; None: its share of them
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,9 @@ class View(Protocol):
 
 
 def retrain_front(
-    wanted: RetrainRequest, show: Callable[[], AbstractContextManager[View]]
+    wanted: RetrainRequest,
+    find: Callable[[], ClusterResources],
+    show: Callable[[], AbstractContextManager[View]],
 ) -> Retrained:
     """Train everything that is wanted in `retrained/NAME/`, or `NAME/seed-K/` after the first.
 
@@ -81,6 +87,7 @@ def retrain_front(
 
     Args:
         wanted: what is retrained, and how.
+        find: tells what trainings run on; called when all else is known to be right.
         show: makes the view that is open while trainings run.
 
     Raises:
@@ -97,7 +104,7 @@ def retrain_front(
             f"front file {wanted.front}: its data set {info.name} is another one "
             f"({info.fingerprint}) than the one found here ({data.info.fingerprint})"
         )
-    load_test_data(info.name, wanted.data_dir, **info.reading())  # or it is refused before training
+    test = load_test_data(info.name, wanted.data_dir, **info.reading())  # or refused by now
     home = wanted.front.parent / "retrained"
     for network in networks:
         recipe = wanted.recipe
@@ -109,12 +116,16 @@ def retrain_front(
                 learning_rates=wanted.learning_rates,
             )
     most = max(len(networks) * wanted.seeds, len(wanted.learning_rates))
-    concurrency = choose_concurrency(wanted.concurrency, most)
+    pool = choose_pool(
+        find(),
+        most,
+        address=wanted.ray_address,
+        concurrency=wanted.concurrency,
+        gpus=wanted.gpus,
+        threads=wanted.threads,
+    )
     try:
-        with (
-            show() as view,
-            workers(data, wanted.data_dir, concurrency, wanted.threads) as run,
-        ):
+        with show() as view, workers(data, lambda: test, pool) as run:
             work = _Work(run, view, info)
             recipes = choose_rates(
                 networks, wanted.recipe, wanted.learning_rates, home, info, work.validate
@@ -149,6 +160,8 @@ def _require_ranges(wanted: RetrainRequest) -> None:
         raise ValueError(f"--threads {wanted.threads}: accepted: 1 to 1024")
     if wanted.concurrency is not None and not 1 <= wanted.concurrency <= MAX_CONCURRENCY:
         raise ValueError(f"--concurrency {wanted.concurrency}: accepted: 1 to {MAX_CONCURRENCY}")
+    require_gpu_share(wanted.gpus)
+    require_reachable(wanted.ray_address)
     if len(wanted.learning_rates) > MAX_RATES:
         raise ValueError(f"--learning-rate: accepted: at most {MAX_RATES} by commas")
     if wanted.export:

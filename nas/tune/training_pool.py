@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import math
+import logging
 import signal
-import time
+import socket
+import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from queue import SimpleQueue
+from typing import Any, NamedTuple, Protocol
 
 import ray
 import torch
 
 from nas.data import SearchData
 from nas.space.arch import Arch
+from nas.study.resources import ClusterResources
 from nas.training import Diverged, Recipe
-from nas.training.full import Progress, last_epoch, retrain, validate
+from nas.training.full import LoadTest, Progress, locked, retrain, validate
+from nas.tune.remote_folder import Changes, FolderWatch, read_folder, write_changes
 from nas.tune.searcher import MAX_ATTEMPTS, WORKER_DIED
-from nas.tune.session import collected_signals, ray_session, usable_cpus
+from nas.tune.session import collected_signals, ray_session
+from nas.tune.trainable import why_slow
 
-POLL = 0.5  # seconds between two looks at the histories of running trainings
+POLL = 0.5  # seconds between two looks at the signals that were received
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -38,20 +46,25 @@ class Training:
     export: tuple[str, ...] = ()  # formats
 
     def run(
-        self, data: SearchData, data_dir: Path, threads: int | None, progress: Progress | None
+        self,
+        folder: Path,
+        data: SearchData,
+        load_test: LoadTest,
+        device: torch.device,
+        threads: int | None,
+        progress: Progress | None,
     ) -> dict[str, Any]:
         """Train or continue; the contents of `metrics.json`, or the `val_accuracy` alone."""
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         if self.labels is None:
             accuracy = validate(
-                *(self.network, data, self.recipe, self.seed, self.folder),
+                *(self.network, data, self.recipe, self.seed, folder),
                 device=device,
                 threads=threads,
                 progress=progress,
             )
             return {"val_accuracy": accuracy}
         metrics = retrain(
-            *(self.network, data, data_dir, self.recipe, self.seed, self.folder),
+            *(self.network, data, load_test, self.recipe, self.seed, folder),
             device=device,
             threads=threads,
             progress=progress,
@@ -60,7 +73,7 @@ class Training:
         if self.export:
             from nas.deploy.export import export
 
-            metrics["export"] = export(self.folder, self.export, data_dir)
+            metrics["export"] = export(folder, self.export, load_test)
         return metrics
 
 
@@ -96,45 +109,85 @@ Raises:
 """
 
 
-def choose_concurrency(wanted: int | None, trainings: int) -> int:
-    """Trainings at a time: as wanted, else one on each GPU, or on each core without any."""
-    return min(trainings, wanted or torch.cuda.device_count() or usable_cpus())
+@dataclass(frozen=True)
+class Pool:
+    """Where trainings run."""
+
+    address: str | None  # of a Ray cluster
+    concurrency: int  # trainings at a time
+    cpus: float  # of each
+    gpus: float
+    threads: int | None  # of each; None: its CPUs
+
+    @property
+    def is_here(self) -> bool:
+        """Whether they run in this process, one after the other."""
+        return self.address is None and self.concurrency == 1
 
 
-def gpu_share(gpus: int, concurrency: int) -> float:
-    """GPUs of each of several trainings: whole ones, or an equal share of one."""
-    if gpus >= concurrency:
-        return gpus // concurrency
-    return 1 / math.ceil(concurrency / gpus) if gpus else 0.0
+def choose_pool(
+    resources: ClusterResources,
+    trainings: int,
+    *,
+    address: str | None = None,
+    concurrency: int | None = None,
+    gpus: float | None = None,
+    threads: int | None = None,
+) -> Pool:
+    """Trainings at a time, and the share of each.
+
+    Args:
+        resources: what they run on.
+        trainings: how many there are at the most.
+        address: of a Ray cluster.
+        concurrency: trainings at a time; None: one on each GPU, or on each core without any.
+        gpus: of each; None: an equal share.
+        threads: of each; None: its share of the cores.
+
+    Raises:
+        ValueError: so many trainings do not fit at once.
+    """
+    if concurrency is None:
+        if gpus:
+            concurrency = resources.fitting(1, gpus)
+        else:
+            concurrency = int(resources.gpus if gpus is None else 0) or int(resources.cpus)
+    concurrency = max(1, min(trainings, concurrency))
+    cpus, gpus = resources.share(concurrency, gpus)
+    return Pool(address, concurrency, cpus, gpus, threads)
 
 
 @contextmanager
-def workers(
-    data: SearchData, data_dir: Path, concurrency: int, threads: int | None
-) -> Iterator[Run]:
+def workers(data: SearchData, load_test: LoadTest, pool: Pool) -> Iterator[Run]:
     """What runs trainings, so many at a time, each on its share of the cores and GPUs.
 
     Args:
         data: the splits to train and validate on.
-        data_dir: where the test set is looked for.
-        concurrency: 1 trains in this process, more under a Ray of our own.
-        threads: CPU threads of a training; None: all, or its share of them.
+        load_test: gives the test set.
+        pool: where they run.
     """
-    if concurrency == 1:
+    received: list[int] = []
+    if pool.is_here:
+        device = torch.device("cuda" if pool.gpus and torch.cuda.is_available() else "cpu")
         yield lambda trainings, shows: [
-            _run_here(training, data, data_dir, threads, shows(training)) for training in trainings
+            _run_here(training, shows(training), data, load_test, device, pool.threads)
+            for training in trainings
         ]
     else:
-        received: list[int] = []
-        with collected_signals(received), ray_session(None):
-            yield _Workers(data, data_dir, concurrency, threads, received).run
+        with collected_signals(received), ray_session(pool.address):
+            yield _Workers(data, load_test, pool, received).run
 
 
 def _run_here(
-    training: Training, data: SearchData, data_dir: Path, threads: int | None, show: Show
+    training: Training,
+    show: Show,
+    data: SearchData,
+    load_test: LoadTest,
+    device: torch.device,
+    threads: int | None,
 ) -> Outcome:
     try:
-        outcome: Outcome = training.run(data, data_dir, threads, show)
+        outcome: Outcome = training.run(training.folder, data, load_test, device, threads, show)
     except Exception as error:
         outcome = _failed(training, error)
     show.done(outcome.reason if isinstance(outcome, Failed) else None)
@@ -150,54 +203,54 @@ def _failed(training: Training, error: Exception) -> Failed:
 
 
 class _Workers:
-    """Ray tasks; a driver that ends takes them with it, and their checkpoints stay."""
+    """Ray tasks, which a driver that ends takes with it.
+
+    A worker may have another file system, so each trains in a folder of its own, and sends
+    what it writes there after each epoch. The driver, which holds the lock of the training's
+    folder, writes it there; when a worker is lost, another one goes on from that.
+    """
 
     def __init__(
-        self,
-        data: SearchData,
-        data_dir: Path,
-        concurrency: int,
-        threads: int | None,
-        received: list[int],
+        self, data: SearchData, load_test: LoadTest, pool: Pool, received: list[int]
     ) -> None:
-        there = ray.cluster_resources()
-        self._threads = threads or max(1, int(there["CPU"] / concurrency))
-        self._received = received
-        self._data, self._data_dir = ray.put(data), data_dir.absolute()
-        self._concurrency = concurrency
-        # Ray gives a task the GPUs that it asks for, and hides the others from it.
+        self._pool, self._received = pool, received
+        self._data, self._load_test = ray.put(data), load_test
+        self._test: list[Any] = []  # in a list, so that a task is given it when it asks
+        self._noticed: set[str] = set()
         self._task = ray.remote(_run_there).options(
-            num_cpus=there["CPU"] / concurrency,
-            num_gpus=gpu_share(int(there.get("GPU", 0)), concurrency),
-            max_retries=0,
+            num_cpus=pool.cpus, num_gpus=pool.gpus, max_retries=0, num_returns="streaming"
         )
 
     def run(self, trainings: Sequence[Training], shows: Shows) -> list[Outcome]:
-        """See `Run`; progress is read from the histories that the trainings write."""
+        """See `Run`."""
         outcomes: dict[int, Outcome] = {}
-        attempts = [0] * len(trainings)
+        attempts, shown = [0] * len(trainings), dict[int, Show]()
         waiting, running = list(range(len(trainings))), dict[Any, int]()
-        shown: dict[int, _Shown] = {}
-        while waiting or running:
-            while waiting and len(running) < self._concurrency:
-                index = waiting.pop(0)
-                attempts[index] += 1
-                if index not in shown:
-                    shown[index] = _Shown(trainings[index], shows(trainings[index]))
-                running[self._start(trainings[index])] = index
-            done, _ = ray.wait(list(running), timeout=POLL)
-            self._heed_signals()
-            for index in running.values():
-                shown[index].look()
-            for task in done:
-                index = running.pop(task)
-                outcome = _outcome(trainings[index], task)
-                if outcome is None and attempts[index] < MAX_ATTEMPTS:
-                    waiting.insert(0, index)
-                    continue
-                ended = outcomes[index] = outcome or Failed(trainings[index], WORKER_DIED)
-                shown[index].look()
-                shown[index].show.done(ended.reason if isinstance(ended, Failed) else None)
+        with ExitStack() as locks:
+            while waiting or running:
+                while waiting and len(running) < self._pool.concurrency:
+                    index = waiting.pop(0)
+                    if not attempts[index]:
+                        locks.enter_context(locked(trainings[index].folder))
+                        shown[index] = shows(trainings[index])
+                    attempts[index] += 1
+                    running[self._start(trainings[index])] = index
+                ready, _ = ray.wait(list(running), timeout=POLL)
+                self._heed_signals()
+                for stream in ready:
+                    index = running[stream]
+                    try:
+                        outcome = self._take(trainings[index], stream, shown[index])
+                    except ray.exceptions.RayError:  # the worker is gone
+                        del running[stream]
+                        if attempts[index] < MAX_ATTEMPTS:
+                            waiting.insert(0, index)
+                            continue
+                        outcome = Failed(trainings[index], WORKER_DIED)
+                    if outcome is not None:
+                        running.pop(stream, None)
+                        outcomes[index] = outcome
+                        shown[index].done(outcome.reason if isinstance(outcome, Failed) else None)
         return [outcomes[index] for index in range(len(trainings))]
 
     def _heed_signals(self) -> None:
@@ -208,37 +261,79 @@ class _Workers:
             raise SystemExit(128 + self._received[0])
 
     def _start(self, training: Training) -> Any:
-        there = replace(training, folder=training.folder.absolute())
-        return self._task.remote(there, self._data, self._data_dir, self._threads)
+        if training.labels is not None and not self._test:
+            self._test.append(ray.put(self._load_test()))
+        threads = self._pool.threads or max(1, int(self._pool.cpus))
+        there = replace(training, folder=Path())
+        files = read_folder(training.folder)
+        return self._task.remote(there, files, self._data, self._test, self._pool.gpus, threads)
+
+    def _take(self, training: Training, stream: Any, show: Show) -> Outcome | None:
+        """Take what a worker has sent next; its outcome, None where it goes on.
+
+        Raises:
+            RayError: the worker is gone.
+        """
+        try:
+            sent: Sent = ray.get(next(stream))
+        except ray.exceptions.RayTaskError as error:
+            return _failed(training, error.cause)
+        except StopIteration:
+            raise ray.exceptions.WorkerCrashedError from None
+        write_changes(training.folder, sent.changes)
+        if sent.notice and sent.notice not in self._noticed:
+            self._noticed.add(sent.notice)
+            logger.warning("%s", sent.notice)
+        if sent.epoch is not None:
+            show(*sent.epoch)
+        return sent.outcome
 
 
-class _Shown:
-    """A training whose worker writes a history, and what shows it."""
+class Sent(NamedTuple):
+    """What a worker sends after an epoch, and at its end."""
 
-    def __init__(self, training: Training, show: Show) -> None:
-        self._training, self.show = training, show
-        self._epoch, self._since = 0, time.time()
-
-    def look(self) -> None:
-        """Show an epoch that is new."""
-        last = last_epoch(self._training.folder, self._since)
-        if last is not None and last[0] > self._epoch:
-            self._epoch, loss, accuracy = last
-            self.show(self._epoch, self._training.recipe.epochs, loss, accuracy)
-
-
-def _outcome(training: Training, task: Any) -> Outcome | None:
-    """What a task that has ended gave; None where its worker is gone."""
-    try:
-        metrics: dict[str, Any] = ray.get(task)
-    except ray.exceptions.RayTaskError as error:
-        return _failed(training, error.cause)
-    except ray.exceptions.RayError:
-        return None
-    return metrics
+    changes: Changes
+    epoch: tuple[int, int, float, float] | None = None  # arguments of a `Progress`
+    notice: str | None = None  # what keeps the node from training faster
+    outcome: dict[str, Any] | None = None
 
 
 def _run_there(
-    training: Training, data: SearchData, data_dir: Path, threads: int
-) -> dict[str, Any]:
-    return training.run(data, data_dir, threads, None)
+    training: Training,
+    files: Mapping[str, bytes],
+    data: SearchData,
+    test: Sequence[Any],
+    gpus: float,
+    threads: int,
+) -> Iterator[Sent]:
+    """Train in a folder of this node, in a thread, so that each epoch can be sent as it ends."""
+    device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
+    with tempfile.TemporaryDirectory(prefix="nas-retrain-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        write_changes(folder, Changes(files, ()))
+        watch, sent = FolderWatch(folder), SimpleQueue[Sent | BaseException]()
+
+        def train() -> None:
+            try:
+                outcome = training.run(
+                    folder,
+                    data,
+                    lambda: ray.get(test[0]),
+                    device,
+                    threads,
+                    lambda *epoch: sent.put(Sent(watch.changes(), epoch)),
+                )
+                notice = why_slow(device)
+                notice = notice and f"node {socket.gethostname()}: {notice}"
+                sent.put(Sent(watch.changes(), notice=notice, outcome=outcome))
+            except BaseException as error:
+                sent.put(error)
+
+        threading.Thread(target=train, daemon=True).start()
+        while True:
+            one = sent.get()
+            if isinstance(one, BaseException):
+                raise one
+            yield one
+            if one.outcome is not None:
+                return

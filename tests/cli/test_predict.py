@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from nas.data import load_search_data
+from nas.data import load_search_data, load_test_data
 from nas.space.arch import Arch
 from nas.training import get_recipe
 from nas.training.full import retrain
@@ -22,7 +22,15 @@ from nas.training.full import retrain
 def model(tiny_arch: Arch, tmp_path: Path) -> str:
     recipe = get_recipe("full", epochs=1, batch_size=200)
     digits, device = load_search_data("digits", tmp_path), torch.device("cpu")
-    retrain(tiny_arch, digits, tmp_path, recipe, 0, tmp_path / "model", device=device)
+    retrain(
+        tiny_arch,
+        digits,
+        lambda: load_test_data("digits", tmp_path),
+        recipe,
+        0,
+        tmp_path / "model",
+        device=device,
+    )
     for name in ("one.png", "two.png"):
         pixels = np.random.default_rng(len(name)).integers(0, 256, (8, 8), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / name)

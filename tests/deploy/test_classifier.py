@@ -29,7 +29,15 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("retrained") / "net"
     data = load_search_data("digits", NOWHERE)
     recipe = get_recipe("full", epochs=2, batch_size=50)
-    retrain(ARCH, data, NOWHERE, recipe, 0, folder, device=torch.device("cpu"))
+    retrain(
+        ARCH,
+        data,
+        lambda: load_test_data("digits", NOWHERE),
+        recipe,
+        0,
+        folder,
+        device=torch.device("cpu"),
+    )
     return folder
 
 

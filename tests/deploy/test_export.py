@@ -32,8 +32,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("retrained") / "net"
     recipe = get_recipe("full", epochs=4, batch_size=50)
     data = load_search_data("digits", NOWHERE)
-    retrain(ARCH, data, NOWHERE, recipe, 0, folder, device=torch.device("cpu"))
-    export(folder, ("onnx", "torch"), NOWHERE)
+    retrain(
+        ARCH,
+        data,
+        lambda: load_test_data("digits", NOWHERE),
+        recipe,
+        0,
+        folder,
+        device=torch.device("cpu"),
+    )
+    export(folder, ("onnx", "torch"), lambda: load_test_data("digits", NOWHERE))
     return folder
 
 

@@ -23,6 +23,8 @@ from nas.study.config import StudyConfig
 from nas.study.front_file import FrontEntry, FrontFile, write_front
 from nas.training import full as module
 from nas.training import get_recipe
+from nas.tune import retrain as tune_module
+from nas.tune.resources import this_machine
 from nas.tune.retrain import Retrained, RetrainRequest, retrain_front
 
 NOWHERE = Path("unused")
@@ -77,7 +79,7 @@ class Watched:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.epochs = self.tests = 0
-        train, load = module.Trainer.train_epoch, module.load_test_data
+        train, load = module.Trainer.train_epoch, tune_module.load_test_data
 
         def train_epoch(trainer: Any) -> float:
             self.epochs += 1
@@ -88,14 +90,14 @@ class Watched:
             return load(*arguments, **rest)
 
         patch.setattr(module.Trainer, "train_epoch", train_epoch)
-        patch.setattr(module, "load_test_data", load_test)
+        patch.setattr(tune_module, "load_test_data", load_test)
 
 
 @pytest.fixture(scope="module")
 def done(wanted: RetrainRequest) -> tuple[Retrained, Watched]:
     with pytest.MonkeyPatch.context() as patch:
         watched = Watched(patch)
-        return retrain_front(wanted, SILENT), watched
+        return retrain_front(wanted, this_machine, SILENT), watched
 
 
 def test_everything_is_trained_once_and_tested_once(done: tuple[Retrained, Watched]) -> None:
@@ -158,7 +160,7 @@ def test_again_nothing_is_trained(
     wanted: RetrainRequest, done: tuple[Retrained, Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = Watched(monkeypatch)
-    assert retrain_front(wanted, SILENT).summary == done[0].summary
+    assert retrain_front(wanted, this_machine, SILENT).summary == done[0].summary
     assert (watched.epochs, watched.tests) == (0, 0)
 
 
@@ -167,7 +169,7 @@ def test_another_recipe_does_not_mix(
 ) -> None:
     other = replace(wanted, recipe=RECIPE.model_copy(update={"epochs": 3}))
     with pytest.raises(ValueError, match="another recipe"):
-        retrain_front(replace(other, learning_rates=(0.1,)), SILENT)
+        retrain_front(replace(other, learning_rates=(0.1,)), this_machine, SILENT)
 
 
 def test_the_report_shows_it(
@@ -190,9 +192,11 @@ def test_other_settings_are_refused_before_any_work(
     with pytest.MonkeyPatch.context() as patch:
         watched = Watched(patch)
         with pytest.raises(ValueError, match=r"another recipe \(epochs: 2 there, 3 asked\)"):
-            retrain_front(longer, SILENT)
+            retrain_front(longer, this_machine, SILENT)
         assert watched.epochs == 0
-        again = retrain_front(wanted, SILENT)  # the rates that were chosen are among those asked
+        again = retrain_front(
+            wanted, this_machine, SILENT
+        )  # the rates that were chosen are among those asked
     assert again.metrics == done[0].metrics
     assert watched.epochs == 0
 
@@ -204,10 +208,10 @@ def test_rates_are_compared_after_a_network_was_trained_at_one(
     front = tmp_path / "front.json"
     front.write_bytes(wanted.front.read_bytes())
     alone = replace(wanted, front=front, references=(), seeds=1, select=ARCHS[1].arch_id)
-    first = retrain_front(replace(alone, learning_rates=(0.1,)), SILENT)
+    first = retrain_front(replace(alone, learning_rates=(0.1,)), this_machine, SILENT)
     with pytest.MonkeyPatch.context() as patch:
         watched = Watched(patch)
-        again = retrain_front(alone, SILENT)
+        again = retrain_front(alone, this_machine, SILENT)
         choice = json.loads((tmp_path / "retrained/learning-rates/choices.json").read_text())
         best = choice["searched"]["rate"]
         assert choice["searched"]["val_accuracy"]["0.1"] == first.metrics[0]["val_accuracy"]

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import nas
-from nas.data import Batches, SearchData, load_test_data
+from nas.data import Batches, SearchData, Split, load_test_data
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.training import Recipe, accuracy, get_recipe
@@ -21,6 +21,12 @@ from nas.training.pretrained import load_pretrained, read_description
 
 CPU = torch.device("cpu")
 NOWHERE = Path("unused")
+
+
+def load_test() -> Split:
+    return load_test_data("digits", NOWHERE)
+
+
 RECIPE = get_recipe("full", epochs=3, batch_size=50, train_images=200, val_images=100)
 
 
@@ -31,7 +37,7 @@ class Killed(BaseException):
 def run(
     arch: Arch | str, data: SearchData, folder: Path, recipe: Recipe = RECIPE, **rest: Any
 ) -> dict[str, Any]:
-    return retrain(arch, data, NOWHERE, recipe, rest.pop("seed", 0), folder, device=CPU, **rest)
+    return retrain(arch, data, load_test, recipe, rest.pop("seed", 0), folder, device=CPU, **rest)
 
 
 @pytest.fixture(scope="module")

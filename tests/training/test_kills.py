@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 import torch
 from nas.space.arch import Arch, StageArch
-from nas.data import load_search_data
+from nas.data import load_search_data, load_test_data
 from nas.training import get_recipe
 from nas.training.full import retrain
 
@@ -29,8 +29,8 @@ arch = Arch(8, (StageArch(16, 2, 1, "dct", 2, 4), StageArch(32, 2, 2, "dct", 4, 
 recipe = get_recipe("full", epochs=int(sys.argv[2]), batch_size=50)
 data = load_search_data("digits", Path("unused"))
 print("started", flush=True)
-retrain(arch, data, Path("unused"), recipe, 0, Path(sys.argv[1]),
-        device=torch.device("cpu"), threads=1)
+retrain(arch, data, lambda: load_test_data("digits", Path("unused")), recipe, 0,
+        Path(sys.argv[1]), device=torch.device("cpu"), threads=1)
 """
 
 

@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
-from nas.data import SearchData, load_search_data
+from nas.data import SearchData, Split, load_search_data, load_test_data
 from nas.space.arch import Arch, StageArch
+from nas.study.resources import ClusterResources, Node
 from nas.training import get_recipe
-from nas.training.full import last_epoch
-from nas.tune.training_pool import Failed, Training, choose_concurrency, gpu_share, workers
+from nas.training.full import HISTORY
+from nas.tune.training_pool import Failed, Pool, Training, choose_pool, workers
 
 NOWHERE = Path("unused")
+HERE = Pool(None, 1, 1.0, 0.0, 1)
 RECIPE = get_recipe("full", epochs=12, batch_size=50)
 
 
@@ -46,6 +48,10 @@ def data() -> SearchData:
     return load_search_data("digits", NOWHERE)
 
 
+def load_test() -> Split:
+    return load_test_data("digits", NOWHERE)
+
+
 def trainings(folder: Path, **labels: Any) -> list[Training]:
     archs = [Arch(8, (StageArch(16, n, 2, "dct", 2, 4),)) for n in (1, 2, 3)]
     return [
@@ -67,7 +73,7 @@ def ray_workers() -> list[int]:
 
 def kill_one(folder: Path) -> None:
     """The first worker that has trained an epoch, with whatever it is doing then."""
-    while not any(last_epoch(folder / str(n)) for n in range(3)):
+    while not any((folder / str(n) / HISTORY).exists() for n in range(3)):
         time.sleep(0.02)
     os.kill(ray_workers()[0], signal.SIGKILL)
 
@@ -77,13 +83,13 @@ def test_at_a_time_as_one_after_the_other(
 ) -> None:
     """With a worker killed on the way; one that fails does not keep the others from going on."""
     everyone.clear()
-    with workers(data, NOWHERE, 1, 1) as run:
+    with workers(data, load_test, HERE) as run:
         alone = run(trainings(tmp_path / "alone"), Quiet)
     assert [one.epochs for one in everyone.values()] == [list(range(1, 13))] * 3
     hot = RECIPE.model_copy(update={"learning_rate": 100.0, "weight_decay": 1.0})
     diverging = replace(trainings(tmp_path)[0], name="hot", recipe=hot, folder=tmp_path / "hot")
     killer = threading.Thread(target=kill_one, args=(tmp_path / "together",))
-    with workers(data, NOWHERE, 2, 1) as run:
+    with workers(data, load_test, Pool(None, 2, 1.0, 0.0, 1)) as run:
         killer.start()
         *together, failed = run([*trainings(tmp_path / "together"), diverging], Quiet)
     killer.join()
@@ -103,27 +109,23 @@ def test_at_a_time_as_one_after_the_other(
 
 def test_a_users_mistake_is_raised(tmp_path: Path, data: SearchData) -> None:
     first, other = trainings(tmp_path)[:2]
-    with workers(data, NOWHERE, 1, 1) as run:
+    with workers(data, load_test, HERE) as run:
         run([first], Quiet)
         with pytest.raises(ValueError, match="holds a network trained with another"):
             run([replace(other, folder=first.folder)], Quiet)
 
 
-def test_concurrency_is_no_more_than_there_is_to_train() -> None:
-    assert choose_concurrency(None, 1) == choose_concurrency(8, 1) == 1
-    assert choose_concurrency(3, 5) == 3
+def cluster(*nodes: tuple[float, float]) -> ClusterResources:
+    return ClusterResources(tuple(Node(*node) for node in nodes), 4)
 
 
-@pytest.mark.parametrize("gpus", [0, 1, 2, 3, 4, 8])
-@pytest.mark.parametrize("concurrency", [1, 2, 3, 5, 8])
-def test_every_training_has_its_share_of_the_gpus(gpus: int, concurrency: int) -> None:
-    """In a form that Ray takes: whole ones, or a part of one; and all fit at once."""
-    share = gpu_share(gpus, concurrency)
-    if gpus == 0:
-        assert share == 0
-    elif share >= 1:
-        assert share == int(share)
-        assert share * concurrency <= gpus
-    else:
-        on_one = int(1 / share + 1e-9)
-        assert on_one * gpus >= concurrency
+def test_one_training_on_each_gpu_or_core_and_no_more_than_there_are() -> None:
+    assert choose_pool(cluster((4, 0)), 1) == Pool(None, 1, 4, 0, None)
+    assert choose_pool(cluster((4, 0)), 9) == Pool(None, 4, 1, 0, None)
+    assert choose_pool(cluster((4, 0)), 9, concurrency=3) == Pool(None, 3, 4 / 3, 0, None)
+    assert choose_pool(cluster((8, 2), (8, 2)), 9) == Pool(None, 4, 4, 1, None)
+    assert choose_pool(cluster((8, 2), (8, 2)), 9, gpus=0.5) == Pool(None, 8, 2, 0.5, None)
+    assert choose_pool(cluster((8, 2)), 9, gpus=0) == Pool(None, 8, 1, 0, None)
+    assert choose_pool(cluster((8, 4)), 2) == Pool(None, 2, 4, 2, None)
+    with pytest.raises(ValueError, match=r"--gpus-per-trial 1: 3 trainings .* at most 2 such"):
+        choose_pool(cluster((8, 2)), 9, gpus=1, concurrency=3)
