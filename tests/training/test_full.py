@@ -37,7 +37,8 @@ class Killed(BaseException):
 def run(
     arch: Arch | str, data: SearchData, folder: Path, recipe: Recipe = RECIPE, **rest: Any
 ) -> dict[str, Any]:
-    return retrain(arch, data, load_test, recipe, rest.pop("seed", 0), folder, device=CPU, **rest)
+    seed, load = rest.pop("seed", 0), rest.pop("load", load_test)
+    return retrain(arch, data, load, recipe, seed, folder, device=CPU, **rest)
 
 
 @pytest.fixture(scope="module")
@@ -166,20 +167,19 @@ def test_a_training_killed_while_it_writes_continues_to_the_same_result(
 
 
 def test_the_test_set_is_read_once_and_only_at_the_end(
-    tmp_path: Path, tiny_arch: Arch, digits_data: SearchData, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, tiny_arch: Arch, digits_data: SearchData
 ) -> None:
     events: list[str] = []
-    load = module.load_test_data
 
-    def watched(*args: Any, **rest: Any) -> Any:
+    def watched() -> Split:
         events.append("test")
-        return load(*args, **rest)
+        return load_test()
 
-    monkeypatch.setattr(module, "load_test_data", watched)
+    def progress(*of_epoch: Any) -> None:
+        events.append("epoch")
+
     for _ in range(2):  # the second time nothing is left to do
-        metrics = run(
-            tiny_arch, digits_data, tmp_path, progress=lambda *rest: events.append("epoch")
-        )
+        metrics = run(tiny_arch, digits_data, tmp_path, progress=progress, load=watched)
     assert events == ["epoch"] * 3 + ["test"]
     assert metrics["test_images"] == 360
 
