@@ -23,7 +23,6 @@ from nas.study.config import StudyConfig
 from nas.study.front_file import FrontEntry, FrontFile, write_front
 from nas.training import full as module
 from nas.training import get_recipe
-from nas.tune import retrain as tune_module
 from nas.tune.resources import this_machine
 from nas.tune.retrain import Retrained, RetrainRequest, retrain_front
 
@@ -79,18 +78,21 @@ class Watched:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.epochs = self.tests = 0
-        train, load = module.Trainer.train_epoch, tune_module.load_test_data
+        train, finish = module.Trainer.train_epoch, module._Run.finish
 
         def train_epoch(trainer: Any) -> float:
             self.epochs += 1
             return train(trainer)
 
-        def load_test(*arguments: Any, **rest: Any) -> Any:
-            self.tests += 1
-            return load(*arguments, **rest)
+        def finish_and_test(run: Any, load_test: Any, labels: Any) -> Any:
+            def watched() -> Any:
+                self.tests += 1
+                return load_test()
+
+            return finish(run, watched, labels)
 
         patch.setattr(module.Trainer, "train_epoch", train_epoch)
-        patch.setattr(tune_module, "load_test_data", load_test)
+        patch.setattr(module._Run, "finish", finish_and_test)
 
 
 @pytest.fixture(scope="module")
