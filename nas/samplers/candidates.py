@@ -37,12 +37,12 @@ class CodeInfo(NamedTuple):
     """What is known of a code before training."""
 
     costs: tuple[float, ...]  # log10 of each known objective
-    usable: bool  # within the limits, and feasible
+    feasible: bool
     identity: int  # equal for two codes if and only if they build the same architecture
 
 
 class Candidates:
-    """The candidates of a space within limits, one code for each architecture.
+    """The feasible candidates of a space, one code for each architecture.
 
     `enumerable` tells whether `codes` holds the whole space. `array`, [N, choices], and
     `base_costs`, [N, costs] in log10, describe the same codes.
@@ -50,13 +50,12 @@ class Candidates:
     Args:
         encoding: of the space.
         costs: values of the known objectives for a setting, in the study's order.
-        limits: the largest value of each known objective; None where there is none.
         feasible: False for settings that must not be suggested.
         identity: equal for settings that build the same architecture.
         seed: draws the pool of a large space.
 
     Raises:
-        ValueError: costs are not positive numbers, or not as many as limits.
+        ValueError: costs are not positive numbers.
     """
 
     def __init__(
@@ -64,19 +63,19 @@ class Candidates:
         encoding: Encoding,
         costs: Costs,
         *,
-        limits: Sequence[float | None] | None,
         feasible: Callable[[Mapping[str, Any]], bool] | None,
         identity: Callable[[Mapping[str, Any]], Hashable] | None,
         seed: Sequence[int],
     ) -> None:
         self.encoding = encoding
-        self._costs, self._limits = costs, limits
-        self._feasible, self._identity = feasible, identity
+        self._costs, self._feasible, self._identity = costs, feasible, identity
         self._infos: dict[Code, CodeInfo] = {}
         self._numbers: dict[Hashable, int] = {}  # identity -> consecutive number
         self.enumerable = encoding.size(ENUMERABLE + 1) <= ENUMERABLE
         rng = np.random.default_rng(seed)
-        self.codes = self._usable(encoding.all()) if self.enumerable else self._make_pool(rng)
+        self.codes = (
+            self._first_feasible(encoding.all()) if self.enumerable else self._make_pool(rng)
+        )
         self.array = encoding.array(self.codes)
         self.base_costs = self.costs(self.codes)
         self._identities = [self.info(code).identity for code in self.codes]
@@ -86,11 +85,11 @@ class Candidates:
         info = self._infos.get(code)
         if info is None:
             setting = self.encoding.decode(code)
-            usable = self._feasible is None or self._feasible(setting)
+            feasible = self._feasible is None or self._feasible(setting)
             costs = self._log_costs(setting)
             same = code if self._identity is None else self._identity(setting)
             number = self._numbers.setdefault(same, len(self._numbers))
-            info = self._infos[code] = CodeInfo(costs, usable and self._within(costs), number)
+            info = self._infos[code] = CodeInfo(costs, feasible, number)
         return info
 
     def costs(self, codes: Sequence[Code]) -> Array:
@@ -107,11 +106,13 @@ class Candidates:
         if len(front) > 1:
             pairs = rng.integers(len(front), size=(CROSSOVERS, 2))
             codes += [self.encoding.cross(front[a], front[b], rng) for a, b in pairs.tolist()]
-        return self._usable([*codes, *self.encoding.samples(RANDOM, rng)])
+        return self._first_feasible([*codes, *self.encoding.samples(RANDOM, rng)])
 
     def neighbours(self, codes: Iterable[Code], rng: np.random.Generator) -> list[Code]:
-        """Usable codes that differ in one choice."""
-        return self._usable(n for code in codes for n in self.encoding.neighbours(code, rng))
+        """Feasible codes that differ in one choice."""
+        return self._first_feasible(
+            n for code in codes for n in self.encoding.neighbours(code, rng)
+        )
 
     def _log_costs(self, setting: Setting) -> tuple[float, ...]:
         costs = self._costs(setting)
@@ -123,22 +124,12 @@ class Candidates:
             raise ValueError(f"costs of {setting}: {costs}; accepted: a tuple of numbers over 0")
         return logs
 
-    def _within(self, costs: tuple[float, ...]) -> bool:
-        if self._limits is None:
-            return True
-        if len(self._limits) != len(costs):
-            raise ValueError(f"limits: {len(self._limits)}; accepted: {len(costs)}, as costs")
-        return all(
-            limit is None or cost <= math.log10(limit) + 1e-12
-            for cost, limit in zip(costs, self._limits, strict=True)
-        )
-
-    def _usable(self, codes: Iterable[Code]) -> list[Code]:
-        """The usable codes, the first of each architecture."""
+    def _first_feasible(self, codes: Iterable[Code]) -> list[Code]:
+        """The feasible codes, the first of each architecture."""
         by_identity: dict[int, Code] = {}
         for code in codes:
             info = self.info(code)
-            if info.usable:
+            if info.feasible:
                 by_identity.setdefault(info.identity, code)
         return list(by_identity.values())
 
@@ -152,38 +143,38 @@ class Candidates:
         return code
 
     def _make_pool(self, rng: np.random.Generator) -> list[Code]:
-        """The cheapest and the most expensive usable code, and codes spread over log cost."""
+        """The cheapest and the most expensive code, and codes spread over log cost; feasible."""
 
         def cost(code: Code) -> float:
             return self.info(code).costs[0]
 
-        def all_neighbours(code: Code) -> list[Code]:  # also those over a limit
+        def all_neighbours(code: Code) -> list[Code]:  # also infeasible ones
             return self.encoding.neighbours(code, rng)
 
         draws = self.encoding.samples(DRAWS, rng)
         ends = [self._climb(min(draws, key=cost), all_neighbours, lambda code: -cost(code))]
-        drawn = [code for code in dict.fromkeys([*ends, *draws]) if self.info(code).usable]
-        if len(drawn) < POOL // BINS:  # the limits leave a corner of the space: grow into it
+        drawn = [code for code in dict.fromkeys([*ends, *draws]) if self.info(code).feasible]
+        if len(drawn) < POOL // BINS:  # only a corner of the space is feasible: grow into it
             drawn = self._grow(drawn, rng)
         if drawn:
             costliest = max(drawn, key=cost)
             ends.append(self._climb(costliest, lambda c: self.neighbours([c], rng), cost))
-        drawn = self._fill(self._usable([*ends, *drawn]), rng)
-        return self._usable([*ends, *_spread(drawn, self.costs(drawn), rng)])
+        drawn = self._fill(self._first_feasible([*ends, *drawn]), rng)
+        return self._first_feasible([*ends, *_spread(drawn, self.costs(drawn), rng)])
 
     def _grow(self, codes: list[Code], rng: np.random.Generator) -> list[Code]:
-        """Usable neighbours of neighbours, until they fill a pool."""
+        """Feasible neighbours of neighbours, until they fill a pool."""
         grown, edge = list(codes), list(codes)
         while edge and len(grown) < POOL:
             before = len(grown)
-            grown = self._usable([*grown, *self.neighbours(edge, rng)])
+            grown = self._first_feasible([*grown, *self.neighbours(edge, rng)])
             edge = grown[before:]
         return grown
 
     def _fill(self, codes: list[Code], rng: np.random.Generator) -> list[Code]:
         """The codes, and mutations of those in bins of the first log cost with few codes.
 
-        A mutation is kept in whichever bin it falls, if it is usable and new.
+        A mutation is kept in whichever bin it falls, if it is feasible and new.
         """
         if not codes:
             return []
@@ -201,7 +192,7 @@ class Candidates:
             members = rare[rng.integers(len(rare))]
             code = self.encoding.mutate(members[rng.integers(len(members))], rng)
             info = self.info(code)
-            if info.usable and info.identity not in seen:
+            if info.feasible and info.identity not in seen:
                 bins[bisect(edges, info.costs[0])].append(code)
                 seen.add(info.identity)
                 filled.append(code)

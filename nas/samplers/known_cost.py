@@ -1,4 +1,4 @@
-"""The known-cost sampler: only accuracy is modelled, costs and limits are exact.
+"""The known-cost sampler: only accuracy is modelled, costs are exact.
 
 After an initial design (`initial_design.py`) it suggests the candidate of the largest expected
 hypervolume improvement (`ehvi.py`) under a Gaussian process of error (`error_model.py`).
@@ -62,8 +62,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         costs: values of the known objectives for any setting, feasible or not; over 0.
         seed: seeds every random draw.
         objective: position of the objective that is learned.
-        limits: the largest value of each known objective, None where there is none.
-        feasible: False for settings that must not be suggested.
+        feasible: False for settings that must not be suggested, such as those over a limit.
         identity: equal for settings that build the same architecture. Default: every setting
             is an architecture of its own.
         images: number of validation images, if the learned objective is a share of them: it
@@ -71,8 +70,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             choices do not explain is each architecture's own.
 
     Raises:
-        ValueError: one line that says what was wrong and what is accepted. Costs, the number
-            of limits and the study's objectives are checked at the first ask.
+        ValueError: one line that says what was wrong and what is accepted. Costs and the
+            study's objectives are checked at the first ask.
     """
 
     def __init__(
@@ -82,7 +81,6 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         *,
         seed: int = 0,
         objective: int = 0,
-        limits: Sequence[float | None] | None = None,
         feasible: Callable[[Mapping[str, Any]], bool] | None = None,
         identity: Callable[[Mapping[str, Any]], Hashable] | None = None,
         images: int | None = None,
@@ -91,11 +89,9 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         encoding = Encoding(self._choices)
         if images is not None and images < 1:
             raise ValueError(f"images: {images}; accepted: 1 or more, or None")
-        if any(limit is not None and not limit > 0 for limit in limits or ()):
-            raise ValueError(f"limits: {limits}; accepted: numbers over 0, or None")
         self._seed, self._objective, self._images = seed, objective, images
         self._make_candidates = partial(
-            Candidates, encoding, costs, limits=limits, feasible=feasible, identity=identity
+            Candidates, encoding, costs, feasible=feasible, identity=identity
         )
         self._candidates: Candidates | None = None
         self._model: ErrorModel | None = None
@@ -122,7 +118,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         """Values of all choices that have an effect; empty for a queued trial.
 
         Raises:
-            SpaceExhausted: every architecture within the limits was tried.
+            SpaceExhausted: every feasible architecture was tried.
         """
         if "fixed_params" in trial.system_attrs:
             return {}  # queued by the user: values that are not given are drawn

@@ -144,9 +144,9 @@ def test_no_duplicate_among_200_suggestions_and_better_than_random():
     assert found > at_random  # with a quarter of the trials
 
 
-def test_starts_with_the_cheapest_and_the_most_expensive_within_the_limit():
+def test_starts_with_the_cheapest_and_the_most_expensive_feasible_setting():
     limit = 60_000.0
-    settings = search(KnownCostSampler(CHOICES, macs, limits=(limit,)), 12)
+    settings = search(KnownCostSampler(CHOICES, macs, feasible=lambda s: macs(s)[0] <= limit), 12)
     all_costs = [
         macs(s)[0]
         for w, d in itertools.product((1, 2, 3, 4, 6), (1, 2, 3, 4))
@@ -165,9 +165,9 @@ def test_settings_that_are_not_feasible_are_left_out():
     assert all(setting["kind"] == "dct" for setting in search(sampler, 18))
 
 
-def test_a_limit_below_everything_is_an_exhausted_space():
+def test_a_space_without_a_feasible_setting_is_exhausted():
     with pytest.raises(SpaceExhausted):
-        search(KnownCostSampler(CHOICES, macs, limits=(1.0,)), 1)
+        search(KnownCostSampler(CHOICES, macs, feasible=lambda s: False), 1)
 
 
 def test_the_same_seed_and_contents_give_the_same_suggestions():
@@ -510,8 +510,6 @@ def test_invalid_costs(costs, shown):
     ("options", "message"),
     [
         ({"images": 0}, "images: 0; accepted: 1 or more, or None"),
-        ({"limits": (0,)}, "limits: (0,); accepted: numbers over 0, or None"),
-        ({"limits": (5e4, 5e4)}, "limits: 2; accepted: 1, as costs"),
         ({"objective": 2}, "objective: 2; accepted: 0 to 1 in this study"),
     ],
 )
@@ -603,7 +601,6 @@ def test_the_pool_of_a_large_space_is_spread_over_the_whole_range_of_cost(full_s
     pool = Candidates(
         Encoding(full_space.choices),
         macs,
-        limits=None,
         feasible=None,
         identity=full_space.decode,
         seed=[0],
@@ -614,11 +611,11 @@ def test_the_pool_of_a_large_space_is_spread_over_the_whole_range_of_cost(full_s
     assert len({full_space.decode(setting) for setting in settings}) == len(settings)
 
 
-def test_a_limit_below_a_large_space_is_an_exhausted_space(full_space):
+def test_a_large_space_without_a_feasible_setting_is_exhausted(full_space):
     sampler = KnownCostSampler(
         full_space.choices,
         lambda setting: (float(cost(full_space.decode(setting), 8, 1, 10).macs),),
-        limits=(1_000,),
+        feasible=lambda setting: False,
     )
     with pytest.raises(SpaceExhausted):
         suggest(new_study(sampler).ask(), full_space.choices)
@@ -633,7 +630,10 @@ def test_a_large_space_under_a_tight_limit_is_searched(full_space):
     }
     smallest = costs(least)[0]
     sampler = KnownCostSampler(
-        full_space.choices, costs, limits=(smallest * 1.2,), identity=full_space.decode
+        full_space.choices,
+        costs,
+        feasible=lambda setting: costs(setting)[0] <= smallest * 1.2,
+        identity=full_space.decode,
     )
     settings = search(
         sampler, 12, full_space.choices, lambda s: 0.5 + 0.01 * s["stage1.repeats"], costs
