@@ -148,7 +148,7 @@ def postgres(cluster: Cluster) -> Iterator[str]:
         **user,
     )
     try:
-        ready = [*SERVICES["postgres"]["healthcheck"]["test"][1:], "--host=127.0.0.1"]
+        ready = SERVICES["postgres"]["healthcheck"]["test"][1:]
         ready = [str(programs / ready[0]), *ready[1:], f"--port={cluster.postgres}"]
         for _ in range(100):
             if subprocess.run(ready, stdout=subprocess.DEVNULL).returncode == 0:
@@ -195,7 +195,6 @@ def test_a_search_on_the_cluster(
     arguments = ["--budget", "3", "--dataset", "digits", "--epochs", "1", "--concurrency", "1",
                  "--space", "search_spaces/tiny.yaml", "--results", str(results),
                  "--study", "cluster"]  # fmt: skip
-    time.sleep(5)  # for the worker to join
     search = cluster.start("search", *arguments)
     wait_until(lambda: search.poll() is not None, 240, cluster)
     assert search.returncode == 0, cluster.log("search")
@@ -206,6 +205,11 @@ def test_a_search_on_the_cluster(
     monkeypatch.setenv("PGPASSWORD", password)
     study = optuna.load_study(study_name="cluster", storage=open_storage(postgres))
     assert len([t for t in study.get_trials() if "duplicate_of" not in t.user_attrs]) == 3
+    front = str(results / "cluster/front.json")
+    retrain = cluster.start("retrain", front, "--epochs", "1")
+    wait_until(lambda: retrain.poll() is not None, 240, cluster)
+    assert retrain.returncode == 0, cluster.log("retrain")
+    assert list(results.glob("cluster/retrained/*/metrics.json"))
 
     monkeypatch.delenv("PGPASSWORD")
     cluster.start("dashboard")
