@@ -1,1 +1,1 @@
-"""What exists and what it costs: architectures, search spaces, exact costs, limits."""
+"""Architectures, search spaces, exact costs, and limits on cost."""

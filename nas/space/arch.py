@@ -1,8 +1,8 @@
-"""Architectures of the DyClotNet family: what is built, with every number resolved.
+"""Architectures of the DyClotNet family, with every number resolved.
 
-An `Arch` holds widths, repeats, strides, expansions and hidden sizes, not the
-width multiplier or the reduction ratio that led to them, so two settings that
-build the same network are the same `Arch` and share one `arch_id`.
+An `Arch` holds widths, repeats, strides, expansions and hidden sizes. It does not hold the
+width multiplier or the reduction ratio that led to them, so two settings that build the
+same network are the same `Arch` and share one `arch_id`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ MAX_STRIDE = 2
 
 TABLE2_STEM = 32
 TABLE2_STAGES = ((5, 64, 1), (6, 128, 2), (7, 256, 2))
-"""(repeats, width, stride) of Table 2's three resolution stages."""
+"""(repeats, width, stride) of the three resolution stages of DyClotNet, Table 2 of the paper."""
 
 
 def _require_int(name: str, value: object, low: int, high: int) -> None:
@@ -65,16 +65,17 @@ def _require_keys(
 class StageArch:
     """One resolution stage: `repeats` bottleneck blocks of the same output width.
 
-    The first block carries the stride and the change of width (DESIGN: Table 2).
+    The first block carries the stride and the change of width: the rows "1 x stride 2" and
+    "n x stride 1" of Table 2 are one stage.
 
     Raises:
         ValueError: a field is of the wrong type or out of range, or `width` is
-            no multiple of `2 * p` (Table 1 splits N/p channels in two halves).
+            no multiple of `2 * p` (Table 1 splits N/p channels into two halves).
     """
 
     width: int  # output channels N of every block
     repeats: int  # number of blocks
-    stride: int  # of the first block's depthwise convolution
+    stride: int  # stride of the first block's depthwise convolution
     expansion: Expansion  # how N/p channels become N
     p: int  # expansion ratio: N/p channels go into the expansion
     hidden: int | None  # hidden units of the recalibrator; None for a pointwise expansion
@@ -90,7 +91,7 @@ class StageArch:
         _require_int("p", self.p, 1, MAX_P)
         if self.width % (2 * self.p):
             raise ValueError(
-                f"width: {self.width} does not divide by 2p; accepted: multiples of {2 * self.p}"
+                f"width: {self.width} is not a multiple of 2p; accepted: multiples of {2 * self.p}"
             )
         if self.expansion == "dct":
             _require_int("hidden", self.hidden, 1, MAX_WIDTH)
@@ -117,7 +118,7 @@ class StageArch:
         """Inverse of `to_dict`.
 
         Raises:
-            ValueError: names the field that is wrong, after `where`.
+            ValueError: a field is wrong; the message names it, after `where`.
         """
         required = ("width", "repeats", "stride", "expansion", "p")
         _require_keys(where, data, required, ("hidden",))
@@ -175,7 +176,7 @@ class Arch:
 
     @classmethod
     def from_json(cls, text: str) -> Arch:
-        """Inverse of `to_json`. Raises ValueError for text that is no architecture."""
+        """Inverse of `to_json`. Raises ValueError for text that describes no architecture."""
         try:
             data = json.loads(text)
         except (ValueError, RecursionError) as error:
@@ -192,12 +193,12 @@ def _require_alpha(alpha: float) -> None:
 
 
 def scale_width(width: int, alpha: float, multiple: int) -> int:
-    """`width * alpha` to the nearest multiple (half up), never below one multiple."""
+    """`width * alpha`, rounded to the nearest multiple (half up), never below one multiple."""
     return multiple * max(1, math.floor(width * alpha / multiple + 0.5))
 
 
 def scale_stem(width: int, alpha: float) -> int:
-    """The stem's channels under the width multiplier: the nearest multiple of 8, at least 8."""
+    """Channels of the stem under a width multiplier: the nearest multiple of 8, at least 8."""
     _require_alpha(alpha)
     return scale_width(width, alpha, 8)
 
@@ -205,9 +206,16 @@ def scale_stem(width: int, alpha: float) -> int:
 def make_stage(
     width: int, alpha: float, repeats: int, stride: int, expansion: Expansion, p: int, r: int | None
 ) -> StageArch:
-    """Resolve one stage's settings: scaled width, hidden units max(1, N // r).
+    """One stage from its settings: scaled width N, and max(1, N // r) hidden units.
 
-    `r` is ignored for a pointwise expansion, where it has no meaning.
+    Args:
+        width: output channels at alpha = 1.
+        alpha: width multiplier.
+        repeats: number of blocks.
+        stride: stride of the first block.
+        expansion: how N/p channels become N.
+        p: expansion ratio.
+        r: reduction ratio of the recalibrator; ignored for a pointwise expansion.
 
     Raises:
         ValueError: a setting, or the width that it leads to, is out of range.
@@ -225,7 +233,7 @@ def make_stage(
 
 
 def table2_arch(alpha: float = 1.0, p: int = 2, r: int = 4, expansion: Expansion = "dct") -> Arch:
-    """DyClotNet-alpha of Table 2 with one p, r and expansion in every stage."""
+    """DyClotNet of Table 2 at a width multiplier, with one p, r and expansion in every stage."""
     stages = tuple(
         make_stage(width, alpha, repeats, stride, expansion, p, r)
         for repeats, width, stride in TABLE2_STAGES

@@ -1,9 +1,9 @@
-"""Multiply-adds and parameters of an architecture, by formula; nothing is built.
+"""Multiply-adds and parameters of an architecture, by formula: no network is built.
 
-Convolutions have no bias, fully connected layers do, batch norms have scale and
-shift. Multiply-adds count convolutions and fully connected layers of one forward
-pass of one image; papers call them FLOPs. `tests/models` compares with
-PyTorch's own counter.
+Convolutions have no bias, fully connected layers have one, and batch norms have a scale and a
+shift. Multiply-adds are those of convolutions and fully connected layers in one forward pass
+of one image; papers call them FLOPs. The networks are in `nas/models/`: a change of a layer
+there is a change of its cost here. `tests/models` compares both with PyTorch's own counter.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Kind = Literal["conv", "fc", "norm"]
 
 
 class LayerCost(NamedTuple):
-    """What one layer costs; `name` is the module's name in the built network."""
+    """Cost of one layer."""
 
-    name: str
+    name: str  # of its module in `nas.models.DyClotNet`
     kind: Kind
     macs: int  # multiply-adds of one forward pass of one image
     params: int  # trainable parameters
@@ -28,7 +28,7 @@ class LayerCost(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """What one network costs in one forward pass of one image."""
+    """Cost of one network, or of a part of it, in one forward pass of one image."""
 
     conv_macs: int  # multiply-adds in convolutions
     fc_macs: int  # multiply-adds in fully connected layers
@@ -51,9 +51,16 @@ class Cost:
 
 
 def cost(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> Cost:
-    """Cost of `arch` for square images of `image_size` pixels.
+    """Cost of an architecture on a data set.
 
-    Takes some 10 microseconds where its stages have been counted before, in any network.
+    Costs of stages are cached: an architecture whose stages were counted before, in any
+    network, takes some 10 microseconds.
+
+    Args:
+        arch: what is counted.
+        image_size: side of the square images, pixels.
+        in_channels: channels of an image.
+        num_classes: outputs of the classifier.
 
     Raises:
         ValueError: a number is not positive.
@@ -68,7 +75,7 @@ def cost(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> Cos
 
 
 def layer_costs(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> list[LayerCost]:
-    """Cost of each layer in the order of the forward pass; sums to `cost`."""
+    """Cost of each layer in the order of the forward pass; the sum is that of `cost`."""
     _require_positive(image_size, in_channels, num_classes)
     size = image_size
     layers = list(_stem_layers(arch.stem, in_channels, size))
@@ -94,21 +101,22 @@ def _require_positive(image_size: int, in_channels: int, num_classes: int) -> No
 
 
 def separable_macs(m: int, n: int, size: int, kernel: int = 3) -> int:
-    """C0 of equation (7): depthwise plus pointwise convolution at stride 1.
+    """C0 of equation (7): multiply-adds of a separable convolution (depthwise, pointwise).
 
     Args:
         m: input channels.
         n: output channels.
-        size: side of the feature map.
+        size: side of the feature map; the stride is 1.
         kernel: side of the depthwise convolution's kernel.
     """
     return size * size * (kernel * kernel * m + m * n)
 
 
 def dct_bottleneck_macs(m: int, n: int, p: int, size: int, kernel: int = 3) -> int:
-    """C1 of equation (8), exact: the DCT bottleneck's convolutions at stride 1.
+    """C1 of equation (8): multiply-adds of the convolutions of a DCT bottleneck at stride 1.
 
-    The recalibrator, which the paper calls negligible, is not in it. `n` is a multiple of 2p.
+    The recalibrator, which the paper calls negligible, is left out. Arguments are those of
+    `separable_macs`, and the expansion ratio p; `n` is a multiple of 2p.
     """
     half = n // (2 * p)
     return size * size * (kernel * kernel * m + m * half + half * half)
@@ -117,7 +125,7 @@ def dct_bottleneck_macs(m: int, n: int, p: int, size: int, kernel: int = 3) -> i
 def dct_bottleneck_macs_approx(m: int, n: int, p: int, size: int) -> int:
     """C1 of equation (8), second line: without the depthwise term.
 
-    Only this one is bounded by 5/16 of `separable_macs` for m = n and p >= 2.
+    The paper's bound, 5/16 of C0 for m = n and p >= 2, holds for this one alone.
     """
     half = n // (2 * p)
     return size * size * (m * half + half * half)
@@ -165,7 +173,7 @@ def _classifier_cost(w_in: int, num_classes: int) -> Cost:
 
 @lru_cache(maxsize=65536)
 def _stage_cost(stage: StageArch, w_in: int, size: int) -> Cost:
-    """Of a stage on feature maps of `w_in` channels and `size` pixels a side."""
+    """Cost of a stage on feature maps of `w_in` channels and `size` x `size` pixels."""
     w_out, unit = stage.width, (stage.expansion, stage.p, stage.hidden or 0)
     first = _total(_block_layers(w_in, w_out, stage.stride, size, *unit))
     size = strided_size(size, stage.stride)
@@ -175,7 +183,7 @@ def _stage_cost(stage: StageArch, w_in: int, size: int) -> Cost:
 def _block_layers(
     m: int, n: int, stride: int, size: int, expansion: Expansion, p: int, hidden: int
 ) -> tuple[LayerCost, ...]:
-    """Layers of one bottleneck (Table 1): depthwise, two 1x1, expansion, norms."""
+    """Layers of one bottleneck (Table 1), as `nas.models.bottleneck.Bottleneck` builds them."""
     size = strided_size(size, stride)
     half = n // (2 * p)
     expand = (

@@ -1,4 +1,4 @@
-"""Hard limits on cost, and the range of costs that a space holds."""
+"""Hard limits on cost, and the cheapest and most expensive architecture of a space."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nas.space.space import SearchSpace
 
 @dataclass(frozen=True)
 class Limits:
-    """What an architecture may cost; None is no limit."""
+    """The most that an architecture may cost; None is no limit."""
 
     max_macs: int | None = None  # multiply-adds of one forward pass of one image
     max_params: int | None = None  # trainable parameters
@@ -27,7 +27,7 @@ class Limits:
         """Raise ValueError where not even the smallest architecture is within a limit.
 
         Args:
-            space: named in the message.
+            space: the space that the message names.
             smallest: the architecture with the fewest multiply-adds and the one with
                 the fewest parameters.
         """
@@ -52,10 +52,19 @@ def extreme(
     key: Callable[[Cost], int],
     largest: bool = False,
 ) -> Arch:
-    """The architecture of the space with the smallest (or largest) `key` of its cost.
+    """The architecture of a space whose cost is the smallest, or the largest.
 
-    Exact without enumerating the space: a stage's cost depends on what precedes it
-    only through the number of channels, so the best prefix for each width is enough.
+    The result is exact, and the space is not enumerated: the cost of a stage depends on the
+    stages before it only through their output width, so the best prefix of each width is
+    enough.
+
+    Args:
+        space: where to look.
+        image_size: side of the square images, pixels.
+        in_channels: channels of an image.
+        num_classes: outputs of the classifier.
+        key: what is compared, such as the multiply-adds of a cost.
+        largest: whether the largest key is wanted, not the smallest.
     """
     sign = -1 if largest else 1
 

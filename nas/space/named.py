@@ -1,4 +1,4 @@
-"""The spaces that come with the package, known by name.
+"""The search spaces that come with the package, known by name.
 
 Their files are in `search_spaces/` at the top of the repository; an installed package holds
 copies of them.
@@ -14,7 +14,7 @@ _FOLDERS = (_PACKAGE / "search_spaces", _PACKAGE.parent / "search_spaces")
 
 
 def space_names() -> list[str]:
-    """Names of the spaces that come with the package."""
+    """Names of the search spaces that come with the package, sorted."""
     return sorted(path.stem for folder in _FOLDERS for path in folder.glob("*.yaml"))
 
 
@@ -22,7 +22,7 @@ def space_path(name: str | Path) -> Path:
     """The file of a space that comes with the package, or the path as it is.
 
     Raises:
-        ValueError: a bare name that is neither a space's nor a file's.
+        ValueError: `name` is a bare word, and neither a space nor a file has it.
     """
     path = Path(name)
     if path.suffix or len(path.parts) != 1:

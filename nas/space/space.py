@@ -1,9 +1,9 @@
-"""The space that is searched: which settings there are and which `Arch` each builds.
+"""Search spaces: the settings of a space, and the `Arch` that each setting builds.
 
-A space is a YAML file: a stem, a width multiplier, and for each stage its width and
-stride, and the values that repeats, p, r and the expansion may take. A setting is a
-dictionary with one value for each choice that has an effect; r has none in a
-pointwise stage and is absent there.
+A space is a YAML file with the width of the stem, the width multipliers alpha, and for each
+stage its width and stride and the values that repeats, the expansion ratio p, the reduction
+ratio r and the expansion may take. A setting is a dictionary with one value for each choice
+that has an effect; r has no effect in a pointwise stage and is absent there.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nas.space.arch import Arch, Expansion, StageArch, make_stage, scale_stem
 from nas.space.named import space_path
 from nas.space.space_file import SpaceFile
 
-_PLAIN = frozenset((int, str, type(None)))  # types of a stage's settings
+_PLAIN = frozenset((int, str, type(None)))  # the types of the values in a stage's settings
 
 Value = int | float | str
 Setting = dict[str, Value]
@@ -30,19 +30,19 @@ Setting = dict[str, Value]
 
 @dataclass(frozen=True)
 class Choice:
-    """One decision of the space, as a study parameter.
+    """One decision of a space; a parameter of the study.
 
-    It has an effect where `needs` is None or the setting holds `needs`'s value for
-    `needs`'s choice: r needs the expansion of its stage to be `dct`.
+    A conditional choice has an effect only where another choice has a certain value: r only
+    where the expansion of its stage is `dct`.
     """
 
-    name: str
+    name: str  # such as `stage2.repeats`
     values: tuple[Value, ...]
-    needs: tuple[str, Value] | None = None
+    needs: tuple[str, Value] | None = None  # name and value of the other choice
 
     @property
     def ordinal(self) -> bool:
-        """Whether the values are numbers, so that their order means something."""
+        """Whether the values are numbers, whose order carries meaning."""
         return not any(isinstance(value, str) for value in self.values)
 
     def active(self, setting: Mapping[str, Any]) -> bool:
@@ -55,7 +55,7 @@ class SearchSpace:
 
     Args:
         schema: validated contents of a space file.
-        name: shown to people; the stem of the file's name.
+        name: for messages and titles; the name of the file without its suffix.
     """
 
     def __init__(self, schema: SpaceFile, name: str = "space") -> None:
@@ -79,12 +79,12 @@ class SearchSpace:
         return cls(space_file.parse(data, name), name)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, in canonical form; inverse of `from_dict`."""
+        """The space as plain values, in canonical form; inverse of `from_dict`."""
         return self.schema.model_dump(mode="json")
 
     @cached_property
     def choices(self) -> tuple[Choice, ...]:
-        """All decisions in the order in which they are taken, alpha first."""
+        """All choices in the order in which they are made, alpha first."""
         choices = [Choice("alpha", self.schema.width_multiplier)]
         for index, stage in enumerate(self.schema.stages):
             prefix = f"stage{index + 1}"
@@ -107,10 +107,10 @@ class SearchSpace:
 
     @cached_property
     def distinct_size(self) -> int:
-        """Number of distinct architectures; settings that round alike count once.
+        """Number of distinct architectures; settings that round to the same widths count once.
 
-        Counts, stage by stage, the partial architectures by the set of width
-        multipliers that can build them, so no product is ever enumerated.
+        The space is not enumerated: partial architectures are counted stage by stage, grouped
+        by the set of width multipliers that can build them.
         """
         partial: Counter[frozenset[float]] = Counter()
         for alphas in _builders({a: {scale_stem(self.schema.stem, a)} for a in self._alphas}):
@@ -128,7 +128,7 @@ class SearchSpace:
         """The architecture that a setting builds; choices without effect are ignored.
 
         Raises:
-            ValueError: a choice that has an effect is missing or holds no value of the space.
+            ValueError: a choice that has an effect is missing, or its value is not in the space.
         """
         by_alpha = self._built
         try:
@@ -145,7 +145,7 @@ class SearchSpace:
         return Arch(stem, tuple(stages))
 
     def _mistake(self, setting: Mapping[str, Any]) -> ValueError:
-        """What is wrong with a setting that builds nothing."""
+        """The error of a setting that builds nothing."""
         for choice in self.choices:
             if choice.active(setting):
                 accepted = f"accepted: {list(choice.values)}"
@@ -157,7 +157,7 @@ class SearchSpace:
         return ValueError(f"{dict(setting)}: accepted: numbers of type int, words of type str")
 
     def encode(self, arch: Arch) -> Setting:
-        """A setting that builds `arch`: `decode(encode(arch)) == arch`.
+        """A setting that builds `arch`, so that `decode(encode(arch)) == arch`.
 
         Raises:
             ValueError: the space does not contain `arch`.
@@ -173,16 +173,12 @@ class SearchSpace:
             return setting
         raise ValueError(f"architecture {arch.arch_id} is not in the space {self.name}")
 
-    def contains(self, arch: Arch) -> bool:
-        """Whether some setting builds `arch`."""
-        return any(True for _ in self._alphas_of(arch))
-
     def sample(self, rng: random.Random) -> Arch:
-        """An architecture with every choice drawn uniformly and independently."""
+        """An architecture whose choices are drawn uniformly and independently."""
         return self.decode(self.sample_setting(rng))
 
     def sample_setting(self, rng: random.Random) -> Setting:
-        """A setting with every choice that has an effect drawn uniformly."""
+        """A setting whose choices are drawn uniformly and independently."""
         setting: Setting = {}
         for choice in self.choices:
             if choice.active(setting):
@@ -190,10 +186,10 @@ class SearchSpace:
         return setting
 
     def neighbours(self, arch: Arch) -> list[Arch]:
-        """All other architectures that one changed choice leads to, each once.
+        """All other architectures that differ by one choice, each once.
 
-        An expansion changed to `dct` brings each value of r. The relation is
-        symmetric: it is taken over all settings that build `arch`.
+        A change of an expansion to `dct` comes with each value of r. The relation is symmetric,
+        because it covers all settings that build `arch`.
 
         Raises:
             ValueError: the space does not contain `arch`.
@@ -201,7 +197,7 @@ class SearchSpace:
         alphas = list(self._alphas_of(arch))
         if not alphas:
             raise ValueError(f"architecture {arch.arch_id} is not in the space {self.name}")
-        found: dict[Arch, None] = {}
+        neighbours: dict[Arch, None] = {}  # a set that keeps the order
         for alpha in alphas:
             options = self._options[alpha]
             for index, stage in enumerate(arch.stages):
@@ -210,19 +206,19 @@ class SearchSpace:
                         _one_choice_apart(a, b) for a in options[index][stage] for b in settings
                     ):
                         stages = (*arch.stages[:index], other, *arch.stages[index + 1 :])
-                        found[Arch(arch.stem, stages)] = None
+                        neighbours[Arch(arch.stem, stages)] = None
             for beta in self._alphas:
                 rescaled = [
                     {self._stage(index, beta, s) for s in options[index][stage]}
                     for index, stage in enumerate(arch.stages)
                 ]
                 for stages in itertools.product(*rescaled):
-                    found[Arch(scale_stem(self.schema.stem, beta), stages)] = None
-        found.pop(arch, None)
-        return list(found)
+                    neighbours[Arch(scale_stem(self.schema.stem, beta), stages)] = None
+        neighbours.pop(arch, None)
+        return list(neighbours)
 
     def architectures(self) -> Iterator[Arch]:
-        """Every distinct architecture once; for spaces small enough to enumerate."""
+        """Each distinct architecture once; for spaces that are small enough to enumerate."""
         seen: set[Arch] = set()
         for alpha in self._alphas:
             stem = scale_stem(self.schema.stem, alpha)
@@ -233,7 +229,7 @@ class SearchSpace:
                     yield arch
 
     def stage_options(self, alpha: float, index: int) -> list[StageArch]:
-        """Each distinct stage that can be built at `index` under the multiplier `alpha`."""
+        """The distinct stages that can be built at `index` with the width multiplier `alpha`."""
         return list(self._options[alpha][index])
 
     @property
@@ -244,7 +240,7 @@ class SearchSpace:
     def _options(
         self,
     ) -> dict[float, list[dict[StageArch, list[tuple[int, int, Expansion, int | None]]]]]:
-        """By alpha and stage: each stage that can be built, with the settings that build it."""
+        """By alpha and index: the stages that can be built, with the settings that build each."""
         table: dict[float, list[dict[StageArch, list[Any]]]] = {}
         for alpha in self._alphas:
             table[alpha] = []
@@ -257,7 +253,7 @@ class SearchSpace:
 
     @cached_property
     def _built(self) -> dict[Any, tuple[int, list[dict[Any, StageArch]]]]:
-        """By alpha: the stem, and of each stage what each of its settings builds."""
+        """By alpha: the stem, and for each index the stage that each setting builds."""
         return {
             alpha: (
                 scale_stem(self.schema.stem, alpha),
@@ -268,7 +264,7 @@ class SearchSpace:
 
     @cached_property
     def _names(self) -> list[tuple[str, str, str, str]]:
-        """Of each stage: the names of its choices."""
+        """The names of each stage's choices: repeats, p, expansion, r."""
         prefixes = [f"stage{index + 1}" for index in range(len(self.schema.stages))]
         return [(f"{s}.repeats", f"{s}.p", f"{s}.expansion", f"{s}.r") for s in prefixes]
 
@@ -291,16 +287,16 @@ class SearchSpace:
 
 
 def _builders(built: Mapping[float, Any]) -> Iterator[frozenset[float]]:
-    """For each distinct thing that is built: the set of multipliers that build it."""
-    makers: dict[Any, set[float]] = {}
-    for alpha, things in built.items():
-        for thing in things:
-            makers.setdefault(thing, set()).add(alpha)
-    return (frozenset(alphas) for alphas in makers.values())
+    """For each distinct stem or stage: the set of multipliers that build it."""
+    builders: dict[Any, set[float]] = {}
+    for alpha, parts in built.items():
+        for part in parts:
+            builders.setdefault(part, set()).add(alpha)
+    return (frozenset(alphas) for alphas in builders.values())
 
 
 def _one_choice_apart(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
     differs: list[bool] = [x != y for x, y in zip(a, b, strict=True)]
-    if differs[2]:  # the expansion: r comes or goes with it
+    if differs[2]:  # the expansion, which r comes and goes with
         return not (differs[0] or differs[1])
     return sum(differs) == 1

@@ -1,7 +1,7 @@
-"""Space files: their schema, and reading one with the line and key of every mistake.
+"""Space files: their schema, and a reader that names the line and the key of a mistake.
 
-A file may come from anybody, so its size, depth and number of values are limited, and
-whatever is wrong with it ends in one ValueError of one line.
+A file may come from anybody. Its size, its depth and its number of values are limited, and
+every mistake is a ValueError of one line.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from nas.space.arch import (
 )
 
 MAX_FILE_BYTES = 32 * 1024
-MAX_DEPTH = 8  # of nested lists and mappings; a space has 4
-MAX_VALUES = 64  # of one choice
-MAX_OPTIONS = 50_000  # settings of all stages, times the width multipliers
+MAX_DEPTH = 8  # levels of lists and mappings; a space has 4
+MAX_VALUES = 64  # values of one choice
+MAX_OPTIONS = 50_000  # sum of the stages' settings, times the number of width multipliers
 
 Location = tuple[int | str, ...]
 
@@ -44,7 +44,7 @@ def _as_list(value: object) -> object:
 def _distinct(values: tuple[Any, ...]) -> tuple[Any, ...]:
     repeated = [value for value, times in Counter(values).items() if times > 1]
     if repeated:
-        raise ValueError(f"{repeated[0]!r} stands there twice; accepted: distinct values")
+        raise ValueError(f"{repeated[0]!r} is listed twice; accepted: distinct values")
     return values
 
 
@@ -58,15 +58,15 @@ _Alpha = Annotated[float, Field(strict=True, gt=0, le=MAX_ALPHA, allow_inf_nan=F
 
 
 class StageSpace(BaseModel):
-    """The settings of one stage; a single value may stand for a list of one."""
+    """The values that the choices of one stage may take; a single value is a list of one."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     width: _Width  # output channels at alpha = 1
-    stride: Annotated[int, Field(strict=True, ge=1, le=2)]  # of the first block
-    repeats: Annotated[tuple[_Repeats, ...], _List, _Some, _Distinct]  # blocks
-    p: Annotated[tuple[_P, ...], _List, _Some, _Distinct]  # expansion ratio
-    r: Annotated[tuple[_Width, ...], _List, _Some, _Distinct] = (4,)  # reduction ratio
+    stride: Annotated[int, Field(strict=True, ge=1, le=2)]  # stride of the first block
+    repeats: Annotated[tuple[_Repeats, ...], _List, _Some, _Distinct]  # number of blocks
+    p: Annotated[tuple[_P, ...], _List, _Some, _Distinct]  # expansion ratio: N/p become N
+    r: Annotated[tuple[_Width, ...], _List, _Some, _Distinct] = (4,)  # reduction ratio: N // r
     expansion: Annotated[tuple[Expansion, ...], _List, _Some, _Distinct] = ("dct", "pointwise")
 
     def settings(self) -> Iterator[tuple[int, int, Expansion, int | None]]:
@@ -117,7 +117,11 @@ class SpaceFile(BaseModel):
 
 
 def parse(data: Mapping[str, Any], name: str) -> SpaceFile:
-    """Validate plain values. Raises ValueError naming the key of the mistake."""
+    """Validate plain values; `name` is for the message.
+
+    Raises:
+        ValueError: one line with the key of the mistake and what is accepted.
+    """
     try:
         return SpaceFile.model_validate(data)
     except ValidationError as error:
@@ -166,7 +170,7 @@ class _Loader(yaml.SafeLoader):
 
     @classmethod
     def read(cls, text: str) -> tuple[yaml.Node | None, object]:
-        """The tree, which knows the lines, and the values."""
+        """The tree of nodes, which have line numbers, and the values."""
         loader = cls(text)
         try:
             root = loader.get_single_node()
@@ -179,16 +183,18 @@ class _Loader(yaml.SafeLoader):
             keys = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
             for key, _ in node.value:
                 if isinstance(key, yaml.ScalarNode) and keys[key.value] > 1:
-                    raise _yaml_error(f"key {key.value!r} stands there twice", key.start_mark)
+                    raise _yaml_error(f"key {key.value!r} is given twice", key.start_mark)
         try:
             return super().construct_object(node, deep)
-        # Such as a date of month 13, 5,000 digits, or `!!timestamp x`, `!!bool x`, `!!int ""`.
+        # Examples: a date of month 13, 5,000 digits, `!!timestamp x`, `!!bool x`, `!!int ""`.
         except (ValueError, OverflowError, AttributeError, LookupError, TypeError):
-            raise _yaml_error(f"{_short(repr(node.value))} is no value", node.start_mark) from None
+            raise _yaml_error(
+                f"{_short(repr(node.value))} is not a valid value", node.start_mark
+            ) from None
 
 
 def _refuse_hostile(text: str) -> None:
-    """Refuse what would make reading slow, before it is read: aliases and deep nesting."""
+    """Refuse aliases and deep nesting, which make reading slow, before the file is read."""
     depth = 0
     for token in yaml.scan(text):
         if isinstance(token, yaml.AliasToken):
@@ -214,12 +220,12 @@ def _yaml_error(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
 
 
 def _mistake(location: Location, message: str) -> PydanticCustomError:
-    """A mistake that concerns several fields, shown at `location`."""
+    """A mistake that concerns several fields, reported at `location`."""
     return PydanticCustomError("mistake", "{message}", {"message": message, "at": location})
 
 
 def _first_error(error: ValidationError) -> tuple[str, str, Location]:
-    """Key, message and location of the first mistake."""
+    """The key, the message and the location of the first mistake."""
     first = error.errors(include_url=False)[0]
     location: Location = first.get("ctx", {}).get("at", first["loc"])
     parent = StageSpace if location[:1] == ("stages",) and len(location) > 1 else SpaceFile
@@ -238,7 +244,7 @@ def _first_error(error: ValidationError) -> tuple[str, str, Location]:
 
 
 def _sentence(value: object, message: str) -> str:
-    """Pydantic's message about a value, in the words of a space file."""
+    """Pydantic's message about a value, in YAML's words."""
     message = message.replace(" after validation", "").replace("valid tuple", "list")
     message = re.sub("valid dictionary or instance of .*", "mapping", message)
     return f"{_describe(value)} {message.split(' ', 1)[1]}"  # "Input should be ..."
@@ -255,13 +261,13 @@ def _describe(value: object) -> str:
 
 
 def _short(text: str) -> str:
-    """Text that fits on a line, without characters that break it."""
+    """The text on one line: at most 80 characters, all printable."""
     text = "".join(char if char.isprintable() else "?" for char in text)
     return text if len(text) <= 80 else text[:77] + "..."
 
 
 def _line_of(node: yaml.Node | None, location: Location) -> int:
-    """Line of the deepest node of the YAML tree on the way to `location`."""
+    """Line of the deepest node of the YAML tree on the path to `location`."""
     line = 1
     for part in location:
         if isinstance(node, yaml.MappingNode):

@@ -100,7 +100,7 @@ def test_single_image_of_one_pixel_in_evaluation():
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ((8, 10, 1, "dct", 2, 4), "width: 10 does not divide by 2p; accepted: multiples of 4"),
+        ((8, 10, 1, "dct", 2, 4), "width: 10 is not a multiple of 2p; accepted: multiples of 4"),
         ((8, 8, 3, "dct", 2, 4), "stride: 3 is out of range; accepted: 1 to 2"),
         ((8, 8, 1, "clone", 2, 4), "expansion: 'clone' is not known; accepted: dct, pointwise"),
         ((8, 8, 1, "dct", 2, None), "hidden: None is not an integer; accepted: 1 to 4096"),

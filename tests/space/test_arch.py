@@ -114,7 +114,7 @@ POINTWISE = {**STAGE, "expansion": "pointwise", "hidden": None}
     ("stage", "message"),
     [
         ({"width": 0}, "width: 0 is out of range; accepted: 2 to 4096"),
-        ({"width": 6}, "width: 6 does not divide by 2p; accepted: multiples of 4"),
+        ({"width": 6}, "width: 6 is not a multiple of 2p; accepted: multiples of 4"),
         ({"width": 8.0}, "width: 8.0 is not an integer; accepted: 2 to 4096"),
         ({"width": 10**99}, "width: an integer of 329 bits is out of range"),
         ({"repeats": 65}, "repeats: 65 is out of range; accepted: 1 to 64"),
