@@ -1,6 +1,6 @@
-"""Networks: the DyClotNet family.
+"""Networks of the DyClotNet family.
 
-Those to compare with are in `nas.models.reference`, which imports torchvision.
+Networks to compare them with are in `nas.models.reference`, which imports torchvision.
 """
 
 from nas.models.bottleneck import Bottleneck

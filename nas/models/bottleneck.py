@@ -1,4 +1,6 @@
-"""The bottleneck block of Table 1, with DCT or a 1x1 convolution as its expansion.
+"""The bottleneck block of Table 1 of the paper.
+
+Its expansion is a dynamic clone transformer (DCT) or a 1x1 convolution.
 
 Shape suffixes: B images, M input and N output channels, C = N/p, D = N/(2p), H x W the
 feature map.
@@ -17,13 +19,14 @@ from nas.space.arch import Expansion, StageArch
 class Bottleneck(nn.Module):
     """dw 3x3, BN, ReLU; 1x1, BN; 1x1, BN; concatenate both; expand, BN; + shortcut.
 
-    The shortcut is the identity, where stride is 1 and w_in = w_out. Nothing follows the
-    sum, and the 1x1 convolutions have no activation: with it the full depth does not train.
+    The shortcut is the identity; it needs stride 1 and w_in = w_out. No activation follows the
+    sum or a 1x1 convolution: with activations there the network does not train at its full
+    depth. The cost of the block is `nas.space.cost._block_layers`.
 
     Args:
         w_in: input channels M.
         w_out: output channels N, a multiple of 2p.
-        stride: of the depthwise convolution.
+        stride: stride of the depthwise convolution.
         expansion: how N/p channels become N: `dct` or `pointwise`.
         p: expansion ratio.
         hidden: hidden units of the recalibrator; None for a pointwise expansion.
@@ -36,7 +39,7 @@ class Bottleneck(nn.Module):
         self, w_in: int, w_out: int, stride: int, expansion: Expansion, p: int, hidden: int | None
     ) -> None:
         super().__init__()
-        StageArch(w_out, 1, stride, expansion, p, hidden)  # for its checks
+        StageArch(w_out, 1, stride, expansion, p, hidden)  # checks the arguments
         half = w_out // (2 * p)
         self.depthwise = nn.Conv2d(w_in, w_in, 3, stride, padding=1, groups=w_in, bias=False)
         self.depthwise_norm = nn.BatchNorm2d(w_in)
@@ -53,7 +56,7 @@ class Bottleneck(nn.Module):
         self.has_shortcut = stride == 1 and w_in == w_out
 
     def forward(self, x_BMHW: Tensor) -> Tensor:
-        """[B, w_in, H, W] to [B, w_out, H', W'], H' and W' divided by the stride, rounded up."""
+        """[B, w_in, H, W] to [B, w_out, H / stride, W / stride], rounded up."""
         y_BMHW = F.relu_(self.depthwise_norm(self.depthwise(x_BMHW)))
         contracted_BDHW = self.contract_norm(self.contract(y_BMHW))
         mixed_BDHW = self.mix_norm(self.mix(contracted_BDHW))

@@ -1,4 +1,6 @@
-"""Dynamic clone transformer and the multi-path fully connected layer (paper, section 3).
+"""The dynamic clone transformer (DCT) and the multi-path fully connected layer.
+
+Both are from section 3 of the paper (arXiv 2106.06778). Costs are in `nas.space.cost`.
 
 Shape suffixes: B images, C channels before and N = p * C channels after the expansion,
 p clones (or paths), H x W the feature map, I inputs and O outputs of a layer.
@@ -14,9 +16,17 @@ from torch.nn import functional as F
 
 
 class Recalibrator(nn.Module):
-    """Psi of equation (6): GAP, FC to `hidden`, ReLU, FC to `w_out`, sigmoid.
+    """Psi of equation (6): global average pooling, FC to `hidden`, ReLU, FC to `w_out`, sigmoid.
 
-    One coefficient in (0, 1) for each image and output channel.
+    The result is one coefficient in (0, 1) for each image and output channel.
+
+    Args:
+        w_in: input channels.
+        hidden: hidden units, max(1, N // r) of a block with N output channels.
+        w_out: coefficients.
+
+    Raises:
+        ValueError: a width is not a positive integer.
     """
 
     def __init__(self, w_in: int, hidden: int, w_out: int) -> None:
@@ -31,7 +41,7 @@ class Recalibrator(nn.Module):
         return self.coefficients(x_BCHW.mean((2, 3)))
 
     def coefficients(self, x_BC: Tensor) -> Tensor:
-        """The part after the pooling: [B, w_in] to [B, w_out]."""
+        """The layers after the pooling: [B, w_in] to [B, w_out]."""
         g_BN: Tensor = self.restore(F.relu(self.reduce(x_BC)))
         return g_BN.sigmoid()
 
@@ -43,8 +53,11 @@ class DCT(nn.Module):
 
     Args:
         w_in: input channels, N/p.
-        p: number of clones.
+        p: number of clones; the expansion ratio.
         hidden: hidden units of the recalibrator.
+
+    Raises:
+        ValueError: a number is not a positive integer.
     """
 
     def __init__(self, w_in: int, p: int, hidden: int) -> None:
@@ -62,9 +75,10 @@ class DCT(nn.Module):
 
 
 def add_to_clones(x_BCHW: Tensor, g_BN: Tensor) -> Tensor:
-    """D(x, p) + g as one broadcast: [B, C, H, W] and [B, p * C] give [B, p * C, H, W].
+    """D(x, p) + g of equation (5): [B, C, H, W] and [B, p * C] give [B, p * C, H, W].
 
-    `Tensor.repeat` would write the clones once more, and in NCHW whatever its input.
+    A broadcast: `Tensor.repeat` would write the clones once more, and in NCHW memory whatever
+    the format of its input.
     """
     g_BpC = g_BN.view(g_BN.shape[0], -1, x_BCHW.shape[1])
     if x_BCHW.is_contiguous(memory_format=torch.channels_last):
@@ -76,11 +90,19 @@ def add_to_clones(x_BCHW: Tensor, g_BN: Tensor) -> Tensor:
 
 
 class MultiPathLinear(nn.Module):
-    """Equation (2): p paths, each with a weight of its own, between every input and output.
+    """Equation (2): p paths between every input and output, each with its own weight.
 
-    y_i = sum_k sum_j w_ijk x_j; with p = 1 it is equation (1), a fully connected layer.
-    It equals a fully connected layer of p * w_in inputs that is given every input p times
+    y_i = sum_k sum_j w_ijk x_j. With p = 1 it is equation (1), a fully connected layer. It
+    equals a fully connected layer of p * w_in inputs that receives every input p times
     (Figure 2, c and d).
+
+    Args:
+        w_in: inputs.
+        w_out: outputs.
+        p: paths.
+
+    Raises:
+        ValueError: a number is not a positive integer.
     """
 
     def __init__(self, w_in: int, w_out: int, p: int) -> None:
@@ -88,7 +110,7 @@ class MultiPathLinear(nn.Module):
         for name, width in (("w_in", w_in), ("w_out", w_out), ("p", p)):
             _require_positive(name, width)
         self.weight = nn.Parameter(torch.empty(p, w_out, w_in))
-        # As nn.Linear starts with p * w_in inputs: an output's variance is that of one path.
+        # The bound of an nn.Linear with p * w_in inputs: outputs keep the variance of one path.
         bound = 1 / math.sqrt(p * w_in)
         nn.init.uniform_(self.weight, -bound, bound)
 

@@ -1,4 +1,4 @@
-"""DyClotNet: the network that an `Arch` describes (Table 2).
+"""DyClotNet: the network that an `Arch` describes (Table 2 of the paper).
 
 Shape suffixes: B images, C input channels, S channels of the stem, N channels of the last
 stage, K classes, H x W the feature map.
@@ -15,7 +15,7 @@ from nas.space.arch import Arch, table2_arch
 
 
 class Stem(nn.Module):
-    """3x3 convolution, BN, ReLU."""
+    """3x3 convolution, BN, ReLU; its cost is `nas.space.cost._stem_layers`."""
 
     def __init__(self, w_in: int, w_out: int) -> None:
         super().__init__()
@@ -30,18 +30,28 @@ class Stem(nn.Module):
 class DyClotNet(nn.Module):
     """3x3 stem, BN, ReLU; stages of bottlenecks; global average pool; classifier.
 
-    The paper's figures and experiments are not in its text. Assumed here:
+    The paper leaves some points open. The assumptions made here, whose reasons are in
+    docs/design.md, section 2:
 
-    - Table 2's rows "1 x stride 2" and "n x stride 1" are one stage, whose first block
-      carries the stride and the change of width;
-    - the recalibrator's hidden units are N // r, N the block's output channels;
-    - after the 1x1 convolutions of a block stands a batch norm and no activation, after
-      the expansion a batch norm, then the identity shortcut where shapes allow it, and no
-      activation after the sum;
-    - the pointwise expansion is a 1x1 convolution from N/p to N in the place of DCT;
-    - convolutions have no bias, fully connected layers have one.
+    - The rows "1 x stride 2" and "n x stride 1" of Table 2 are one stage, whose first block
+      carries the stride and the change of width.
+    - The recalibrator has N // r hidden units, where N is the block's output channels.
+    - A batch norm and no activation follows each 1x1 convolution of a block. A batch norm
+      follows the expansion, then the identity shortcut where shapes allow it. No activation
+      follows the sum.
+    - The pointwise expansion is a 1x1 convolution from N/p to N channels in place of DCT.
+    - Convolutions have no bias, fully connected layers have one.
 
-    Its layers have the names that `nas.space.cost.layer_costs` gives them.
+    The cost of the network is `nas.space.cost.cost`; `nas.space.cost.layer_costs` names its
+    layers as `named_modules` does.
+
+    Args:
+        arch: widths, repeats, strides and expansions.
+        in_channels: channels of an image.
+        num_classes: outputs of the classifier.
+
+    Raises:
+        ValueError: a number is not a positive integer.
     """
 
     def __init__(self, arch: Arch, in_channels: int, num_classes: int) -> None:
@@ -70,7 +80,7 @@ class DyClotNet(nn.Module):
         """Images [B, in_channels, H, W] to logits [B, num_classes]."""
         x_BSHW = self.stem(x_BCHW)
         x_BNHW = self.stages(x_BSHW)
-        # Pixels before channels, so that the gradient is in channels-last memory as well.
+        # With pixels before channels the gradient is in channels-last memory as well.
         x_BPN = x_BNHW.flatten(2).transpose(1, 2)
         logits_BK: Tensor = self.classifier(x_BPN.mean(1))
         return logits_BK
@@ -79,5 +89,13 @@ class DyClotNet(nn.Module):
 def dyclotnet(
     alpha: float = 1.0, p: int = 2, r: int = 4, in_channels: int = 3, num_classes: int = 10
 ) -> DyClotNet:
-    """DyClotNet-alpha of Table 2 with expansion ratio `p` and reduction ratio `r`."""
+    """DyClotNet of Table 2, every stage with DCT.
+
+    Args:
+        alpha: width multiplier.
+        p: expansion ratio: N/p channels become N.
+        r: reduction ratio: the recalibrator has N // r hidden units.
+        in_channels: channels of an image.
+        num_classes: outputs of the classifier.
+    """
     return DyClotNet(table2_arch(alpha, p, r), in_channels, num_classes)

@@ -1,4 +1,4 @@
-"""Networks folded for inference: no batch norm is left, and DCT is one multiply-add.
+"""Networks folded for inference: batch norms join convolutions, and DCT is one multiply-add.
 
 Shape suffixes: B images, M input and N output channels of a block, D = N/(2p), C = 2D
 channels before and N = p * C after the expansion, H x W the feature map.
@@ -20,20 +20,20 @@ from nas.models.dyclotnet import Stem
 def fold(network: nn.Module) -> nn.Module:
     """A copy for inference, in evaluation mode, that equals `network` in evaluation mode.
 
-    - A batch norm goes into the convolution before it.
-    - A norm after DCT becomes a scale of its own for each clone, and a shift that joins
-      the recalibrator's coefficients: s * (x + g) + t = s * x + (s * g + t).
-    - Between the two 1x1 convolutions of a bottleneck and a pointwise expansion stands
-      nothing that is not linear. Before DCT the two convolutions become one of twice the
-      width; before a pointwise expansion the second one joins the expansion, which then
-      reads half of the channels.
+    - A batch norm joins the convolution before it.
+    - The batch norm after DCT becomes a scale for each clone, and a shift that joins the
+      recalibrator's coefficients: s * (x + g) + t = s * x + (s * g + t).
+    - The two 1x1 convolutions of a bottleneck and a pointwise expansion are linear and have
+      nothing between them. Before DCT the two convolutions become one of twice the width.
+      Before a pointwise expansion the second one joins the expansion, which then reads half
+      of the channels.
 
-    The copy has plain PyTorch modules that can be exported; `nas.models.native.fused.use_fused`
-    switches it to the C++ kernels. Its parameters cannot be trained.
+    The copy consists of plain PyTorch modules, which can be exported; `use_fused` of
+    `nas.models.native.fused` switches it to the C++ kernels. Its parameters do not train.
 
     Args:
-        network: a `DyClotNet`, or a network of others whose convolutions are followed by
-            their batch norms in `Sequential` containers, as torchvision's are.
+        network: a `DyClotNet`, or another network whose batch norms follow their convolutions
+            in `Sequential` containers, as those of torchvision do.
     """
     folded = copy.deepcopy(network).requires_grad_(False).eval()
     _fold_children(folded)
@@ -76,13 +76,13 @@ class FoldedBottleneck(nn.Module):
             self.expand = composed(both, fold_conv(block.expand, block.expand_norm))
 
     def forward(self, x_BMHW: Tensor) -> Tensor:
-        """[B, M, H, W] to [B, N, H', W'], as the block that it was made of."""
+        """[B, M, H, W] to [B, N, H', W'], equal to the block that was folded."""
         y_BNHW: Tensor = self.expand(self.contract(F.relu(self.depthwise(x_BMHW))))
         return y_BNHW + x_BMHW if self.has_shortcut else y_BNHW
 
 
 class FoldedDCT(nn.Module):
-    """DCT and the batch norm after it: each clone scaled and shifted."""
+    """DCT and the batch norm after it: each clone is scaled and shifted."""
 
     def __init__(self, dct: DCT, norm: nn.BatchNorm2d) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class FoldedDCT(nn.Module):
         self.shift: Tensor
 
     def shifts(self, x_BCHW: Tensor) -> Tensor:
-        """What is added to each clone after it was scaled, [B, p, C]."""
+        """The shift of each clone, [B, p, C], which is added to the scaled input [B, C, H, W]."""
         g_BpC: Tensor = self.recalibrator(x_BCHW).view(-1, *self.scale.shape)
         return torch.addcmul(self.shift, g_BpC, self.scale)
 
@@ -113,7 +113,7 @@ class FoldedDCT(nn.Module):
 
 @torch.no_grad()
 def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """`norm(x) = scale * x + shift` in evaluation mode, in double precision."""
+    """[C] and [C] in double precision: in evaluation mode `norm(x) = scale * x + shift`."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
     scale = norm.weight.double() * torch.rsqrt(norm.running_var.double() + norm.eps)
@@ -122,7 +122,7 @@ def scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 @torch.no_grad()
 def fold_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """One convolution with bias for a convolution and the batch norm after it."""
+    """One convolution with bias that equals `norm(conv(x))`."""
     scale, shift = scale_and_shift(norm)
     bias = 0 if conv.bias is None else conv.bias.double()
     return _conv_like(conv, conv.weight.double() * scale.view(-1, 1, 1, 1), bias * scale + shift)
@@ -130,7 +130,7 @@ def fold_conv(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
 
 @torch.no_grad()
 def composed(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """One 1x1 convolution for two in a row, both with bias."""
+    """One 1x1 convolution that equals `second(first(x))`; all have a bias."""
     outer, inner = _matrix(second), _matrix(first)
     weight = outer @ inner
     return _conv_like(first, weight[..., None, None], outer @ _bias(first) + _bias(second))
@@ -138,7 +138,7 @@ def composed(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
 
 @torch.no_grad()
 def stacked(first: nn.Conv2d, second: nn.Conv2d) -> nn.Conv2d:
-    """One 1x1 convolution whose output is `first`'s, then that of `second` after `first`."""
+    """One 1x1 convolution whose output is `first(x)`, followed by `second(first(x))`."""
     both = composed(first, second)
     weight = torch.cat([_matrix(first), _matrix(both)])
     return _conv_like(first, weight[..., None, None], torch.cat([_bias(first), _bias(both)]))
@@ -154,7 +154,7 @@ def _bias(conv: nn.Conv2d) -> Tensor:
 
 
 def _conv_like(conv: nn.Conv2d, weight: Tensor, bias: Tensor) -> nn.Conv2d:
-    """A convolution of the same kind with other weights, without gradients."""
+    """A convolution of the same kind with other weights, which do not train."""
     made = nn.Conv2d(
         conv.in_channels,
         len(weight),

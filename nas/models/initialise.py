@@ -1,4 +1,4 @@
-"""How a network's weights start: one rule for every network that is trained here."""
+"""Initial weights: one rule for every network that is trained here."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from torch import nn
 def initialise(network: nn.Module) -> None:
     """Set weights in place: Kaiming for convolutions, Xavier for fully connected layers.
 
-    Every convolution is followed by a batch norm, so its scale decides only how fast it
-    learns; fan-out keeps the gradients of narrow and wide layers alike (He et al., 2015).
+    A batch norm follows every convolution, so the scale of its weights decides only how fast
+    it learns; fan-out keeps the gradients of narrow and wide layers alike (He et al., 2015).
     Biases start at zero, batch norms as the identity.
     """
     for module in network.modules():

@@ -1,4 +1,7 @@
-"""Networks to compare with, under the names that `--reference` takes."""
+"""Reference networks, under the names that `--reference` takes.
+
+A new one is a builder and its entry in `REFERENCES`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from torchvision.models import MobileNetV2
 
 from nas.models.initialise import initialise
 
-# (expansion, channels, repeats, stride) of each stage. ImageNet's settings have stride 2 in
-# the second stage and in the stem, which would leave a 32x32 image only 1x1 pixels.
+# (expansion, channels, repeats, stride) of each stage. The settings for ImageNet have stride 2
+# in the second stage and in the stem, which would reduce a 32x32 image to 1x1 pixels.
 _CIFAR_STAGES = [
     [1, 16, 1, 1],
     [6, 24, 2, 1],
@@ -30,7 +33,7 @@ MAX_WIDTH = 4  # relative
 
 
 class ReferenceBuilder(Protocol):
-    """Builds a reference network of a relative width for a data set."""
+    """Builds a reference network of a width, relative to the published one, for a data set."""
 
     def __call__(  # noqa: D102
         self, width: float = 1.0, in_channels: int = 3, num_classes: int = 10
@@ -50,8 +53,11 @@ def mobilenet_v2(width: float = 1.0, in_channels: int = 3, num_classes: int = 10
     """MobileNetV2 (Sandler et al., 2018) for small images: stem and second stage at stride 1.
 
     At width 1 it has 2,236,682 parameters and, for 32x32x3 images and 10 classes,
-    87,976,448 multiply-adds. Channels are rounded to multiples of 8; the last
-    convolution's 1280 never shrink.
+    87,976,448 multiply-adds. Channels are rounded to multiples of 8; the last convolution
+    keeps its 1280 channels at smaller widths.
+
+    Raises:
+        ValueError: `width` is out of range.
     """
     if not 0 < width <= MAX_WIDTH:
         raise ValueError(f"width: {width!r}; accepted: a number above 0, at most {MAX_WIDTH}")
@@ -93,7 +99,7 @@ def build_reference(name: str, in_channels: int, num_classes: int) -> nn.Module:
 
 
 def reference_macs(name: str, image_size: int, in_channels: int, num_classes: int) -> int:
-    """Multiply-adds of one forward pass of one image, counted without any weight."""
+    """Multiply-adds of one forward pass of one image, by PyTorch's counter, without weights."""
     with torch.device("meta"):
         network = build_reference(name, in_channels, num_classes).eval()
         image = torch.empty(1, in_channels, image_size, image_size)

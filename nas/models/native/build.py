@@ -1,8 +1,8 @@
-"""Compiling and loading the C++ of `native/`, once per machine: the CPU operators of `fused`.
+"""Compile and load the C++ kernels, once per machine.
 
 Plain C++ behind ctypes compiles in some seconds and loads in milliseconds, for every shape
 and both precisions. `torch.compile` of the same formulas took ten times as long, and some
-seconds again in every process with its cache warm: more than short trials earn back.
+seconds more in every process although its cache was warm: more than short trials gain.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from torch import Tensor
 LOG = logging.getLogger(__name__)
 NATIVE = Path(__file__).parent
 SOURCE = NATIVE / "kernels.cpp"
-# Apple's compiler knows no -fopenmp, some others no -march=native: the first that work.
+# Apple's compiler lacks -fopenmp, some others lack -march=native: the first flags that work.
 FLAGS: tuple[list[str], ...] = (["-march=native", "-fopenmp"], ["-march=native"], [])
 TIMEOUT = 300  # seconds that the compiler may take
 _SUFFIX = {torch.float32: "float", torch.float64: "double"}
@@ -33,13 +33,13 @@ _Argument = Tensor | int | float | None
 
 
 class KernelsUnavailableError(RuntimeError):
-    """There is no C++ compiler, or it failed; one line that says why."""
+    """There is no C++ compiler, or it failed; the message is one line with the reason."""
 
 
 def available() -> bool:
-    """Whether the kernels can be used here; compiled or loaded at the first call.
+    """Whether the kernels can be used here; the first call compiles or loads them.
 
-    Where they cannot, a warning says so, once in a process.
+    Where they cannot, a warning says why, once in a process.
     """
     return why_unavailable() is None
 
@@ -54,9 +54,9 @@ def call(name: str, dtype: torch.dtype, *arguments: _Argument) -> None:
     """Run the kernel `name` for `dtype`.
 
     Args:
-        name: of a function that `native/kernels.cpp` exports, without the suffix of its type.
-        dtype: float32 or float64, that of all tensors.
-        arguments: as in the C++ source. Nothing is checked: tensors must be contiguous
+        name: a function that `kernels.cpp` exports, without the suffix of its type.
+        dtype: type of all tensors, float32 or float64.
+        arguments: those of the C++ function. Nothing is checked: tensors must be contiguous
             rows on the CPU, and stay alive until the call returns.
     """
     library = _load()
@@ -65,7 +65,7 @@ def call(name: str, dtype: torch.dtype, *arguments: _Argument) -> None:
 
 
 def supports(x: Tensor) -> bool:
-    """Whether a kernel could read the feature map: on the CPU, channels-last, not empty."""
+    """Whether a kernel can read the feature map: on the CPU, channels-last, not empty."""
     return (
         x.device.type == "cpu"
         and x.dtype in _SUFFIX
@@ -94,7 +94,7 @@ def _load() -> ctypes.CDLL | str:
 
 def _open() -> ctypes.CDLL:
     reason = ""
-    for _ in range(2):  # a damaged file in the cache is compiled once more
+    for _ in range(2):  # a damaged file in the cache is compiled again
         library = _library()
         try:
             return ctypes.CDLL(str(library))
@@ -105,16 +105,16 @@ def _open() -> ctypes.CDLL:
 
 
 def _library() -> Path:
-    """The compiled library in the cache; compiled there if it is not yet."""
+    """The compiled library in the cache; compiles it where it is missing."""
     sources = [path.read_bytes() for path in sorted(NATIVE.glob("*.?pp"))]
     key = hashlib.sha256(b"".join([platform.machine().encode(), _cpu_flags(), *sources]))
     library = _cache_folder() / f"kernels-{key.hexdigest()[:16]}.so"
-    # Actors start together: the first compiles, the others wait for it.
+    # Actors start at the same time: the first one compiles, the others wait for it.
     try:
         with FileLock(f"{library}.lock", timeout=TIMEOUT):
             if not library.exists():
                 _compile(library)
-    except OSError as error:  # a full disk, or another process that never ends
+    except OSError as error:  # a full disk, or a process that holds the lock for too long
         raise KernelsUnavailableError(f"{library} cannot be written ({error})") from None
     return library
 
@@ -163,7 +163,7 @@ def _cache_folder() -> Path:
 
 
 def _cpu_flags() -> bytes:
-    """What the processor can do: a cache on a shared disk serves machines of several kinds."""
+    """The processor's features: a cache on a shared disk serves machines of several kinds."""
     try:
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
     except OSError:

@@ -5,15 +5,15 @@
 //     mean_kc = mean_b(e_bkc),  var_kc = mean_b(within_bc) + var_b(e_bkc),
 //     e_bkc = mean_s(x_bsc) + g_bkc,  within_bc = var_s(x_bsc),
 // so normalising is one multiply-add, y = x * scale_kc + shift_bkc, and its backward pass
-// reads the wide gradient once. Nothing is subtracted that nearly cancels.
+// reads the wide gradient once. No step subtracts values that nearly cancel.
 
 #pragma once
 
 #include "rows.hpp"
 
-constexpr i64 kRows = 32;  // whose gradients are added up in single precision
+constexpr i64 kRows = 32;  // rows whose gradients are summed in single precision
 
-// V channels at a time where C is a multiple of V: x is read once for all its clones.
+// V channels at a time; C is a multiple of V. x is read once for all its clones.
 template <class T, int V, bool kResidual>
 void clone_rows(const T *__restrict x, const T *__restrict residual, i64 S, i64 C, i64 p,
                 const T *__restrict scale, const T *__restrict shift, T *__restrict y) {
@@ -31,10 +31,10 @@ void clone_rows(const T *__restrict x, const T *__restrict residual, i64 S, i64 
   }
 }
 
-// The same past the cache; C is a multiple of a line.
+// The same with streaming stores; C fills whole cache lines.
 template <class T, bool kResidual>
-void clone_rows_past_cache(const T *x, const T *residual, i64 S, i64 C, i64 p, const T *scale,
-                           const T *shift, T *y) {
+void clone_rows_streaming(const T *x, const T *residual, i64 S, i64 C, i64 p, const T *scale,
+                          const T *shift, T *y) {
   using P = typename Pack<T, kLine>::type;
   for (i64 s = 0; s < S; ++s, x += C, y += p * C) {
     for (i64 c = 0; c < C; c += kLine / sizeof(T)) {
@@ -42,12 +42,12 @@ void clone_rows_past_cache(const T *x, const T *residual, i64 S, i64 C, i64 p, c
       for (i64 at = c; at < p * C; at += C) {
         P z = pixel * load<P>(scale + at) + load<P>(shift + at);
         if (kResidual) z += load<P>(residual + at);
-        store_past_cache(y + at, z);
+        stream_store(y + at, z);
       }
     }
     if (kResidual) residual += p * C;
   }
-  end_past_cache();
+  stream_fence();
 }
 
 template <class T>
@@ -64,8 +64,8 @@ void clone_scale(const T *x, const T *residual, i64 B, i64 S, i64 C, i64 p, cons
                           : C % 8 == 0 ? clone_rows<T, 8, false>
                           : C % 4 == 0 ? clone_rows<T, 4, false>
                                        : clone_rows<T, 1, false>);
-  if (lines && B * S * N * i64(sizeof(T)) >= kPastCache)
-    rows = residual ? clone_rows_past_cache<T, true> : clone_rows_past_cache<T, false>;
+  if (lines && B * S * N * i64(sizeof(T)) >= kStreaming)
+    rows = residual ? clone_rows_streaming<T, true> : clone_rows_streaming<T, false>;
 #pragma omp parallel for schedule(static) if (B * S * N > kParallel)
   for (i64 b = 0; b < B; ++b)
     rows(x + b * S * C, residual ? residual + b * S * N : nullptr, S, C, p, scale, shift + b * N,
@@ -125,9 +125,9 @@ void clone_gradient_rows(const T *__restrict dy, const T *__restrict x, i64 S, i
     }
 }
 
-// Writes dz [B, N], the gradient by z, where g = sigmoid(z), dweight and dbias [N], and of dx
-// all but what depends on dz; for that, and to be subtracted in clone_finish: constant [B, C] and
-// slope [C].
+// Writes dz [B, N], the gradient with respect to z where g = sigmoid(z); dweight and dbias [N];
+// the part of dx that does not depend on dz; and constant [B, C] and slope [C], which
+// clone_finish subtracts from dx.
 template <class T>
 void clone_backward(const T *dy, const T *x, i64 B, i64 S, i64 C, i64 p, const T *x_mean,
                     const T *g, const T *weight, const T *mean, const T *invstd, T *dx, T *dz,
@@ -176,7 +176,7 @@ void clone_backward(const T *dy, const T *x, i64 B, i64 S, i64 C, i64 p, const T
       for (i64 c = 0; c < C; ++c) {
         const i64 at = k * C + c, i = b * N + at;
         const double e = double(x_mean[b * C + c]) + g[i] - mean[at];
-        const double pulled = level[at] + q[at] * e;  // each row's gradient, by the statistics
+        const double pulled = level[at] + q[at] * e;  // gradient of a row through the statistics
         constant[b * C + c] += T(pulled);
         dz[i] = T((scale[at] * sum[i] - S * pulled) * g[i] * (1 - double(g[i])));
       }

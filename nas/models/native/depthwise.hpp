@@ -1,14 +1,14 @@
 // Depthwise 3x3 convolution (stride 1, padding 1) followed by batch norm and ReLU.
 //
-// Image by image, so that what one step writes the next one finds in the L2 cache. A row of
-// the result needs three rows of the input; along it a window of three pixels slides, each
-// pixel loaded once. Weights and their gradient are [9, C] here, taps first.
+// It runs image by image, so that each step finds the output of the one before in the L2 cache.
+// A row of the result needs three rows of the input. A window of three pixels slides along them
+// and loads each pixel once. Weights and their gradient are [9, C] here, taps first.
 
 #pragma once
 
 #include "norm.hpp"
 
-constexpr i64 kImages = 8;  // whose weight gradients are added up before they are stored
+constexpr i64 kImages = 8;  // images whose weight gradients are summed before they are stored
 
 // The rows above, at and below row i of an image; zeros outside of it.
 template <class T>
@@ -81,7 +81,7 @@ std::vector<T> taps_first(const T *weight, i64 C) {
   return taps;
 }
 
-// x, convolved, y [B, H, W, C]; writes the two last, and mean and invstd [C].
+// x, convolved and y are [B, H, W, C]; writes convolved, y, mean [C] and invstd [C].
 template <class T>
 void depthwise_forward(const T *x, i64 B, i64 H, i64 W, i64 C, const T *weight,
                        const BatchNorm<T> &norm, T *convolved, T *y, T *mean, T *invstd) {
@@ -106,7 +106,7 @@ void depthwise_forward(const T *x, i64 B, i64 H, i64 W, i64 C, const T *weight,
                   y);
 }
 
-// For inference: relu(convolution + bias), the norm folded into both; writes y [B, H, W, C].
+// For inference: relu(convolution + bias), where both contain the norm; writes y [B, H, W, C].
 template <class T>
 void depthwise_relu(const T *x, i64 B, i64 H, i64 W, i64 C, const T *weight, const T *bias, T *y) {
   prefer_huge_pages(y, B * H * W * C);
@@ -138,7 +138,7 @@ void depthwise_backward(const T *dy, const T *x, const T *convolved, i64 B, i64 
   std::vector<T> dtaps(groups.count() * 9 * C, T(0));
 #pragma omp parallel for schedule(static) if (images.total * C > kParallel)
   for (i64 g = 0; g < groups.count(); ++g) {
-    std::vector<T> gradient(H * W * C);  // of one image's convolution
+    std::vector<T> gradient(H * W * C);  // with respect to one image's convolution
     for (i64 b = g * kImages; b < g * kImages + groups.size(g); ++b) {
       const i64 at = b * H * W * C;
       gradient_rows<T, true>(dy + at, convolved + at, H * W, C, by.scale.data(), by.shift.data(),

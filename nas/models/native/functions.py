@@ -1,7 +1,7 @@
-"""The kernels as differentiable functions; `fused` decides where they may run.
+"""The C++ kernels as differentiable functions; `operators` decides where they may run.
 
-Each is a `torch.autograd.Function` whose passes are calls of `native/kernels.cpp`. What
-they are given is not checked here.
+Each is a `torch.autograd.Function` whose forward and backward passes call kernels of
+`kernels.cpp`. Arguments are not checked here.
 
 Shape suffixes: B images, C channels before and N = p * C channels after the expansion,
 p clones, R hidden units of the recalibrator, H x W the feature map.
@@ -20,7 +20,7 @@ from nas.models.native import build as kernels
 
 
 def _running(norm: nn.BatchNorm2d) -> tuple[Tensor | None, Tensor | None, float, float]:
-    """The statistics that a kernel updates, momentum and epsilon."""
+    """Running mean and variance, which a kernel updates, momentum and epsilon."""
     assert norm.momentum is not None
     assert norm.num_batches_tracked is not None
     norm.num_batches_tracked.add_(1)
@@ -109,7 +109,7 @@ class DepthwiseBatchNorm(torch.autograd.Function):
 
 
 class DCTBatchNorm(torch.autograd.Function):
-    """`norm(dct(x)) + residual`; the recalibrator's two layers are part of it."""
+    """`norm(dct(x)) + residual`, including the two layers of the recalibrator."""
 
     @staticmethod
     def forward(  # noqa: D102
@@ -155,7 +155,7 @@ class DCTBatchNorm(torch.autograd.Function):
             "clone_backward", x_BCHW.dtype, dy_BNHW, x_BCHW, B, H * W, C, N // C, mean_BC, g_BN,
             weight_N, mean_N, invstd_N, dx_BCHW, dz2_BN, dweight_N, dbias_N, constant_BC, slope_C,
         )  # fmt: skip
-        # The recalibrator, backwards by hand: its gradient joins dx in the same last pass.
+        # The recalibrator's backward pass by hand: its gradient joins dx in the same last pass.
         dz1_BR = (dz2_BN @ w2_NR).mul_(h_BR > 0)
         constant_BC.addmm_(dz1_BR, w1_RC, alpha=-1 / (H * W))
         kernels.call(

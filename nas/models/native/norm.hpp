@@ -6,7 +6,7 @@
 
 constexpr i64 kChunk = 16384;  // elements of a chunk of rows: it stays in the L2 cache
 
-// Narrow rows are joined, G rows of C channels to one of G * C, so that vectors are full.
+// Narrow rows are joined, G rows of C channels into one of G * C, so that vectors are full.
 inline i64 joined_rows(i64 n, i64 C) {
   i64 G = 1;
   while (C * G < 32 && n % (2 * G) == 0) G *= 2;
@@ -125,7 +125,7 @@ void gradient_rows(const T *__restrict dy, const T *__restrict x, i64 rows, i64 
     }
 }
 
-// The gradient of batch norm but its last pass: parameters, and what `gradient_rows` needs.
+// The gradient of batch norm up to its last pass: of weight and bias, and for `gradient_rows`.
 template <class T>
 struct NormGradient {
   std::vector<T> constant, slope;  // [G * C]

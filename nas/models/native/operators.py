@@ -33,7 +33,7 @@ def depthwise_batch_norm(x_BCHW: Tensor, conv: nn.Conv2d, norm: nn.BatchNorm2d) 
 
     Args:
         x_BCHW: input of the convolution.
-        conv: of padding 1; at stride 2 only what follows it is fused.
+        conv: has padding 1; at stride 2 only the norm and the ReLU are fused.
         norm: its running statistics are updated as in the plain module.
     """
     width = x_BCHW.shape[1]
@@ -55,7 +55,7 @@ def batch_norm(
     Args:
         x_BCHW: input of the batch norm.
         norm: its running statistics are updated as in the plain module.
-        relu: whether a ReLU follows; not with a residual.
+        relu: whether a ReLU follows; excludes a residual.
         residual_BCHW: added after the norm.
     """
     assert not (relu and residual_BCHW is not None)
@@ -72,13 +72,13 @@ def batch_norm(
 def dct_batch_norm(
     x_BCHW: Tensor, dct: DCT, norm: nn.BatchNorm2d, residual_BNHW: Tensor | None = None
 ) -> Tensor:
-    """`norm(dct(x)) + residual`, [B, C, H, W] to [B, N, H, W], without building the clones.
+    """`norm(dct(x)) + residual`, [B, C, H, W] to [B, N, H, W], without storing the clones.
 
     Args:
         x_BCHW: input of the expansion.
-        dct: its recalibrator gives the coefficients.
-        norm: its running statistics are updated as in the plain module; in evaluation they
-            are folded into one multiply-add.
+        dct: its recalibrator computes the coefficients.
+        norm: its running statistics are updated as in the plain module; in evaluation mode
+            scale and shift of the norm are folded into one multiply-add.
         residual_BNHW: added after the norm.
     """
     fits = _fits(x_BCHW, norm, dct.p * x_BCHW.shape[1], residual_BNHW)
@@ -107,11 +107,11 @@ def _trains(norm: nn.BatchNorm2d) -> bool:
 
 
 def _fits(x_BCHW: Tensor, norm: nn.BatchNorm2d, width: int, residual: Tensor | None) -> bool:
-    """Whether a kernel may read all of this; it checks nothing itself."""
+    """Whether a kernel may read all tensors; kernels check nothing themselves."""
     B, C, H, W = x_BCHW.shape
     return (
         kernels.supports(x_BCHW)
-        and x_BCHW.numel() > C  # one value has no variance; the plain module says so
+        and x_BCHW.numel() > C  # one value has no variance; the plain module raises an error
         and norm.affine
         and norm.track_running_stats
         and norm.num_features == width

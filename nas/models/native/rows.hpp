@@ -23,8 +23,8 @@ using i64 = std::int64_t;
 
 constexpr i64 kParallel = 1 << 16;  // elements below which threads cost more than they give
 
-// Memory that is written for the first time comes in pages of 4 KiB, and to get them takes
-// longer than what is computed here; large blocks may have pages of 2 MiB.
+// The first write to memory allocates pages of 4 KiB, which takes longer than the computation
+// here; large blocks may have pages of 2 MiB.
 template <class T>
 void prefer_huge_pages(T *y, i64 n) {
 #ifdef MADV_HUGEPAGE
@@ -84,7 +84,7 @@ void moments(const T *x, Chunks chunks, i64 C, T *mean, T *m2) {
     row_moments(x + i * chunks.rows * C, chunks.size(i), C, mean + i * C, m2 + i * C);
 }
 
-// Several channels as one value. Memory need not be aligned to it, hence the copies.
+// A vector of channels. Memory need not be aligned to it, hence the copies.
 template <class T, int kBytes>
 struct Pack {
   typedef T type __attribute__((vector_size(kBytes)));
@@ -106,14 +106,14 @@ void store(T *to, P value) {
   std::memcpy(to, &value, sizeof(P));
 }
 
-// Memory that is written past the cache is not read first. It pays for blocks that would not
-// stay in the cache until they are read.
-constexpr i64 kPastCache = 8 << 20;  // bytes
-constexpr i64 kLine = 64;            // bytes of a cache line, and of what is written at once
+// A streaming (non-temporal) store does not read the memory that it writes. It pays for blocks
+// that would not stay in the cache until they are read.
+constexpr i64 kStreaming = 8 << 20;  // bytes
+constexpr i64 kLine = 64;            // bytes of a cache line, and of a streaming store
 
 // `to` is aligned to a line.
 template <class T>
-void store_past_cache(T *to, typename Pack<T, kLine>::type value) {
+void stream_store(T *to, typename Pack<T, kLine>::type value) {
 #if defined(__AVX512F__)
   _mm512_stream_si512(reinterpret_cast<__m512i *>(to), reinterpret_cast<__m512i>(value));
 #elif defined(__AVX__)
@@ -126,8 +126,8 @@ void store_past_cache(T *to, typename Pack<T, kLine>::type value) {
 #endif
 }
 
-// What was written past the cache is there for other threads too.
-inline void end_past_cache() {
+// Makes streaming stores visible to other threads.
+inline void stream_fence() {
 #ifdef __AVX__
   _mm_sfence();
 #endif
