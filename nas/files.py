@@ -1,4 +1,4 @@
-"""Files written whole or not at all."""
+"""Atomic writes: a file is written whole or not at all."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from typing import Any
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Replace `path` by `content`; a reader or a crash sees the old file or the new one.
+    """Replace the contents of a file; readers and crashes see the old file or the new one.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        content: text, written as UTF-8, or bytes.
 
     Raises:
-        OSError: the folder cannot be written or the disk is full; `path` is as it was.
+        OSError: the folder cannot be written or the disk is full; `path` did not change.
     """
     data = content.encode() if isinstance(content, str) else content
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -32,12 +36,12 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write plain values as indented JSON, whole or not at all."""
+    """Write plain values as indented JSON, atomically."""
     write_atomic(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make the rename itself survive a power cut, where the system can."""
+    """Make the rename survive a power cut, where the file system can."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Numbers as text for people, and back: `20.3 M`, `3 min 5 s`, `1,200 networks`."""
+"""Numbers as text: `20.3 M`, `3 min 5 s`, `1,200 networks`; and options read as numbers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def parse_quantity(option: str, text: str | None) -> int | None:
-    """`20M`, `1.5G`, `300K` or a plain number, as an integer.
+    """The value of an option such as `20M`, `1.5G`, `300K` or a plain number, as an integer.
+
+    Args:
+        option: name of the option, for the message.
+        text: what the user gave; None stays None.
 
     Raises:
-        ValueError: naming `option`.
+        ValueError: `text` is not such a number.
     """
     if text is None:
         return None
@@ -24,10 +28,14 @@ def parse_quantity(option: str, text: str | None) -> int | None:
 
 
 def parse_duration(option: str, text: str | None) -> float | None:
-    """`90s`, `30m`, `2h`, `1d` or plain seconds, in seconds.
+    """The value of an option such as `90s`, `30m`, `2h`, `1d` or plain seconds, in seconds.
+
+    Args:
+        option: name of the option, for the message.
+        text: what the user gave; None stays None.
 
     Raises:
-        ValueError: naming `option`.
+        ValueError: `text` is not a duration.
     """
     if text is None:
         return None
@@ -39,7 +47,7 @@ def parse_duration(option: str, text: str | None) -> float | None:
 
 
 def format_count(value: float) -> str:
-    """A count for people: `412 k`, `20.3 M`, `1.25 G`."""
+    """A count with three digits: `412 k`, `20.3 M`, `1.25 G`."""
     for size, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:.3g}{suffix}"
@@ -52,7 +60,7 @@ def format_number(count: int, noun: str) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration for people: `42 s`, `3 min 5 s`, `2 h 10 min`."""
+    """A duration in its two largest units: `42 s`, `3 min 5 s`, `2 h 10 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -62,5 +70,5 @@ def format_duration(seconds: float) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text on one line, without characters that a hostile file might steer a terminal with."""
+    """Text on one line, without control characters that a hostile file may contain."""
     return "".join(char if char.isprintable() else "?" for char in " ".join(text.split()))

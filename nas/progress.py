@@ -1,4 +1,4 @@
-"""How far a measurement is, with an estimate of the rest, on standard error."""
+"""Progress of long work on standard error, with an estimate of the time that is left."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from rich.text import Text
 
 from nas.format import format_duration, one_line
 
-LINE_EVERY = 60.0  # seconds between two lines where the output is no terminal
+LINE_EVERY = 60.0  # seconds between two lines where standard error is not a terminal
 
 Step = TypeVar("Step")
 
 
 class Progress(Protocol):
-    """Follows steps: gives each on as it comes, and counts it when the next is asked for."""
+    """Passes steps on and counts a step as done when the next one is requested."""
 
-    def __call__(self, steps: Iterable[Step], total: int, there: int = 0, /) -> Iterable[Step]:
+    def __call__(self, steps: Iterable[Step], total: int, done: int = 0, /) -> Iterable[Step]:
         """The same steps.
 
         Args:
-            steps: what is left to do.
-            total: number of steps, those that an earlier run did included.
-            there: number of those.
+            steps: the steps that are left.
+            total: number of all steps.
+            done: number of steps that an earlier run did; `total` includes them.
         """
 
 
-def silent(steps: Iterable[Step], total: int, there: int = 0, /) -> Iterable[Step]:
+def silent(steps: Iterable[Step], total: int, done: int = 0, /) -> Iterable[Step]:
     """A `Progress` that shows nothing."""
     return steps
 
@@ -47,8 +47,8 @@ def silent(steps: Iterable[Step], total: int, there: int = 0, /) -> Iterable[Ste
 def shown(title: str) -> Progress:
     """A `Progress` that shows a meter."""
 
-    def follow(steps: Iterable[Step], total: int, there: int = 0, /) -> Iterable[Step]:
-        with Meter(title, total, there) as meter:
+    def follow(steps: Iterable[Step], total: int, done: int = 0, /) -> Iterable[Step]:
+        with Meter(title, total, done) as meter:
             for step in steps:
                 yield step
                 meter.ended()
@@ -57,15 +57,15 @@ def shown(title: str) -> Progress:
 
 
 class Meter:
-    """A bar that is wiped at the end; where there is no terminal, a line now and then.
+    """A bar that disappears at the end; a line each minute where there is no terminal.
 
     Args:
-        title: of what is done.
-        total: number of steps.
-        there: how many of them an earlier run did, which says nothing of the speed.
+        title: name of the work.
+        total: number of all steps.
+        done: number of steps that an earlier run did, which do not count for the speed.
     """
 
-    def __init__(self, title: str, total: int, there: int = 0) -> None:
+    def __init__(self, title: str, total: int, done: int = 0) -> None:
         console = Console(stderr=True)
         self._bar = RichProgress(
             TextColumn("{task.description}"),
@@ -78,8 +78,8 @@ class Meter:
             speed_estimate_period=24 * 3600,  # a step may take long
             disable=not console.is_terminal,
         )
-        self._task = self._bar.add_task(title, total=total, completed=there)
-        self._title, self._total, self._there, self._done = title, total, there, there
+        self._task = self._bar.add_task(title, total=total, completed=done)
+        self._title, self._total, self._earlier, self._done = title, total, done, done
         self._begun = self._last_line = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -90,19 +90,19 @@ class Meter:
         self._bar.stop()
 
     def begins(self, title: str) -> None:
-        """Say what the next step is."""
+        """Show the name of the next step."""
         self._title = title
         self._bar.update(self._task, description=title)
 
     def ended(self) -> None:
-        """Count a step."""
+        """Count a step as done."""
         self._done += 1
         self._bar.advance(self._task)
         now = time.monotonic()
         if self._bar.disable and now - self._last_line >= LINE_EVERY:
             self._last_line = now
             passed = now - self._begun
-            rest = passed / (self._done - self._there) * (self._total - self._done)
+            rest = passed / (self._done - self._earlier) * (self._total - self._done)
             self._bar.console.print(
                 f"{self._title}: {self._done}/{self._total}, {format_duration(passed)}, "
                 f"about {format_duration(rest)} left",
@@ -112,21 +112,21 @@ class Meter:
 
 
 class TrainingBars:
-    """Bars of the trainings that run, on standard error; lines where that is no terminal."""
+    """Bars of the running trainings on standard error; lines where it is not a terminal."""
 
     def __init__(self, bars: RichProgress) -> None:
         self._bars = bars
         self._all: Task | None = None
 
     def expect(self, trainings: int, work: int) -> None:
-        """So many trainings follow, of so many multiply-adds an image and epoch in all."""
+        """Announce a number of trainings, and the sum of multiply-adds per image times epochs."""
         if self._all is not None:
             self._bars.remove_task(self._all.id)
         name = "1 training" if trainings == 1 else f"{trainings} trainings"
         self._all = self._add(name, work, "")
 
     def add(self, name: str, epochs: int, macs: int) -> TrainingBar:
-        """A training that starts."""
+        """A bar for a training that starts."""
         assert self._all is not None
         return TrainingBar(self._bars, self._add(name, epochs, "epochs"), self._all, macs)
 
@@ -136,19 +136,19 @@ class TrainingBars:
 
 
 class TrainingBar:
-    """Shows one training, see `nas.tune.training_pool.Show`, and moves the bar of all."""
+    """Shows one training, and moves the bar of all; see `nas.tune.training_pool.Show`."""
 
     def __init__(self, bars: RichProgress, own: Task, all_: Task, macs: int) -> None:
         self._bars, self._own, self._all, self._macs = bars, own, all_, macs
-        self._epoch: int | None = None  # the last that was shown
+        self._epoch: int | None = None  # the last epoch that the bar shows
         self._note = "trained before"
 
     def __call__(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        """Move the bars, or print a line where there is no terminal."""
+        """Move the bars after an epoch, or print a line where there is no terminal."""
         self._note = f"loss {loss:.3f}, validation {100 * accuracy:.2f} %"
         if self._epoch is None:
             self._epoch = epoch - 1
-            self._expect_less(self._epoch)  # an earlier run's, which says nothing of the speed
+            self._expect_less(self._epoch)  # epochs of an earlier run do not count for the speed
         self._bars.advance(self._all.id, (epoch - self._epoch) * self._macs)
         self._bars.update(self._own.id, completed=epoch, note=self._note)
         self._epoch = epoch
@@ -156,7 +156,7 @@ class TrainingBar:
             self._print(f"epoch {epoch}/{epochs}, {self._note}")
 
     def done(self, failed: str | None = None) -> None:
-        """Leave a line in the place of the bar."""
+        """Replace the bar by a line."""
         self._expect_less(round(self._own.total or 0) - (self._epoch or 0))
         self._print(f"failed: {failed}" if failed else f"done, {self._note}")
         self._bars.remove_task(self._own.id)
@@ -171,7 +171,7 @@ class TrainingBar:
 
 
 class _Count(ProgressColumn):
-    """Epochs of a training, per cent of all."""
+    """Shows the epochs of one training, and the per cent of all trainings."""
 
     def render(self, task: Task) -> Text:
         if task.fields["unit"]:
@@ -181,7 +181,7 @@ class _Count(ProgressColumn):
 
 @contextmanager
 def training_bars(quiet: bool) -> Iterator[TrainingBars]:
-    """Bars that are shown for as long as the context lasts."""
+    """Bars that are visible while the context is open; `quiet` shows nothing."""
     console = Console(stderr=True, quiet=quiet)
     with RichProgress(
         TextColumn("{task.description}"),

@@ -1,1 +1,1 @@
-"""Networks for use: folded, classifying images, exported."""
+"""Trained networks in use: latency, classification of images, export."""

@@ -1,4 +1,4 @@
-"""A retrained network in use: images in, class names with probabilities out."""
+"""Classification of images by a retrained network."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nas.models.native.fused import use_fused
 from nas.training.pretrained import load_pretrained, read_description
 
 BATCH = 64  # images of one forward pass, so that a long list needs little memory
-CHANNELS = (1, 3, 4)  # of an array: grey, RGB, RGB with transparency
+CHANNELS = (1, 3, 4)  # an array is grey, RGB, or RGB with transparency
 
 ImageLike = str | Path | Image.Image | NDArray[Any]
 

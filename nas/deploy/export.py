@@ -1,4 +1,4 @@
-"""Retrained networks as ONNX and as `torch.export` programs, checked against PyTorch.
+"""Export of retrained networks as ONNX and as `torch.export` programs, checked against PyTorch.
 
 `onnx`, `onnxscript` and `onnxruntime` come with the extra `export`.
 """
@@ -11,6 +11,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,20 +30,20 @@ from nas.threads import cpu_threads
 from nas.training.full import LoadTest
 from nas.training.pretrained import Description, load_pretrained, read_description
 
-OPSET = 20  # of ONNX; onnxruntime reads it from version 1.17 on
+OPSET = 20  # ONNX operator set, which onnxruntime reads since version 1.17
 ONNX, PROGRAM, REPORT = "model.onnx", "model.pt2", "export.json"
 FORMATS = ("onnx", "torch")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-TOLERANCE = 1e-3  # of the largest logit
-TEST_IMAGES = 1000
-BATCHES = (1, 64)  # images, of which latencies are measured
-ROUNDS = 9
+TOLERANCE = 1e-3  # largest difference of a logit, as a share of the largest logit
+TEST_IMAGES = 1000  # at most
+BATCHES = (1, 64)  # images per pass in the measurement of latency
+ROUNDS = 9  # passes of each form
 
 Run = Callable[[Tensor], Tensor]
 
 
 def require_format(name: str) -> None:
-    """Raise ValueError where `name` is unknown or its packages are not installed."""
+    """Raise ValueError where the format is unknown or its packages are not installed."""
     if name not in FORMATS:
         raise ValueError(f"--export: {name[:40]!r}; accepted: {', '.join(FORMATS)}")
     missing = [package for package in PACKAGES if name == "onnx" and find_spec(package) is None]
@@ -54,23 +55,24 @@ def require_format(name: str) -> None:
 
 
 def export(folder: Path, formats: tuple[str, ...], load_test: LoadTest) -> dict[str, Any]:
-    """Export a retrained network into its folder, and check what was written.
+    """Export a retrained network into its folder, and check the written files.
 
-    Writes `model.onnx` (onnx) and `model.pt2` (torch), which take pixels in [0, 1] of any
-    number of images and give logits, and `export.json`, see `compare`: the trained network,
-    the folded one, that with the C++ kernels, and each file as read again.
+    Writes `model.onnx` (format `onnx`) and `model.pt2` (format `torch`). Both take pixels in
+    [0, 1] of any number of images, [B, C, H, W], and return logits, [B, classes]. Writes
+    `export.json` too, which compares the trained network, the folded one, the one with the C++
+    kernels, and each file as it is read again; see `compare`.
 
     Args:
-        folder: as `nas.training.full` wrote it.
-        formats: of `FORMATS`.
-        load_test: gives the test set, at images of the size that was trained at.
+        folder: folder of a network, as `nas.training.full` wrote it.
+        formats: names from `FORMATS`.
+        load_test: returns the test set, at the size of the training images.
 
     Returns:
         The contents of `export.json`.
 
     Raises:
-        ValueError: the folder is damaged, a format unknown, a package missing.
-        RuntimeError: what was exported differs by more than `TOLERANCE`.
+        ValueError: the folder is damaged, a format is unknown, or a package is missing.
+        RuntimeError: an exported network differs by more than `TOLERANCE`.
     """
     for name in formats:
         require_format(name)
@@ -99,27 +101,31 @@ def export(folder: Path, formats: tuple[str, ...], load_test: LoadTest) -> dict[
 
 @torch.inference_mode()
 def compare(runs: dict[str, Run], test: Split) -> dict[str, Any]:
-    """Logits, accuracy and latency of several forms of a network, the first one trained.
+    """Compare logits, accuracy and latency of several forms of a network.
 
-    On one thread and by its own clock, in turns, so that what else the machine does meets
-    all of them alike.
+    Latencies are measured on one thread by the thread's own clock. The forms run in turns, so
+    that other load on the machine slows all of them alike.
+
+    Args:
+        runs: by name, the forms; the first one is the reference.
+        test: the test set.
 
     Returns:
-        `images` (of the test set), and by form: `largest_difference` of a logit from the
-        first form's, as a share of its largest logit; `accuracy`; `seconds` of one pass,
-        the median, by number of images.
+        `images`, the number of test images, and for each form: `largest_difference`, the
+        largest difference of a logit from the reference, as a share of the reference's largest
+        logit; `accuracy`; `seconds`, the median time of one pass by number of images.
     """
     images_BCHW = test.images[:TEST_IMAGES].float() / 255
     labels_B = test.labels[:TEST_IMAGES]
     with cpu_threads(1):
         logits = {name: run(images_BCHW) for name, run in runs.items()}
         seconds = {name: {str(b): s[b] for b in BATCHES} for name, s in _time(runs, images_BCHW)}
-    first = next(iter(logits.values()))
-    largest = first.abs().max()
+    reference = next(iter(logits.values()))
+    largest = reference.abs().max()
     return {
         "images": len(labels_B),
         "largest_difference": {
-            name: float((one - first).abs().max() / largest) for name, one in logits.items()
+            name: float((one - reference).abs().max() / largest) for name, one in logits.items()
         },
         "accuracy": {
             name: int((one.argmax(1) == labels_B).sum()) / len(labels_B)
@@ -131,7 +137,7 @@ def compare(runs: dict[str, Run], test: Split) -> dict[str, Any]:
 
 
 def _pytorch(classifier: Classifier, network: nn.Module) -> Run:
-    """The network in channels-last memory, after the classifier's normalisation."""
+    """Runs the network in channels-last memory, with the classifier's normalisation."""
     mean, std = classifier.mean, classifier.std
     network = copy.deepcopy(network).to(memory_format=torch.channels_last)
 
@@ -145,7 +151,7 @@ def _pytorch(classifier: Classifier, network: nn.Module) -> Run:
 
 def _export_program(classifier: Classifier) -> torch.export.ExportedProgram:
     info = classifier.info
-    # Two images: an example of one would be taken for a constant.
+    # Two images: a batch of one would become a constant of the program.
     images = torch.rand(2, info.in_channels, info.image_size, info.image_size)
     shapes = {"images": {0: torch.export.Dim("batch", min=1)}}
     return torch.export.export(classifier, (images,), dynamic_shapes=shapes)
@@ -207,17 +213,15 @@ def _time(runs: dict[str, Run], images_BCHW: Tensor) -> Iterator[tuple[str, dict
             for name, run in runs.items():
                 start = thread_time()
                 run(chosen_BCHW)
-                if turn:  # the first one warms up
+                if turn:  # the first pass warms up
                     seconds[name][batch].append(thread_time() - start)
-    for name, of in seconds.items():
-        yield name, {batch: median(values) for batch, values in of.items()}
+    for name, by_batch in seconds.items():
+        yield name, {batch: median(values) for batch, values in by_batch.items()}
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in ("torch", *PACKAGES):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return versions

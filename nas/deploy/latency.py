@@ -1,4 +1,4 @@
-"""How long one forward pass takes, measured beside a control network; and on which machine."""
+"""Latency of one forward pass, measured in turns with a control network."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from nas.models.fold import fold
 from nas.models.native.fused import use_fused
 from nas.space.arch import table2_arch
 
-WARM_UP = 0.05  # seconds, of the network and of the control
-ROUNDS = 25  # in each the control runs, then the network
-ROUND_SECONDS = 2e-3  # that a network runs at least in a round, so that the clock's step is small
+WARM_UP = 0.05  # seconds for each network
+ROUNDS = 25  # one round runs the network, then the control
+ROUND_SECONDS = 2e-3  # least time of a network in a round, much longer than the clock's step
 CONTROL = table2_arch(0.25, 2, 4)
 
 Pass = Callable[[], object]
@@ -29,15 +29,15 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Latency:
-    """Seconds of one forward pass, and how far they can be trusted."""
+    """Latency of one forward pass, and its uncertainty."""
 
     seconds: float  # median over the rounds
-    relative: float  # median of the ratio to the control just before and after
+    relative: float  # median ratio to the control network, which runs before and after
     noise: float  # interquartile range of that ratio, divided by its median
     control: float  # median seconds of the control network
     control_spread: float  # its interquartile range, divided by its median
     batch: int  # images per pass
-    threads: int  # of the CPU
+    threads: int  # CPU threads
 
 
 def measure(
@@ -50,19 +50,19 @@ def measure(
 ) -> Latency:
     """Time the form of `network` that would be deployed: folded, in channels-last memory.
 
-    On one thread of the CPU the thread's own time counts, which stands still while other
-    processes have the processor; on several threads, and on a GPU, the clock on the wall.
+    On one CPU thread the clock is the thread's own time, which does not advance while other
+    processes have the processor. On several threads, and on a GPU, it is the wall clock.
 
-    What else the machine does slows the control network too, which runs before and after
-    each round; `relative` is what two measurements at different times have in common.
+    Other load on the machine also slows the control network, which runs before and after each
+    round. Measurements at different times should therefore be compared by `relative`.
 
     Args:
-        network: on any device; left as it is.
+        network: on any device; it is copied, not changed.
         image_size: side of the square images, pixels.
-        in_channels: of the images.
-        device: where it runs; on a GPU the device is waited for.
+        in_channels: channels of an image.
+        device: where the network runs.
         batch: images per pass.
-        compiled: whether `torch.compile` makes the passes, of the control too.
+        compiled: whether both networks are compiled with `torch.compile`.
     """
     control = DyClotNet(CONTROL, in_channels, 10)
     passes = [
@@ -97,14 +97,14 @@ def time_passes(run: Pass, control: Pass, batch: int, clock: Clock) -> Latency:
 
 
 def machine_identity(device: torch.device, threads: int | None = None) -> str:
-    """What a latency depends on besides the network: latencies of two such never mix.
+    """The machine that a latency depends on: latencies of two identities never mix.
 
-    Processor, its cores and the threads in use (or GPU), PyTorch. Not the host's name,
-    which a container changes at each start.
+    It names the processor, its cores and the threads in use (or the GPU), and PyTorch's
+    version. It leaves out the host's name, which a container changes at each start.
 
     Args:
-        device: where passes run.
-        threads: of the CPU; None: those of this process.
+        device: where the network runs.
+        threads: CPU threads; None means those of this process.
     """
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
@@ -147,7 +147,7 @@ def _pass(
 
 
 def _warm_up(run: Pass, clock: Clock) -> int:
-    """Run for a while; returns the passes that fill a round."""
+    """Run for `WARM_UP` seconds; returns the number of passes that fill a round."""
     run()  # compiles, allocates
     start, passes = clock(), 0
     while (elapsed := clock() - start) < WARM_UP:

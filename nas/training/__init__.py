@@ -1,4 +1,4 @@
-"""Training of one network: recipes, the loop, checkpoints."""
+"""Training of one network: recipes, the trainer, checkpoints, trained networks as files."""
 
 from nas.training.recipe import PRESETS, Recipe, default_recipe, get_recipe
 from nas.training.trainer import Diverged, Trainer, accuracy, build

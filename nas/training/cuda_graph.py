@@ -1,4 +1,7 @@
-"""A training step as one CUDA graph: a small network's kernels take less than their launches."""
+"""A training step as one CUDA graph.
+
+The kernels of a small network take less time than their launches.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-WARMUP = 3  # calls that run as they are; PyTorch's documentation asks for as many
+WARMUP = 3  # calls that are not recorded; PyTorch's documentation asks for three
 _RECORDING = threading.Lock()  # PyTorch records one graph at a time in a process
 
 
 class StepGraph:
-    """Runs a step; from the fourth call on by replaying a CUDA graph of it.
+    """Runs a step; from the fourth call on it replays a CUDA graph of the step.
 
-    What a first call sets up (cuDNN's handles, the optimizer's momentum) cannot be recorded,
-    so the first calls are ordinary ones, on the stream that is recorded afterwards. Recording
-    runs nothing: each call is one step.
+    The first call sets up state that cannot be recorded (cuDNN's handles, the optimizer's
+    momentum), so the first calls run the step itself, on the stream that is recorded
+    afterwards. Recording runs no kernel: each call is one step.
 
     Args:
         device: a GPU.
@@ -35,13 +38,13 @@ class StepGraph:
         """Run `step` on `inputs`.
 
         Args:
-            step: of tensors on a CUDA device to a tensor there; the same one at each call. It
-                does the same work each time, waits for nothing, and all that it reads and
-                writes besides are tensors that stay where they are.
-            inputs: as in the calls before, in shape and layout too.
+            step: maps tensors on the CUDA device to a tensor there; the same function at each
+                call. It does the same work each time, does not wait for the device, and every
+                other tensor that it reads or writes stays at its address.
+            inputs: tensors of the same shapes and layouts at each call.
 
         Returns:
-            What `step` gives; it holds until the next call.
+            The result of `step`, which is valid until the next call.
         """
         with torch.cuda.device(self._device):
             if self._calls < WARMUP:

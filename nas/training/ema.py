@@ -1,4 +1,4 @@
-"""Exponential moving average of a network's weights and of its batch norms' statistics."""
+"""Exponential moving average (EMA) of a network's weights and batch norm statistics."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from torch import Tensor, nn
 
 
 class WeightAverage:
-    """A copy of a network whose weights follow it at a distance.
+    """A copy of a network whose weights are the moving average of the network's weights.
 
-    The decay starts low and rises to its value, min(decay, (1 + n) / (10 + n)) at the
-    n-th update (as in TensorFlow), so that a short schedule is not judged by weights
-    near the initial ones. The running statistics of batch norms are averaged alike:
-    they then belong to about the same weights as the averaged weights do.
-    `torch.optim.swa_utils.AveragedModel` waits for the device at each update.
+    The decay of the n-th update is min(decay, (1 + n) / (10 + n)), as in TensorFlow: it starts
+    low, so that weights near the initial ones do not count in a short schedule. The running
+    statistics of batch norms are averaged in the same way, so that they belong to about the
+    same weights as the averages do. `torch.optim.swa_utils.AveragedModel` is not used, because
+    it waits for the device at each update.
+
+    Args:
+        network: copied; its weights are the first average.
+        decay: share of the average that each update keeps, in (0, 1).
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -25,7 +29,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Move towards `network`'s weights; nothing waits for the device."""
+        """Move the average towards the weights of `network`, without waiting for the device."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         averaged, current = _tensors(self.network), _tensors(network)
@@ -33,5 +37,5 @@ class WeightAverage:
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:
-    """Weights and statistics; batch norms' counters of steps, integers, have no average."""
+    """Weights and statistics; the integer counters of batch norms have no average."""
     return [t.detach() for t in network.state_dict().values() if t.is_floating_point()]

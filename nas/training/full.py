@@ -1,4 +1,4 @@
-"""Train one network by a full recipe, in a folder from which it continues."""
+"""Full training of one network, in a folder from which an interrupted training continues."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ VERSIONED = ("torch", "torchvision")
 Progress = Callable[[int, int, float, float], None]
 """Called after each epoch with epoch, epochs, training loss and validation accuracy."""
 LoadTest = Callable[[], Split]
-"""Gives the test set."""
+"""Returns the test set."""
 
 
 def retrain(
     network: Arch | str,
     data: SearchData,
-    load_test: LoadTest,
+    load_test: LoadTest | None,
     recipe: Recipe,
     seed: int,
     folder: Path,
@@ -55,28 +55,30 @@ def retrain(
 ) -> dict[str, Any]:
     """Train in `folder`, or continue there, and evaluate the test set once, at the end.
 
-    A network that is finished with the same settings is not trained again. The folder
-    then holds `model.safetensors` (the averaged weights, where the recipe averages),
+    A network that is finished with the same settings is not trained again. The folder of a
+    finished network holds `model.safetensors` (the averaged weights where the recipe averages),
     `arch.json`, `metrics.json` and `history.csv`, each written whole or not at all.
 
     Args:
         network: an architecture, or the name of a reference network.
         data: the splits to train and validate on.
-        load_test: gives the test set, at images of the size that is trained at.
+        load_test: returns the test set, at the size of the training images; None leaves the test
+            set alone, and the folder keeps the checkpoint of the last epoch, from which a call
+            with a test set goes on.
         recipe: the whole schedule.
-        seed: of the weights, the order of the images and their augmentation.
-        folder: of this network alone.
+        seed: seed of the weights, of the order of the images and of their augmentation.
+        folder: folder of this network alone; made where it is missing.
         device: where to train.
         threads: CPU threads, for the whole process; None leaves them as they are.
-        progress: told of each epoch.
-        labels: plain values that `metrics.json` is to hold too.
+        progress: called after each epoch.
+        labels: plain values that `metrics.json` also holds.
 
     Returns:
-        The contents of `metrics.json`.
+        The contents of `metrics.json`. Without a `load_test`: the `val_accuracy`, at least.
 
     Raises:
         ValueError: the folder holds a network with other settings, is in use or damaged,
-            or the data set is no longer there.
+            or the data set is missing.
         Diverged: the loss is no longer finite.
     """
     description = _describe(network, data.info, recipe, seed)
@@ -86,40 +88,9 @@ def retrain(
             return finished
         run = _Run(description, data, recipe, folder, device, threads)
         run.train(progress)
+        if load_test is None:
+            return {"val_accuracy": run.history[-1]["val_accuracy"]}
         return run.finish(load_test, labels or {})
-
-
-def validate(
-    network: Arch | str,
-    data: SearchData,
-    recipe: Recipe,
-    seed: int,
-    folder: Path,
-    *,
-    device: torch.device,
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> float:
-    """Train in `folder`, or continue there, and leave the test set alone.
-
-    The folder keeps the checkpoint of the last epoch, from which `retrain` with the same
-    arguments goes on. What was trained there to the end is not trained again.
-
-    Returns:
-        The accuracy on the validation split.
-
-    Raises:
-        ValueError: as `retrain`.
-        Diverged: the loss is no longer finite.
-    """
-    description = _describe(network, data.info, recipe, seed)
-    with locked(folder):
-        finished = _finished(folder, description)
-        if finished is not None:
-            return float(finished["val_accuracy"])
-        run = _Run(description, data, recipe, folder, device, threads)
-        run.train(progress)
-        return float(run.history[-1]["val_accuracy"])
 
 
 def require_settings(
@@ -130,26 +101,26 @@ def require_settings(
     folder: Path,
     learning_rates: Collection[float],
 ) -> None:
-    """Find out before any work starts whether `retrain` would refuse a folder.
+    """Check before any work starts whether `retrain` would refuse a folder.
 
     Args:
-        network: as `retrain` will be given it, like all below.
-        info: of its data.
-        recipe: the learning rate may be another one of `learning_rates`.
-        seed: of the training.
-        folder: that may be new.
-        learning_rates: from which the family's is chosen.
+        network: an architecture, or the name of a reference network.
+        info: the data set.
+        recipe: the whole schedule; its learning rate may be another one of `learning_rates`.
+        seed: seed of the training.
+        folder: folder of the network; it may be missing.
+        learning_rates: learning rates that the network's family is to choose from.
 
     Raises:
         ValueError: the folder holds a network with other settings, or is damaged.
     """
     if not (folder / DESCRIPTION).exists():
         return
-    recorded = read_description(folder).settings()
-    rate = recorded["recipe"].get("learning_rate")
+    stored = read_description(folder).settings()
+    rate = stored["recipe"].get("learning_rate")
     if rate in learning_rates:
         recipe = recipe.model_copy(update={"learning_rate": rate})
-    _require_same(recorded, _describe(network, info, recipe, seed), folder)
+    _require_same(stored, _describe(network, info, recipe, seed), folder)
 
 
 @contextmanager
@@ -174,7 +145,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 class _Run:
-    """One network on its way, between two checkpoints."""
+    """The training of one network, which saves a checkpoint after each epoch."""
 
     def __init__(
         self,
@@ -202,11 +173,11 @@ class _Run:
 
     @property
     def seconds(self) -> float:
-        """Time trained so far, over all starts."""
+        """Training time so far, the runs before an interruption included."""
         return float(self.history[-1]["seconds"]) if self.history else 0.0
 
     def train(self, progress: Progress | None) -> None:
-        """Train what is left of the schedule."""
+        """Train the epochs of the schedule that are left."""
         epochs = self.trainer.recipe.epochs
         while self.trainer.epoch < epochs:
             loss, val_accuracy = self.train_epoch()
@@ -214,7 +185,7 @@ class _Run:
                 progress(self.trainer.epoch, epochs, loss, val_accuracy)
 
     def train_epoch(self) -> tuple[float, float]:
-        """Train, validate and record an epoch: its loss and accuracy."""
+        """Train an epoch and save it; returns its training loss and validation accuracy."""
         start, before = time.perf_counter(), self.seconds
         loss = self.trainer.train_epoch()
         val_accuracy = self.trainer.evaluate()
@@ -237,13 +208,13 @@ class _Run:
         return loss, val_accuracy
 
     def finish(self, load_test: LoadTest, labels: Mapping[str, Any]) -> dict[str, Any]:
-        """Evaluate the test set and write the network; the metrics come last."""
+        """Evaluate the test set and write the network; `metrics.json` is written last."""
         info, device = self.info, self.trainer.device
         tensors = {
             name: tensor.contiguous().cpu()
             for name, tensor in self.trainer.evaluated.state_dict().items()
         }
-        network = self.description.build()  # as `load_pretrained` does, whatever form trained
+        network = self.description.build()  # the form that `load_pretrained` returns
         network.load_state_dict(tensors)
         network.to(device).to(memory_format=torch.channels_last)
         test = load_test()
@@ -293,10 +264,10 @@ def _describe(network: Arch | str, info: DatasetInfo, recipe: Recipe, seed: int)
 
 
 def _finished(folder: Path, wanted: Description) -> dict[str, Any] | None:
-    """The metrics of a training that is complete; None where there is something to train.
+    """The metrics of a finished training; None where the training is not finished.
 
     Raises:
-        ValueError: the folder holds another network, or damaged files.
+        ValueError: the folder holds a network with other settings, or damaged files.
     """
     if (folder / DESCRIPTION).exists():
         _require_same(read_description(folder).settings(), wanted, folder)
@@ -311,23 +282,23 @@ def _finished(folder: Path, wanted: Description) -> dict[str, Any] | None:
     return metrics
 
 
-def _require_same(recorded: dict[str, Any], wanted: Description, folder: Path) -> None:
-    asked = wanted.settings()
-    for key in asked:
-        if recorded.get(key) != asked[key]:
-            detail = _first_difference(recorded.get(key), asked[key])
+def _require_same(stored: dict[str, Any], wanted: Description, folder: Path) -> None:
+    settings = wanted.settings()
+    for key, value in settings.items():
+        if stored.get(key) != value:
+            detail = _first_difference(stored.get(key), value)
             raise ValueError(
                 f"{folder}: holds a network trained with another {key}{detail}; "
                 "accepted: the same settings, or another folder"
             )
 
 
-def _first_difference(recorded: Any, asked: Any) -> str:
-    if isinstance(recorded, dict) and isinstance(asked, dict):
-        for key in sorted(recorded.keys() | asked.keys()):
-            if recorded.get(key) != asked.get(key):
-                return f" ({key}: {recorded.get(key)} there, {asked.get(key)} asked)"[:160]
-    return f" ({recorded} there, {asked} asked)"[:160]
+def _first_difference(stored: Any, wanted: Any) -> str:
+    key = ""
+    if isinstance(stored, dict) and isinstance(wanted, dict):
+        name = min(n for n in stored.keys() | wanted.keys() if stored.get(n) != wanted.get(n))
+        key, stored, wanted = f"{name}: ", stored.get(name), wanted.get(name)
+    return f" ({key}{stored} there, {wanted} asked)"[:160]
 
 
 def _write_history(path: Path, history: list[dict[str, Any]]) -> None:

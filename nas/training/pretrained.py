@@ -1,6 +1,6 @@
-"""Retrained networks as files: `arch.json` and `model.safetensors`, and back.
+"""Trained networks as files, `arch.json` and `model.safetensors`.
 
-`nas.training.full` writes them; `load_pretrained` gives the network back.
+`nas.training.full` writes them, and `load_pretrained` reads them.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ MAX_DESCRIPTION_BYTES = 4 * 2**20
 
 
 class Description(BaseModel):
-    """The contents of `arch.json`: what the weights belong to and how they came about."""
+    """The contents of `arch.json`: the network that the weights belong to, and its training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     schema_version: Literal[1] = 1
-    arch_id: str | None = None  # of `arch`
-    arch: dict[str, Any] | None = None  # the full `Arch`, or
-    reference: str | None = None  # the name of a network to compare with
+    arch_id: str | None = None  # identifies `arch`
+    arch: dict[str, Any] | None = None  # an `Arch`; None for a reference network
+    reference: str | None = None  # name of a reference network; None where `arch` is given
     dataset: dict[str, Any]  # a `DatasetInfo`: normalisation, class names, image size
     recipe: dict[str, Any]
     seed: int
     versions: dict[str, str]
-    weights_sha256: str | None = None  # of `model.safetensors`; None until training is done
+    weights_sha256: str | None = None  # hash of `model.safetensors`; None during training
 
     @model_validator(mode="after")
     def _check(self) -> Description:
@@ -52,11 +52,11 @@ class Description(BaseModel):
         return self
 
     def dataset_info(self) -> DatasetInfo:
-        """What the network was trained on, with the normalisation that it expects."""
+        """The data set that the network was trained on, with the normalisation of its images."""
         return DatasetInfo.from_dict(self.dataset)
 
     def build(self) -> nn.Module:
-        """The network that is described, with weights drawn at random."""
+        """The described network, with weights drawn at random."""
         info = self.dataset_info()
         if self.arch is not None:
             return DyClotNet(Arch.from_dict(self.arch), info.in_channels, info.num_classes)
@@ -65,18 +65,20 @@ class Description(BaseModel):
         return build_reference(str(self.reference), info.in_channels, info.num_classes)
 
     def settings(self) -> dict[str, Any]:
-        """What decides the outcome, and so must not change when training goes on."""
+        """The fields that decide the outcome, and must not change when a training continues."""
         return self.model_dump(mode="json", exclude={"versions", "weights_sha256"})
 
 
 def load_pretrained(folder: str | Path) -> nn.Module:
     """A retrained network in evaluation mode, on the CPU.
 
-    It is a `DyClotNet`, or the reference network that was trained. It takes images that are
-    normalised as `read_description(folder).dataset_info()` says.
-
     Args:
         folder: holds `arch.json` and `model.safetensors`, as retraining wrote them.
+
+    Returns:
+        A `DyClotNet`, or the reference network that was trained. Its input are images
+        [B, C, H, W] with the mean and deviation of `read_description(folder).dataset_info()`
+        subtracted and divided out; its output are logits [B, classes].
 
     Raises:
         ValueError: one line with the file that is missing or damaged.
@@ -89,7 +91,7 @@ def load_pretrained(folder: str | Path) -> nn.Module:
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != description.weights_sha256:
-            raise ValueError(f"{path}: its contents are not those that {DESCRIPTION} names")
+            raise ValueError(f"{path}: its hash is not the one in {DESCRIPTION}")
         network = description.build()
         network.load_state_dict(load_tensors(content))
     except OSError as error:
@@ -97,12 +99,12 @@ def load_pretrained(folder: str | Path) -> nn.Module:
     except (SafetensorError, RuntimeError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: not the weights of this network ({line})") from None
-    # The layout in which it was trained: the same sums in the same order.
+    # In the memory layout of the training, so that sums run in the same order.
     return network.to(memory_format=torch.channels_last).eval()
 
 
 def read_description(folder: Path) -> Description:
-    """The `arch.json` of a folder, checked.
+    """Read and validate the `arch.json` of a folder.
 
     Raises:
         ValueError: one line with the file and the field that is wrong.

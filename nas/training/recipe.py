@@ -1,4 +1,4 @@
-"""Recipes: how a network is trained, in full or on a short schedule."""
+"""Recipes: the schedule and the hyperparameters of a training."""
 
 from __future__ import annotations
 
@@ -13,42 +13,42 @@ _Images = Annotated[int, Field(strict=True, ge=1)]
 
 
 class Recipe(BaseModel):
-    """How a network is trained: SGD with Nesterov momentum, one-cycle learning rate."""
+    """A training by SGD with Nesterov momentum and a one-cycle learning rate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     epochs: Annotated[int, Field(strict=True, ge=1, le=10_000)]
     batch_size: Annotated[int, Field(strict=True, ge=2, le=65_536)]  # images
-    learning_rate: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]  # the peak
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2  # share of the steps up to the peak
+    learning_rate: Annotated[float, Field(gt=0, le=100, allow_inf_nan=False)]  # peak
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2  # share of the steps before the peak
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4  # not of norms and biases
+    weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4  # norms and biases have none
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # side of the masked square / image's side
-    mixup: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0  # Beta's alpha; 0: none
+    mixup: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0  # Beta's alpha; 0: off
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None  # decay per step; None: no averaging
-    train_images: _Images | None = None  # at most, a stratified subset; None: all
-    val_images: _Images | None = None  # likewise
+    train_images: _Images | None = None  # size of a stratified subset, at most; None: all
+    val_images: _Images | None = None  # the same for the validation split
     image_size: Annotated[int, Field(strict=True, ge=MIN_IMAGE_SIZE, le=MAX_IMAGE_SIZE)] | None = (
         None
     )
-    """Pixels: larger images are shrunk to it for training. Costs are always counted at
-    the data set's own size."""
+    """Side in pixels to which larger images are shrunk for training. Costs are always counted
+    at the data set's own size."""
     shrink: Annotated[int, Field(strict=True, ge=1, le=MAX_IMAGE_SIZE)] = 1
-    """Images are trained at one over this of their side."""
+    """Factor by which the side of the images is divided for training."""
 
     def trained_size(self, image_size: int) -> int:
-        """The side that images of `image_size` pixels are trained at."""
+        """Side, in pixels, at which images of `image_size` x `image_size` pixels are trained."""
         most = self.image_size or MAX_IMAGE_SIZE
         return min(image_size, most, max(MIN_IMAGE_SIZE, image_size // self.shrink))
 
     def evaluated(self, images: int) -> int:
-        """How many images of a validation split a trial is evaluated on."""
+        """Number of images that a trial is evaluated on, of a validation split with `images`."""
         return min(self.val_images or images, images)
 
     def learning_rate_at(self, step: int, steps: int) -> float:
-        """The learning rate of step `step` of `steps`, from 0: a line up, half a cosine down."""
+        """Learning rate of a step, counted from 0: it rises linearly, then falls as a cosine."""
         rise = max(1, round(self.warmup * steps))
         if step < rise:
             return self.learning_rate * ((step + 1) / rise)
@@ -76,10 +76,10 @@ PRESETS: dict[str, Recipe] = {
 
 
 def get_recipe(name: str, **overrides: Any) -> Recipe:
-    """A preset, with single fields replaced.
+    """A preset of `PRESETS`, with single fields replaced.
 
     Raises:
-        ValueError: an unknown name or field, or a value that is not accepted.
+        ValueError: the name or a field is unknown, or a value is not accepted.
     """
     if name not in PRESETS:
         raise ValueError(f"--recipe: {name[:40]!r}; accepted: {', '.join(PRESETS)}")
@@ -96,11 +96,11 @@ def get_recipe(name: str, **overrides: Any) -> Recipe:
 
 
 def default_recipe(dataset: str, gpu: bool) -> Recipe:
-    """The short schedule for a data set on this kind of device.
+    """The short schedule for a data set on a CPU or a GPU.
 
-    The digits, which are few and small, are trained on whole with a schedule of their own; of
-    every other data set on the CPU a subset of shrunk images, on a GPU all.
+    The digits are few and small: one schedule trains on all of them. For every other data set
+    the schedule is a subset of shrunk images on the CPU, and all images on a GPU.
     """
     if dataset == "digits":
-        return PRESETS["short-cpu"]  # of batches of 512 there would be two in an epoch
+        return PRESETS["short-cpu"]  # short-gpu's batches of 512 would make two steps an epoch
     return PRESETS["short-gpu" if gpu else "short-cpu-subset"]

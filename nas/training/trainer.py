@@ -27,17 +27,17 @@ from nas.training.cuda_graph import StepGraph
 from nas.training.ema import WeightAverage
 from nas.training.recipe import Recipe
 
-EVALUATION_BATCH = 500  # images: on the CPU at the most, on a GPU at the least
-EVALUATION_PIXELS = 50_000  # of a batch on the CPU: with more its feature maps leave the caches
-FOLDED_PIXELS = 100_000  # of a validation split, from which on folding the network pays
-CALIBRATION_IMAGES = 128  # for the statistics of batch norms; more tell no better
-SUBSET_SEED = 0  # all trials of a study see the same subset, so that they compare
+EVALUATION_BATCH = 500  # images: the largest batch on the CPU, the smallest on a GPU
+EVALUATION_PIXELS = 50_000  # per batch on the CPU: feature maps of more leave the caches
+FOLDED_PIXELS = 100_000  # in a validation split; below it folding costs more than it saves
+CALIBRATION_IMAGES = 128  # for the statistics of batch norms; more images are no better
+SUBSET_SEED = 0  # all trials of a study train on the same subset, so that they compare
 
-_Number = float | Tensor  # a tensor of no axis where the device is not to be waited for
+_Number = float | Tensor  # a 0-d tensor on a GPU, where a number would wait for the device
 
 
 class Diverged(ValueError):
-    """The loss is no longer a finite number."""
+    """The training loss is no longer a finite number."""
 
 
 def build(arch: Arch, info: DatasetInfo, seed: int) -> DyClotNet:
@@ -50,17 +50,17 @@ def build(arch: Arch, info: DatasetInfo, seed: int) -> DyClotNet:
 class Trainer:
     """Trains a network on a data set; the outcome depends on the arguments alone.
 
-    On the CPU two trainers with the same arguments give the same weights bit for bit,
-    also when one was stopped, saved with `state_dict` and continued.
+    On the CPU two trainers with the same arguments produce the same weights bit for bit, also
+    when one of them was interrupted, saved with `state_dict` and continued.
 
     Args:
         network: moved to `device` and trained in place.
         data: training and validation split, at the data set's own image size.
         recipe: the whole schedule; `train_epoch` may be called `recipe.epochs` times.
-        seed: of the order of the images and of their augmentation.
+        seed: seed of the order of the images and of their augmentation.
         device: where to train.
         threads: CPU threads, for the whole process; None leaves them as they are.
-        graphed: whether a GPU is given a step as one CUDA graph, not kernel by kernel.
+        graphed: whether a GPU runs a step as one CUDA graph, not kernel by kernel.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Trainer:
         self.epoch = 0  # epochs trained
         # Convolutions run 2-4 times faster channels-last, on the CPU too.
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        # 1.6-1.9 times faster where a C++ compiler is found
+        # The kernels, which need a C++ compiler, are 1.6-1.9 times faster.
         uses_kernels = device.type == "cpu" and use_fused(self.network)
         data = _shorten(data, recipe)
         self._generator = torch.Generator().manual_seed(seed)
@@ -92,7 +92,7 @@ class Trainer:
         )
         statistics = max(CALIBRATION_IMAGES, data.info.num_classes)
         batch = min(EVALUATION_BATCH, max(1, EVALUATION_PIXELS // data.info.image_size**2))
-        if device.type == "cuda":  # cuDNN takes long over a size of batch that it has not met
+        if device.type == "cuda":  # cuDNN takes long over the first batch of a new size
             statistics = max(statistics, recipe.batch_size)
             batch = max(EVALUATION_BATCH, recipe.batch_size)
         some = thin_out(data.train, statistics, SUBSET_SEED)
@@ -111,17 +111,17 @@ class Trainer:
 
     @property
     def evaluated(self) -> nn.Module:
-        """The network that counts: the averaged one where the recipe has it."""
+        """The network that is evaluated: the averaged one where the recipe averages."""
         return self.network if self._average is None else self._average.network
 
     def train_epoch(self) -> float:
-        """Train one epoch; the device is waited for at its end, and to record the CUDA graph.
+        """Train one epoch; waits for the device at its end, and to record the CUDA graph.
 
         Returns:
             The mean training loss.
 
         Raises:
-            Diverged: it is not finite.
+            Diverged: the loss is not finite.
         """
         assert self.epoch < self.recipe.epochs
         self.network.train()
@@ -136,7 +136,7 @@ class Trainer:
             total += self._run_step(*batch, *(each[index] for each in numbers))
             if self._average is not None:
                 self._average.update(self.network)
-        self._set_rate(schedule[-1])  # a number, also where steps were given a tensor
+        self._set_rate(schedule[-1])  # a number, also where the steps took a tensor
         self.epoch += 1
         mean = float(total) / steps
         if not math.isfinite(mean):
@@ -151,7 +151,7 @@ class Trainer:
     def _train_step(
         self, images_BCHW: Tensor, labels_B: Tensor, rate: _Number, share: _Number | None = None
     ) -> Tensor:
-        """Train on a batch and give its loss; `share` is of its own images, with mixup."""
+        """Train on a batch; returns its loss. `share` is the weight of its own images in mixup."""
         self._set_rate(rate)
         with _autocast(self.device):
             logits_BK = self.network(_mix(images_BCHW, share))
@@ -166,7 +166,7 @@ class Trainer:
             group["lr"] = rate
 
     def _loss(self, logits_BK: Tensor, labels_B: Tensor, share: _Number | None) -> Tensor:
-        """Cross-entropy with the batch's labels and, for the rest, with those mixed in."""
+        """Cross-entropy with the labels of the images and, in mixup, of those mixed in."""
         smoothing = self.recipe.label_smoothing
         loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
         if share is not None:
@@ -175,20 +175,20 @@ class Trainer:
         return loss
 
     def _draw_shares(self, steps: int) -> list[float]:
-        """Each batch's share of its own images in what is trained on, with mixup."""
+        """For each batch the weight of its own images in mixup."""
         seed = torch.randint(2**62, (), generator=self._generator)  # torch's own Beta takes none
         alpha = self.recipe.mixup
         shares: list[float] = np.random.default_rng(int(seed)).beta(alpha, alpha, steps).tolist()
         return shares
 
     def _each_step(self, values: list[float]) -> list[float] | Tensor:
-        """One number for each step: on a GPU where its kernels find it without waiting."""
+        """One number for each step; on a GPU in its memory, so that no step waits for a copy."""
         if self.device.type != "cuda":
             return values
         return torch.tensor(values).pin_memory().to(self.device, non_blocking=True)
 
     def evaluate(self) -> float:
-        """Accuracy on the validation split, a fraction in [0, 1]; training is as if never asked."""
+        """Accuracy on the validation split, in [0, 1]; the training state does not change."""
         network = self.evaluated
         if self._average is None and self.epoch < self.recipe.epochs:
             network = self._calibrated()
@@ -216,7 +216,7 @@ class Trainer:
         return network
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that continuing needs, as tensors and plain values."""
+        """The state that a continued training needs, as tensors and plain values."""
         average = self._average
         return {
             "epoch": self.epoch,
@@ -228,7 +228,7 @@ class Trainer:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from what `state_dict` gave, under the same recipe and seed."""
+        """Continue from a `state_dict` of a trainer with the same recipe and seed."""
         self.network.load_state_dict(state["network"])
         # The optimizer would share the state's tensors.
         self._optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
@@ -261,7 +261,7 @@ def _mix(images_BCHW: Tensor, share: _Number | None) -> Tensor:
 
 
 def _shorten(data: SearchData, recipe: Recipe) -> SearchData:
-    """What the recipe asks for of the images and their pixels."""
+    """The subsets and the image size of the recipe."""
     own_size = data.info.image_size
     size = recipe.trained_size(own_size)
     crop = max(1, round(data.info.crop * size / own_size)) if data.info.crop else 0
@@ -276,12 +276,12 @@ def _shorten(data: SearchData, recipe: Recipe) -> SearchData:
 
 
 def _autocast(device: torch.device) -> torch.autocast:
-    """bfloat16 on a GPU; on the CPU training gains nothing from it."""
+    """bfloat16 on a GPU; on the CPU it is no faster."""
     return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights decay; scales, shifts and biases, the parameters with one axis, do not."""
+    """Weights decay; scales, shifts and biases, which have one axis, do not."""
     parameters = list(network.parameters())
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},

@@ -21,7 +21,7 @@ from nas.data import SearchData
 from nas.space.arch import Arch
 from nas.study.resources import ClusterResources
 from nas.training import Diverged, Recipe
-from nas.training.full import LoadTest, Progress, locked, retrain, validate
+from nas.training.full import LoadTest, Progress, locked, retrain
 from nas.tune.remote_folder import Changes, FolderWatch, read_folder, write_changes
 from nas.tune.searcher import MAX_ATTEMPTS, WORKER_DIED
 from nas.tune.session import collected_signals, ray_session
@@ -55,16 +55,9 @@ class Training:
         progress: Progress | None,
     ) -> dict[str, Any]:
         """Train or continue; the contents of `metrics.json`, or the `val_accuracy` alone."""
-        if self.labels is None:
-            accuracy = validate(
-                *(self.network, data, self.recipe, self.seed, folder),
-                device=device,
-                threads=threads,
-                progress=progress,
-            )
-            return {"val_accuracy": accuracy}
+        test = None if self.labels is None else load_test
         metrics = retrain(
-            *(self.network, data, load_test, self.recipe, self.seed, folder),
+            *(self.network, data, test, self.recipe, self.seed, folder),
             device=device,
             threads=threads,
             progress=progress,

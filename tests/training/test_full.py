@@ -267,7 +267,7 @@ def other_weights(folder: Path) -> None:
         (lambda folder: (folder / "arch.json").write_text("{}"), "dataset: Field required"),
         (unfinished, "not finished"),
         (other_arch, "does not belong to the architecture"),
-        (other_weights, "not those that arch.json names"),
+        (other_weights, "its hash is not the one in arch.json"),
     ],
 )
 def test_a_damaged_folder_is_one_line(
