@@ -90,7 +90,7 @@ def _rows(front: FrontFile, folder: Path, recipe: Recipe) -> list[Row]:
         same = recipe.model_copy(update={"learning_rate": description.recipe["learning_rate"]})
         if (
             description.dataset["fingerprint"] != front.dataset["fingerprint"]
-            or description.recipe != same.model_dump(mode="json")
+            or Recipe.model_validate(description.recipe) != same
             or not (path.parent / DESCRIPTION).exists()
             or "family" not in metrics
         ):

@@ -166,7 +166,8 @@ class _Run:
         self.history: list[dict[str, Any]] = []
         state = checkpoint.load(folder / CHECKPOINT)
         if state is not None:
-            _require_same(state["settings"], description, folder)
+            stored = Description.model_validate(state["settings"] | {"versions": {}})
+            _require_same(stored.settings(), description, folder)
             self.trainer.load_state_dict(state["trainer"])
             self.history = state["history"]
         write_json(folder / DESCRIPTION, description.model_dump(mode="json"))

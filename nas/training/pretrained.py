@@ -66,7 +66,11 @@ class Description(BaseModel):
 
     def settings(self) -> dict[str, Any]:
         """The fields that decide the outcome, and must not change when a training continues."""
-        return self.model_dump(mode="json", exclude={"versions", "weights_sha256"})
+        settings = self.model_dump(mode="json", exclude={"versions", "weights_sha256"})
+        # Fields that an older version did not write have their defaults.
+        settings["dataset"] = self.dataset_info().to_dict()
+        settings["recipe"] = Recipe.model_validate(self.recipe).model_dump(mode="json")
+        return settings
 
 
 def load_pretrained(folder: str | Path) -> nn.Module:

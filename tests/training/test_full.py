@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,20 @@ def test_other_settings_in_the_same_folder_are_refused(
     with pytest.raises(ValueError, match=words) as caught:
         run(**settings)
     assert "\n" not in str(caught.value)
+
+
+def test_a_folder_without_a_new_field_of_the_recipe_has_its_default(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path, tiny_arch: Arch, digits_data: SearchData
+) -> None:
+    folder = tmp_path / "older"
+    shutil.copytree(finished[0], folder)
+    described = json.loads((folder / "arch.json").read_text())
+    del described["recipe"]["mixup"]
+    (folder / "arch.json").write_text(json.dumps(described))
+    assert run(tiny_arch, digits_data, folder) == finished[1]
+    recipe = RECIPE.model_copy(update={"mixup": 0.2})
+    with pytest.raises(ValueError, match=r"mixup: 0.0 there, 0.2 asked"):
+        run(tiny_arch, digits_data, folder, recipe)
 
 
 def test_other_settings_are_refused_by_the_checkpoint_too(
