@@ -1,7 +1,8 @@
-"""A study in a few lines of text: the front as a table, and what the search saved."""
+"""The Pareto front as a table of text, and how much training a search has saved."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import optuna
@@ -13,67 +14,81 @@ from nas.format import format_count
 from nas.space.arch import Arch
 from nas.study.front import FrontMember
 
+LEGEND = (
+    "architecture: stem channels | blocks x channels of each stage, expansion by dct (dynamic "
+    "clone transformer, with h hidden units) or pointwise convolution, p: expansion ratio"
+)
 
-def front_table(members: list[FrontMember], most: int = 20, *, fill: bool = False) -> Table:
-    """The front, cheapest first; a long one is thinned evenly, keeping ends and knee.
 
-    A row is one line. With `fill` the table is as wide as the terminal, and what does not fit
-    of the architecture is cut off.
+def front_table(members: list[FrontMember], max_rows: int = 20, *, fill: bool = False) -> Table:
+    """The front as a table, the cheapest network first, one line for each.
+
+    Args:
+        members: of the front, by cost.
+        max_rows: a longer front is reduced by `subsample`.
+        fill: make the table as wide as the terminal and truncate architectures that do not fit.
     """
-    shown = thin(members, most)
+    rows = subsample(members, max_rows)
     title = f"Pareto front, {len(members)} networks"
     table = Table(
-        title=title + (f", {len(shown)} shown" if len(shown) < len(members) else ""),
+        title=title + (f", {len(rows)} shown" if len(rows) < len(members) else ""),
         title_justify="left",
         title_style="bold",
+        caption=LEGEND,
+        caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
         expand=fill,
         padding=(0, 2, 0, 0),
     )
-    table.add_column("arch_id", no_wrap=True)
-    table.add_column("accuracy", justify="right", no_wrap=True)
-    table.add_column("FLOPs (multiply-adds)", justify="right", no_wrap=True)
-    table.add_column("params", justify="right", no_wrap=True)
-    timed = any("latency" in member.attributes for member in shown)
-    if timed:
-        table.add_column("latency", justify="right", no_wrap=True)
-    table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
-    for member in shown:
-        attributes = member.attributes
-        table.add_row(
-            attributes["arch_id"],
-            f"{100 * attributes['accuracy']:.2f} %",
-            format_count(attributes["macs"]),
-            format_count(attributes["params"]),
-            *([f"{1e3 * attributes['latency']:.3g} ms"] if timed else []),
-            ("knee: " if member.knee else "") + str(Arch.from_dict(attributes["arch"])),
-            style="bold" if member.knee else "",
-        )
+    add_networks(table, "arch_id", lambda member: str(member.attributes["arch_id"]), rows)
     return table
 
 
-def thin(members: list[FrontMember], most: int) -> list[FrontMember]:
-    """At most `most` members: the ends, the knee, and others evenly in between."""
-    if len(members) <= most:
+def add_networks(
+    table: Table, title: str, label: Callable[[FrontMember], str], members: list[FrontMember]
+) -> None:
+    """Add columns and rows of networks; the first column has this title and these labels."""
+    has_latency = any("latency" in member.attributes for member in members)
+    latency = ["latency"] if has_latency else []
+    table.add_column(title, no_wrap=True)
+    for name in ("accuracy", "FLOPs (multiply-adds)", "parameters", *latency):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
+    for member in members:
+        attributes = member.attributes
+        table.add_row(
+            label(member),
+            f"{100 * attributes['accuracy']:.2f} %",
+            format_count(attributes["macs"]),
+            format_count(attributes["params"]),
+            *([f"{1e3 * attributes['latency']:.3g} ms"] if has_latency else []),
+            ("knee: " if member.knee else "") + str(Arch.from_dict(attributes["arch"])),
+            style="bold" if member.knee else "",
+        )
+
+
+def subsample(members: list[FrontMember], max_rows: int) -> list[FrontMember]:
+    """At most `max_rows` members: both ends, the knee, and the rest evenly spaced by rank."""
+    if len(members) <= max_rows:
         return members
-    step = (len(members) - 1) / (most - 2)
-    kept = {round(i * step) for i in range(most - 1)}
+    step = (len(members) - 1) / (max_rows - 2)
+    kept = {round(i * step) for i in range(max_rows - 1)}
     kept |= {i for i, member in enumerate(members) if member.knee}
     return [members[i] for i in sorted(kept)]
 
 
 @dataclass(frozen=True)
 class Savings:
-    """What a study did without."""
+    """Training that a study did not have to do."""
 
-    repeats: int  # suggestions of known architectures, answered from the record
+    repeats: int  # suggestions of an architecture whose result the study already held
     stopped: int  # networks that were stopped early
-    epochs: int  # not trained, for either reason
+    epochs: int  # that were not trained, for either reason
 
 
 def savings(study: optuna.Study, schedule: int) -> Savings:
-    """What was saved over the life of a study with a schedule of so many epochs."""
+    """What a study has saved since it was created; `schedule` is the epochs of a full training."""
     repeats = stopped = epochs = 0
     for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)):
         trained = int(trial.user_attrs.get("epochs", schedule))

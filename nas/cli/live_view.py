@@ -1,4 +1,4 @@
-"""The live view of a search: a few lines that fit the terminal and leave nothing behind."""
+"""The live view of a running search: a few lines of a terminal, erased at the end."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from nas.cli.front_table import thin
-from nas.format import format_count, format_duration
+from nas.cli.front_table import add_networks, subsample
+from nas.format import format_duration
 from nas.report.objective_scale import ObjectiveScale
-from nas.space.arch import Arch
 from nas.study.front import FrontMember, finished_trials, front
 from nas.study.study import Candidate, SearchStudy
 from nas.study.trial_state import trial_state
 
-RECENT = 20  # ended trials that the speed is taken from
-OTHER_LINES = 10  # of the view that are not rows of the front
-MOST_ROWS = 12
-COLUMNS = 140  # widest view; wider lines are hard to read
+SPEED_WINDOW = 20  # latest trials that the estimate of the speed is based on
+OTHER_LINES = 10  # lines of the view that are not rows of the front
+MAX_ROWS = 12  # of the front
+MAX_WIDTH = 140  # columns; longer lines are hard to read
 
 
 class LiveView:
-    """Everything that is shown of a running search, kept up to date by events.
+    """The state of a running search, updated by events and drawn by rich.
 
-    What is drawn is computed in the events, so drawing, which happens in a thread of its
-    own, reads the study at no time.
+    The events compute everything that is drawn: drawing happens in another thread, which must
+    not read the study.
 
     Args:
-        study: what is shown.
-        received: numbers of the signals that ask for an end, as they come.
+        study: of the search.
+        received: numbers of the signals received so far, such as that of Ctrl-C; the search
+            ends after the first.
     """
 
     def __init__(self, study: SearchStudy, received: Sequence[int] = ()) -> None:
@@ -47,10 +47,14 @@ class LiveView:
         self.duplicates = 0
         self.phase = "starting Ray"
         self.members: list[FrontMember] = []
-        self.improved: tuple[int, float | None] | None = None  # trial, when (None: before)
-        self._ends: deque[float] = deque([self._start], maxlen=RECENT + 1)
+        self.improved: tuple[int, float | None] | None = (
+            None  # trial and time; None: an earlier run
+        )
+        self._ends: deque[float] = deque([self._start], maxlen=SPEED_WINDOW + 1)
         for trial in finished_trials(study.study):
-            self._take(trial.number, dict(zip(self._names, trial.values, strict=True)), None)
+            self._update_front(
+                trial.number, dict(zip(self._names, trial.values, strict=True)), None
+            )
         self._refresh()
 
     @property
@@ -69,7 +73,7 @@ class LiveView:
         self._refresh()
 
     def ended(self, candidate: Candidate, state: str) -> None:
-        """A trial was recorded, in one of the states of `nas.tune.searcher.View.ended`."""
+        """The study holds the result of a trial; states: see `nas.tune.searcher.View.ended`."""
         now = time.monotonic()
         self.counts[state] += 1
         if state in ("finished", "stopped"):
@@ -77,10 +81,10 @@ class LiveView:
         if state == "finished":
             trials = finished_trials(self._study.study)
             trial = next(t for t in reversed(trials) if t.number == candidate.number)
-            self._take(trial.number, dict(zip(self._names, trial.values, strict=True)), now)
+            self._update_front(trial.number, dict(zip(self._names, trial.values, strict=True)), now)
         self._refresh()
 
-    def _take(self, number: int, values: Mapping[str, float], when: float | None) -> None:
+    def _update_front(self, number: int, values: Mapping[str, float], when: float | None) -> None:
         before = self._tracker.volume
         if self._tracker.add(self._scale.point(values)) > before:
             self.improved = (number, when)
@@ -93,9 +97,11 @@ class LiveView:
             self.members = front(self._study.study, self._study.config.objectives)
 
     def estimate(self) -> str:
-        """Speed and the time that is left, from the trials that ended last; or that it ends."""
+        """Speed and remaining time by the latest trials, or what the search waits for."""
         if self._received:
-            return "stopping: running trials are queued for the next start (again: at once)"
+            return (
+                "stopping: running trials are queued for the next start (Ctrl-C again ends at once)"
+            )
         if len(self._ends) < 2:
             return self.phase
         each = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
@@ -103,22 +109,22 @@ class LiveView:
         return f"{_speed(each)}, about {left} left"
 
     def tally(self) -> str:
-        """Trials by what became of them."""
+        """Number of trials in each state."""
         parts = [f"{self.counts['finished']} finished", f"{self.running} running"]
         parts += [f"{self.counts['stopped']} stopped", f"{self.counts['failed']} failed"]
         if self.duplicates:
-            parts.append(f"{self.duplicates} repeats avoided")
+            parts.append(f"{self.duplicates} repeated")
         return "  ".join(parts)
 
     def progress(self) -> str:
-        """Hypervolume and when it grew last."""
+        """The hypervolume of the front and the trial that last increased it."""
         if self.improved is None:
             return "hypervolume: no network has been trained to the end yet"
         number, when = self.improved
         ago = (
-            "before this start"
+            "in an earlier run"
             if when is None
-            else (f"{format_duration(time.monotonic() - when)} ago")
+            else f"{format_duration(time.monotonic() - when)} ago"
         )
         return f"hypervolume {self.volume:.4f}, last improved by trial {number}, {ago}"
 
@@ -127,7 +133,7 @@ class LiveView:
         return format_duration(time.monotonic() - self._start)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = min(COLUMNS, options.max_width - 1)
+        width = min(MAX_WIDTH, options.max_width - 1)
         budget = self._study.budget
         bar = Table.grid(padding=(0, 2))
         bar.add_column(width=max(8, width - 42), no_wrap=True)
@@ -149,36 +155,23 @@ class LiveView:
             if isinstance(line, Text):
                 line.truncate(width, overflow="ellipsis")
                 line.no_wrap = True
-        rows = min(MOST_ROWS, console.height - OTHER_LINES)
+        rows = min(MAX_ROWS, console.height - OTHER_LINES)
         if self.members and rows > 3:
-            lines.append(self._table(thin(self.members, rows), width))
+            lines.append(self._table(subsample(self.members, rows), width))
         yield Group(*lines)
 
     def _table(self, members: list[FrontMember], width: int) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), width=width, header_style="dim", title=None)
-        table.add_column(f"front: {len(self.members)}", no_wrap=True)
-        table.add_column("accuracy", justify="right", no_wrap=True)
-        table.add_column("FLOPs (multiply-adds)", justify="right", no_wrap=True)
-        table.add_column("parameters", justify="right", no_wrap=True)
-        table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
-        for member in members:
-            attributes = member.attributes
-            table.add_row(
-                f"trial {member.trial.number}",
-                f"{100 * attributes['accuracy']:.2f} %",
-                format_count(attributes["macs"]),
-                format_count(attributes["params"]),
-                ("knee: " if member.knee else "") + str(Arch.from_dict(attributes["arch"])),
-                style="bold" if member.knee else "",
-            )
+        title = f"front: {len(self.members)}"
+        add_networks(table, title, lambda member: f"trial {member.trial.number}", members)
         return table
 
 
 def _counts(study: SearchStudy) -> Counter[str]:
-    """Trials in the study before this run."""
+    """Number of trials in each state before this run."""
     return Counter(trial_state(trial) for trial in study.study.get_trials(deepcopy=False))
 
 
 def _speed(seconds: float) -> str:
-    """Seconds per trial, or trials per minute where they are fast."""
+    """Seconds per trial, or trials per minute where a trial takes less than 30 seconds."""
     return f"{60 / seconds:.1f} trials/min" if seconds < 30 else f"{seconds:.0f} s per trial"

@@ -1,4 +1,4 @@
-"""What the commands share: one-line errors, exit codes, option helpers."""
+"""Parts of every command: one-line errors, exit codes, common options."""
 
 from __future__ import annotations
 
@@ -44,22 +44,23 @@ SYNONYMS = {
     "gpus": "--gpus-per-trial",
     "cpus": "--cpus-per-trial",
 }
-"""Other programs' names of our options, without dashes in front."""
+"""Names that other programs have for our options, without leading dashes."""
 
 
 def run_app(app: typer.Typer) -> None:
-    """Run a command line and exit with the code of the contract.
+    """Run a command line and exit.
 
-    0 done; 1 failed; 2 bad arguments or input, with one line on standard error; a
-    traceback only with `--debug`.
+    Exit codes: 0 done; 1 failed; 2 bad arguments or input; 130 and 143 after SIGINT and
+    SIGTERM. An error is one line on standard error that starts with `error:`; only `--debug`
+    shows a traceback.
     """
     debug = "--debug" in sys.argv
-    _take_password_out_of_sight()
+    _hide_password_argument()
     signal.signal(signal.SIGTERM, _terminate)
     interrupts: list[int] = []
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, partial(_interrupt, interrupts))
-    # Advice of libraries to their authors, not to a user of this program.
+    # FutureWarning addresses authors of libraries, not users of this program.
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         command = typer.main.get_command(app)
@@ -71,33 +72,36 @@ def run_app(app: typer.Typer) -> None:
     except Exception as error:
         if debug:
             raise
-        # An import that Ctrl-C cuts in two may make an error of its own of it.
+        # Ctrl-C during an import may surface as another exception, such as ImportError.
         code = 130 if interrupts else _explain(error)
     sys.stdout.flush()
-    for number in (signal.SIGINT, signal.SIGTERM):  # all is done; the interpreter takes a moment
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # the work is done; ignored while the interpreter exits
         signal.signal(number, signal.SIG_IGN)
     raise SystemExit(code if isinstance(code, int) else 0)
 
 
-def _take_password_out_of_sight() -> None:
-    """Start again without the password of a database in the arguments.
+def _hide_password_argument() -> None:
+    """Restart the program without a database password in its arguments.
 
-    Everybody on the machine may read a command line, and Ray keeps a copy of it. PostgreSQL's
-    own variable takes the password's place.
+    Every user of the machine can read a command line, and Ray keeps a copy of it. The password
+    moves to PGPASSWORD, which PostgreSQL's client reads.
     """
     words = list(sys.orig_argv)
     for index, word in enumerate(words):
         match = re.fullmatch(r"(--[\w-]+=)?(postgres\w*(?:\+\w+)?://.*)", word)
-        found = _split_password(match[2]) if match else None
-        if match is not None and found is not None:
-            words[index] = (match[1] or "") + found[0]
-            os.environ["PGPASSWORD"] = found[1]
+        split = _split_password(match[2]) if match else None
+        if match is not None and split is not None:
+            words[index] = (match[1] or "") + split[0]
+            os.environ["PGPASSWORD"] = split[1]
     if words != sys.orig_argv:
         os.execv(sys.executable, [sys.executable, *words[1:]])
 
 
 def _split_password(text: str) -> tuple[str, str] | None:
-    """A database's URL without its password, and that; None where there is none."""
+    """A database URL without its password, and the password; None if it has none."""
     from sqlalchemy.engine import make_url  # takes longer to import than most commands run
     from sqlalchemy.exc import ArgumentError
 
@@ -122,14 +126,14 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 
 def option(panel: str, metavar: str, text: str, *names: str, **more: Any) -> Any:
-    """An option of a command line, in a panel of its help; the text says the default."""
+    """An option in a panel of the help; its text says the default."""
     return typer.Option(
         *names, help=text, metavar=metavar, rich_help_panel=panel, show_default=False, **more
     )
 
 
 def version_option(panel: str) -> Any:
-    """The `--version` option of a command line."""
+    """The option `--version`."""
 
     def show(asked: bool) -> None:
         if asked:
@@ -147,9 +151,9 @@ def version_option(panel: str) -> Any:
 
 
 def help_option(panel: str) -> Any:
-    """The `--help` option of a command line, in a panel with other options.
+    """The option `--help` in a panel with other options.
 
-    The command needs `add_help_option=False`.
+    The command must have `add_help_option=False`.
     """
 
     def show(context: typer.Context, asked: bool) -> None:
@@ -168,10 +172,10 @@ def help_option(panel: str) -> Any:
 
 
 def _explain(error: Exception) -> int:
-    """Print what went wrong in one line; return the exit code."""
+    """Print the error in one line and return the exit code."""
     usage = getattr(error, "format_message", None)
     if usage is not None:  # typer's own errors: unknown options, missing arguments
-        message = _closest(error) or _no_number(error) or str(usage())
+        message = _unknown_option(error) or _not_a_number(error) or str(usage())
         code = EXIT_BAD_INPUT
     elif isinstance(error, ValueError):
         message, code = str(error), EXIT_BAD_INPUT
@@ -185,8 +189,8 @@ def _explain(error: Exception) -> int:
     return code
 
 
-def _closest(error: Exception) -> str | None:
-    """The message for an unknown option, with the option that was probably meant."""
+def _unknown_option(error: Exception) -> str | None:
+    """The message for an unknown option, with the closest one; None for another error."""
     option, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
     if option is None or context is None or not hasattr(error, "possibilities"):
         return None
@@ -198,8 +202,8 @@ def _closest(error: Exception) -> str | None:
     return f"{option}: no such option; {hint}"
 
 
-def _no_number(error: Exception) -> str | None:
-    """The message for a value that is no number where one is wanted."""
+def _not_a_number(error: Exception) -> str | None:
+    """The message for text where a number is expected; None for another error."""
     names = getattr(getattr(error, "param", None), "opts", None)
     refused = getattr(error.__cause__, "errors", None)  # typer has Pydantic read values
     if not names or refused is None:
@@ -210,5 +214,5 @@ def _no_number(error: Exception) -> str | None:
 
 
 def print_json(data: Any) -> None:
-    """Machine-readable output on standard output."""
+    """Print data as JSON on standard output."""
     print(json.dumps(data, indent=2, allow_nan=False))

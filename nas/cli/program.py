@@ -14,11 +14,11 @@ CANONICAL = "nas"  # how the help texts in the source write it
 def launcher() -> list[str]:
     """The words before the command: `nas`, `python -m nas`, or `python runners/NAME.py`."""
     words = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
-    script = words[-1]
-    if words[-2:-1] == ["-m"] or script.endswith(".py"):
-        return words
-    found = shutil.which(Path(script).name)  # a console script: Python was not typed
-    return [Path(script).name if found and Path(found).samefile(script) else script]
+    if words[-2:-1] != ["-m"] and not words[-1].endswith(".py"):
+        words = words[-1:]  # a console script: Python was not typed
+    found = shutil.which(Path(words[0]).name)
+    same = found is not None and Path(found).absolute() == Path(words[0]).absolute()
+    return [Path(words[0]).name if same else words[0], *words[1:]]
 
 
 def command_line(command: str, *arguments: str) -> str:

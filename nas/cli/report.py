@@ -10,7 +10,7 @@ import typer
 from nas.cli.options import print_json, version_option
 from nas.cli.program import announce
 
-HELP = """Write report.html of a study, and its notes and figures for the Optuna dashboard.
+HELP = """Write the report of a study (report.html), and notes and plots for Optuna's dashboard.
 
 \b
   nas report results/dyclotnet-auto
@@ -25,7 +25,7 @@ def _option(text: str, *names: str, **more: Any) -> Any:
 
 @app.command(help=HELP, no_args_is_help=True)
 def report(
-    folder: Annotated[Path, typer.Argument(help="The study's folder, results/STUDY.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the study, such as results/STUDY.")],
     storage: Annotated[
         str | None,
         _option("Study database. Default: study.db in the folder", envvar="NAS_STORAGE"),
@@ -41,11 +41,11 @@ def report(
     from nas.report.study_folder import report_study
     from nas.study.location import folder_location
 
-    path, noted = report_study(folder_location(folder, storage, study), folder)
+    path, annotated = report_study(folder_location(folder, storage, study), folder)
     if json:
-        print_json({"report": str(path), "annotated": noted})
+        print_json({"report": str(path), "annotated": annotated})
     else:
         print(f"written: {path}")
-        if not noted:
+        if not annotated:
             print("a search is running: the dashboard's notes are written when it ends")
     return 0

@@ -22,7 +22,7 @@ HELP = """Search for the ConvNets with the best accuracy at each cost.
   nas search --budget 500 --dataset cifar10 --max-macs 20M
   nas search --budget 9 --dataset digits --dry-run
 
-The same command again continues: the budget counts over the study's life.
+The same command again continues; the budget is that of the whole study.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -40,7 +40,7 @@ START, WHAT, LIMITS, HOW, WHERE, OUTPUT = (
     options_metavar="--budget N [OPTIONS]",
 )
 def search(
-    budget: Annotated[int, option(START, "N", "Architectures to train, in all.")],
+    budget: Annotated[int, option(START, "N", "Architectures to train in total.")],
     dataset: Annotated[
         str,
         option(START, "NAME", "auto, digits, fashion-mnist, cifar10, cifar100, folder:DIR"),
@@ -49,10 +49,10 @@ def search(
         Path, option(START, "SPACE", "dyclotnet (default), tiny, or a YAML file")
     ] = DEFAULT_SPACE,
     max_macs: Annotated[
-        str | None, option(START, "N", "Most FLOPs (multiply-adds), such as 20M.")
+        str | None, option(START, "N", "Maximum FLOPs (multiply-adds), such as 20M.")
     ] = None,
     timeout: Annotated[
-        str | None, option(START, "TIME", "End after this long, such as 2h; go on later.")
+        str | None, option(START, "TIME", "Stop after this time, such as 2h.")
     ] = None,
     study: Annotated[
         str | None, option(START, "NAME", "Folder in results/. Default: SPACE-DATASET")
@@ -80,49 +80,58 @@ def search(
     background: Annotated[
         str | None, option(WHAT, "COLOR", "Behind transparent pixels. Default: white")
     ] = None,
-    max_params: Annotated[str | None, option(LIMITS, "N", "Most parameters, such as 1M.")] = None,
+    max_params: Annotated[
+        str | None, option(LIMITS, "N", "Maximum parameters, such as 1M.")
+    ] = None,
     trial_timeout: Annotated[
         str | None,
-        option(LIMITS, "TIME", "Replace a worker whose trial takes longer, such as 1h."),
+        option(LIMITS, "TIME", "Restart the worker of a trial that takes longer, such as 1h."),
     ] = None,
     max_failures: Annotated[
         str,
-        option(LIMITS, "N", "End after more failed trials; or share of budget. Default: 10"),
+        option(LIMITS, "N", "Stop after more failed trials; or 20% of the budget. Default: 10"),
     ] = "10",
     sampler: Annotated[
         str | None, option(HOW, "NAME", "known-cost (default), tpe, nsga2, gp, random")
     ] = None,
     recipe: Annotated[
-        str | None, option(HOW, "NAME", "Schedule. Default: made for data and device")
+        str | None, option(HOW, "NAME", "Training recipe. Default: by data set and device")
     ] = None,
-    epochs: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
-    batch_size: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
-    learning_rate: Annotated[float | None, option(HOW, "X", "The recipe's, overridden.")] = None,
-    train_images: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
-    seed: Annotated[int, option(HOW, "N", "Of sampler and trials. Default: 0")] = 0,
+    epochs: Annotated[int | None, option(HOW, "N", "Override those of the recipe.")] = None,
+    batch_size: Annotated[int | None, option(HOW, "N", "Override that of the recipe.")] = None,
+    learning_rate: Annotated[
+        float | None, option(HOW, "X", "Override the peak of the recipe.")
+    ] = None,
+    train_images: Annotated[int | None, option(HOW, "N", "Train on this many images.")] = None,
+    seed: Annotated[int, option(HOW, "N", "Seed of the sampler and the trials. Default: 0")] = 0,
     concurrency: Annotated[
-        int | None, option(WHERE, "N", "Trials at once. Default: as many as fit")
+        int | None, option(WHERE, "N", "Trials at the same time. Default: as many as fit")
     ] = None,
     cpus_per_trial: Annotated[
-        float, option(WHERE, "X", "CPUs, and threads, of a trial. Default: 1")
+        float, option(WHERE, "X", "CPUs and threads of a trial. Default: 1")
     ] = 1.0,
     gpus_per_trial: Annotated[
         float | None,
-        option(WHERE, "X", "GPUs of a trial. Default: a share of one, where there is one"),
+        option(WHERE, "X", "GPUs of a trial, such as 0.25. Default: a share of one, if any"),
     ] = None,
     ray_address: Annotated[
-        str | None, option(WHERE, "ADDRESS", "A running Ray, such as auto or HOST:6379.")
+        str | None, option(WHERE, "ADDRESS", "A Ray cluster, such as auto or HOST:6379.")
     ] = None,
     wait_for_workers: Annotated[
         str | None,
-        option(WHERE, "TIME", "Most time that workers may take to join. Default: 5m"),
+        option(WHERE, "TIME", "How long to wait for workers to join. Default: 5m"),
     ] = None,
-    data_dir: Annotated[
-        Path, option(WHERE, "DIR", "Where data sets are kept. Default: data")
-    ] = Path("data"),
+    data_dir: Annotated[Path, option(WHERE, "DIR", "Folder of data sets. Default: data")] = Path(
+        "data"
+    ),
     storage: Annotated[
         str | None,
-        option(WHERE, "URL", "Default: SQLite in the study's folder", envvar="NAS_STORAGE"),
+        option(
+            WHERE,
+            "URL",
+            "Study database. Default: SQLite in the study's folder",
+            envvar="NAS_STORAGE",
+        ),
     ] = None,
     results: Annotated[
         Path, option(WHERE, "DIR", "Folder of all studies. Default: results")

@@ -1,4 +1,4 @@
-"""What a person sees while a search runs: a live view, or plain lines in a file."""
+"""Progress of a running search: a live view in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from nas.format import format_count
 from nas.study.study import Candidate, SearchStudy
 
 LINE_EVERY = 10  # seconds between two lines where the output is no terminal
-REFRESHES = 2  # per second, of the live view
+REFRESHES = 2  # of the live view, per second
 
 logger = logging.getLogger("nas.study")
 
 
 class SearchProgress:
-    """Progress of a search, with an estimate of the rest.
+    """The view of a search, a context manager; see `nas.tune.searcher.View`.
 
     Args:
-        console: where to show it; a terminal gets the live view, which is wiped at the end,
-            anything else plain lines.
-        study: what is counted.
-        received: numbers of the signals that ask for an end, as they come.
+        console: a terminal shows the live view, which is erased at the end; other output gets
+            plain lines.
+        study: of the search.
+        received: numbers of the signals received so far; the search ends after the first.
         quiet: show nothing.
     """
 
@@ -42,7 +42,7 @@ class SearchProgress:
         self._console, self._study, self._quiet = console, study, quiet
         self._last_line = time.monotonic()
         self._view = LiveView(study, received)
-        moving = console.is_terminal and not console.is_dumb_terminal and not quiet
+        animated = console.is_terminal and not console.is_dumb_terminal and not quiet
         self._live = (
             Live(
                 self._view,
@@ -51,7 +51,7 @@ class SearchProgress:
                 refresh_per_second=REFRESHES,
                 vertical_overflow="crop",
             )
-            if moving
+            if animated
             else None
         )
 
@@ -84,13 +84,13 @@ class SearchProgress:
         logger.info("trial %d: %.4f at epoch %d", candidate.number, accuracy, epochs)
 
     def ended(self, candidate: Candidate, state: str, detail: str) -> None:
-        """A trial was recorded."""
+        """The study holds the result of a trial."""
         logger.info("trial %d %s: %s", candidate.number, state, detail)
         self._view.ended(candidate, state)
         if self._live is None and not self._quiet:
-            self._line()
+            self._print_line()
 
-    def _line(self) -> None:
+    def _print_line(self) -> None:
         now, view = time.monotonic(), self._view
         done = view.counted >= self._study.budget
         if now - self._last_line < LINE_EVERY and not done:

@@ -1,4 +1,4 @@
-"""What `search` prints: the plan, the result, what to do next."""
+"""The output of `search`: the plan, the result, and the commands that follow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rich.text import Text
 from nas.cli.data_view import data_rows, describe_data
 from nas.cli.front_table import front_table, savings
 from nas.cli.options import print_json
-from nas.cli.program import command_line, same_command_line
+from nas.cli.program import command_line, launcher, same_command_line
 from nas.format import format_count, format_duration
 from nas.report.page import REPORT
 from nas.study.plan import Plan
@@ -68,7 +68,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
 
 
 def print_plan(console: Console, plan: Plan) -> None:
-    """What is about to be searched, in a few lines."""
+    """Print the plan in a few lines before the search starts."""
     table = Table.grid(padding=(0, 2, 0, 0))
     described = describe_plan(plan)
     described["trials"] = (
@@ -87,7 +87,7 @@ def print_plan(console: Console, plan: Plan) -> None:
 
 
 def print_result(plan: Plan, result: SearchResult) -> None:
-    """What came of the search, where it is written, and what to do next."""
+    """Print the result, the files that were written, and the commands that follow."""
     study = result.study
     console = Console()
     if not console.is_terminal:
@@ -99,7 +99,7 @@ def print_result(plan: Plan, result: SearchResult) -> None:
     saved = savings(study.study, plan.config.recipe.epochs)
     if saved.epochs:
         print(
-            f"saved {saved.epochs:,} epochs: {saved.repeats} repeats answered from the record, "
+            f"saved {saved.epochs:,} epochs: {saved.repeats} repeated suggestions, "
             f"{saved.stopped} networks stopped early"
         )
     for reason, times in study.failures.most_common(5):
@@ -121,7 +121,7 @@ def print_result(plan: Plan, result: SearchResult) -> None:
 
 
 def result_json(plan: Plan, result: SearchResult) -> dict[str, Any]:
-    """The same as plain values."""
+    """The result as plain values."""
     study = result.study
     saved = savings(study.study, plan.config.recipe.epochs)
     return {
@@ -148,8 +148,9 @@ def result_json(plan: Plan, result: SearchResult) -> dict[str, Any]:
 
 
 def _dashboard_command(plan: Plan) -> str:
-    """`make` where the study is in its own folder, else the dashboard's own command."""
-    if plan.storage == sqlite_url(plan.folder / "study.db"):
+    """A make target in the source tree, where it exists, or the dashboard's own command."""
+    in_source_tree = launcher()[-1].endswith(".py")
+    if in_source_tree and plan.storage == sqlite_url(plan.folder / "study.db"):
         return f"make dashboard STUDY={shlex.quote(str(plan.folder))}"
     return f"optuna-dashboard {shlex.quote(hide_password(plan.storage))}"
 

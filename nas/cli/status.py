@@ -1,4 +1,4 @@
-"""Show what studies hold, and repair what a crash left."""
+"""Show the state of studies, and repair them after a crash."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nas.cli.options import EXIT_FAILED, print_json, version_option
 from nas.cli.program import announce
 from nas.format import one_line
 
-HELP = """Show what studies hold, who works on them, and repair what a crash left.
+HELP = """Show trials, front and lock of studies, and repair them after a crash.
 
 \b
   nas status
@@ -29,17 +29,17 @@ def _option(text: str, *names: str, **more: Any) -> Any:
 
 @app.command(help=HELP)
 def status(
-    folder: Annotated[
-        Path, typer.Argument(help="A study's folder, or the folder of all studies.")
-    ] = Path("results"),
+    folder: Annotated[Path, typer.Argument(help="Folder of a study, or of all studies.")] = Path(
+        "results"
+    ),
     storage: Annotated[
         str | None,
         _option("Study database. Default: study.db in the folders", envvar="NAS_STORAGE"),
     ] = None,
-    study: Annotated[str | None, _option("This study alone.")] = None,
+    study: Annotated[str | None, _option("Name of a single study.")] = None,
     repair: Annotated[
         bool,
-        _option("Queue again what a dead search left running; write the files anew.", "--repair"),
+        _option("Queue trials of a dead search again; rewrite the study's files.", "--repair"),
     ] = False,
     json: Annotated[bool, _option("Print the result as JSON.", "--json")] = False,
     debug: Annotated[bool, _option("Show a traceback on errors.", "--debug")] = False,
@@ -56,12 +56,12 @@ def status(
 
     locations = find_studies(folder, storage, study)
     repaired: dict[str, list[str]] = {}
-    refused = False
+    any_refused = False
     for location in locations if repair else ():
         try:
             repaired[location.name] = repair_study(location)
         except (StudyLocked, ValueError) as error:
-            refused = True
+            any_refused = True
             print(f"error: {one_line(str(error))}", file=sys.stderr)
     statuses = [study_status(location) for location in locations]
     if json:
@@ -73,4 +73,4 @@ def status(
             for line in done:
                 print(f"{name}: {line}")
         show_status(statuses)
-    return EXIT_FAILED if refused or any(each.problem for each in statuses) else 0
+    return EXIT_FAILED if any_refused or any(each.problem for each in statuses) else 0

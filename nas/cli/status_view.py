@@ -1,4 +1,4 @@
-"""What `status` prints: each study as a few lines."""
+"""The output of `status`: a few lines for each study."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
         return [("problem", status.problem)]
     trials = ", ".join(f"{times} {state}" for state, times in status.states.items()) or "none"
     if status.repeats:
-        trials += f", {status.repeats} repeats answered from the record"
+        trials += f", {status.repeats} repeated suggestions answered from the study"
     lines = [("architectures", str(status.counted)), ("trials", trials)]
     if status.reasons:
         reasons = (f"{times} {reason}" for reason, times in status.reasons.items())
@@ -52,6 +52,6 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
     lines.append(("lock", status.owner or "free"))
     if status.left_running:
         lines.append(
-            ("left behind", f"{status.left_running} running trials; --repair queues them again")
+            ("abandoned", f"{status.left_running} running trials; --repair queues them again")
         )
     return lines

@@ -12,7 +12,7 @@ from optuna.samplers import RandomSampler
 from rich.console import Console
 from rich.text import Text
 
-from nas.cli.front_table import front_table, savings, thin
+from nas.cli.front_table import front_table, savings, subsample
 from nas.cli.live_view import LiveView
 from nas.cli.search_progress import SearchProgress
 from nas.report.objective_scale import ObjectiveScale
@@ -94,7 +94,7 @@ def test_the_view_agrees_with_the_study(wide_config: StudyConfig) -> None:
     assert view.improved is not None
     assert again.improved is not None
     assert view.improved[0] == again.improved[0]
-    assert "before this start" in again.progress()
+    assert "in an earlier run" in again.progress()
     scale = ObjectiveScale(wide_config)
     tracker = scale.tracker()
     for member in members:
@@ -191,7 +191,7 @@ def test_thinning_keeps_the_ends_and_the_knee(
 ) -> None:
     members = front(synthetic_study(wide_config, 900), wide_config.objectives)
     assert len(members) > 6
-    shown = thin(members, 5)
+    shown = subsample(members, 5)
     assert len(shown) <= 5
     assert {members[0].trial.number, members[-1].trial.number} <= {m.trial.number for m in shown}
     assert sum(member.knee for member in shown) == 1
