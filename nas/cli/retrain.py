@@ -1,4 +1,4 @@
-"""Train chosen architectures of a front in full."""
+"""Train networks of a front in full."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from nas.cli.options import EXIT_FAILED, help_option, option, print_json, version_option
 from nas.cli.program import announce, same_command_line
 
-HELP = """Train chosen networks of a front in full, and read the test set once.
+HELP = """Train networks of a front in full, and evaluate each once on the test set.
 
 \b
   nas retrain results/STUDY/front.json --select knee
@@ -46,51 +46,52 @@ def retrain(
         option(
             WHAT,
             "LIST",
-            "Others beside them: twin, equal-cost-twin, table2; mobilenetv2 or another reference "
-            "network, also as NAME-WIDTH or NAME-scaled.",
+            "Networks to compare with: twin and equal-cost-twin (1x1 convolutions in the place of "
+            "DCT), table2 (the paper's), mobilenetv2 or another reference network, also as "
+            "NAME-WIDTH or NAME-scaled. DCT: dynamic clone transformer.",
         ),
     ] = None,
     seeds: Annotated[int, option(WHAT, "K", "Train each with seeds 0 to K-1. Default: 1")] = 1,
-    recipe: Annotated[str, option(HOW, "NAME", "The training schedule. Default: full")] = "full",
-    epochs: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
-    batch_size: Annotated[int | None, option(HOW, "N", "The recipe's, overridden.")] = None,
+    recipe: Annotated[str, option(HOW, "NAME", "Training recipe. Default: full")] = "full",
+    epochs: Annotated[int | None, option(HOW, "N", "Override those of the recipe.")] = None,
+    batch_size: Annotated[int | None, option(HOW, "N", "Override that of the recipe.")] = None,
     learning_rate: Annotated[
         str | None,
         option(
             HOW,
             "LIST",
-            "The recipe's peak, overridden; of several by commas each family of networks takes "
-            "the best on the validation split.",
+            "Override the peak of the recipe; of several, separated by commas, each family of "
+            "networks takes the best on the validation split.",
         ),
     ] = None,
     cutout: Annotated[
-        float | None, option(HOW, "X", "Mask a square of this share of the side, such as 0.5.")
+        float | None, option(HOW, "X", "Mask a random square, such as 0.5 of the side.")
     ] = None,
     mixup: Annotated[
-        float | None, option(HOW, "X", "Mix images, by shares from Beta(X, X), such as 0.2.")
+        float | None, option(HOW, "X", "Mix images in proportions from Beta(X, X), such as 0.2.")
     ] = None,
     concurrency: Annotated[
         int | None,
-        option(WHERE, "N", "Trainings at a time. Default: one on each GPU, else on each core"),
+        option(WHERE, "N", "Trainings at the same time. Default: one for each GPU, or core"),
     ] = None,
     threads: Annotated[
-        int | None, option(WHERE, "N", "CPU threads of each. Default: its share of the cores")
+        int | None, option(WHERE, "N", "CPU threads of a training. Default: its share of the cores")
     ] = None,
     gpus_per_trial: Annotated[
-        float | None, option(WHERE, "X", "GPUs of each. Default: one, or its share of one")
+        float | None, option(WHERE, "X", "GPUs of a training. Default: one, or its share of one")
     ] = None,
     ray_address: Annotated[
-        str | None, option(WHERE, "ADDRESS", "A running Ray, such as auto or HOST:6379.")
+        str | None, option(WHERE, "ADDRESS", "A Ray cluster, such as auto or HOST:6379.")
     ] = None,
     wait_for_workers: Annotated[
         str | None,
-        option(WHERE, "TIME", "Most time that workers may take to join. Default: 5m"),
+        option(WHERE, "TIME", "How long to wait for workers to join. Default: 5m"),
     ] = None,
-    data_dir: Annotated[
-        Path, option(WHERE, "DIR", "Where data sets are kept. Default: data")
-    ] = Path("data"),
+    data_dir: Annotated[Path, option(WHERE, "DIR", "Folder of data sets. Default: data")] = Path(
+        "data"
+    ),
     export: Annotated[
-        str | None, option(OUTPUT, "LIST", "Write each as onnx, torch (torch.export), or both.")
+        str | None, option(OUTPUT, "LIST", "Export each as onnx, torch (torch.export), or both.")
     ] = None,
     json: Annotated[bool, option(OUTPUT, " ", "Print the result as JSON.", "--json")] = False,
     quiet: Annotated[bool, option(OUTPUT, " ", "Show no progress.", "--quiet", "-q")] = False,
@@ -111,11 +112,10 @@ def retrain(
     fields = {name: value for name, value in fields.items() if value is not None}
     rates = _parse_rates(learning_rate)
     recipes = [get_recipe(recipe, **fields, learning_rate=rate) for rate in rates]
-    chosen = recipes[0] if recipes else get_recipe(recipe, **fields)
-    wanted = RetrainRequest(
+    request = RetrainRequest(
         front=front,
         select=select,
-        recipe=chosen,
+        recipe=recipes[0] if recipes else get_recipe(recipe, **fields),
         learning_rates=tuple(rates),
         seeds=seeds,
         references=_split(reference),
@@ -128,10 +128,9 @@ def retrain(
     )
     wait = parse_wait(wait_for_workers, ray_address)
     needed = (concurrency or 1, 1.0, gpus_per_trial or 0.0)
-
     try:
         retrained = retrain_front(
-            wanted,
+            request,
             partial(find_workers, ray_address, needed, wait, quiet),
             partial(training_bars, quiet),
         )
@@ -160,5 +159,5 @@ def _parse_rates(text: str | None) -> list[float]:
         return [float(part) for part in _split(text)]
     except ValueError:
         raise ValueError(
-            f"--learning-rate: {str(text)[:40]!r}; accepted: a number, or several by commas"
+            f"--learning-rate: {str(text)[:40]!r}; accepted: numbers, separated by commas"
         ) from None

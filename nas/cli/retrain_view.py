@@ -1,4 +1,4 @@
-"""What `retrain` prints: tables of what was retrained."""
+"""The output of `retrain`: the retrained networks and what they say about the search."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def show_retrained(retrained: Retrained) -> None:
-    """Print tables of what was retrained, and what it says about the search."""
+    """Print the retrained networks, the comparison, and the files that were written."""
     console = Console(width=None if Console().is_terminal else PLAIN_WIDTH)
     if retrained.summary is not None:
         console.print(_table(retrained.summary))
@@ -64,12 +64,12 @@ def _table(summary: dict[str, Any]) -> Table:
 
 
 def _export_line(name: str, exported: dict[str, Any]) -> str:
-    """Agreement and latency of what was exported, for one image on one thread."""
-    shown = ", ".join(
+    """Agreement of the exported files with the network, and their latency."""
+    latencies = ", ".join(
         f"{form} {1e3 * seconds['1']:.2f} ms" for form, seconds in exported["seconds"].items()
     )
     largest = max(exported["largest_difference"].values())
     return (
         f"{name} exported (ONNX opset {exported['opset']}): logits agree to {largest:.0e} of the "
-        f"largest; one image on one thread: {shown}"
+        f"largest; one image on one thread: {latencies}"
     )

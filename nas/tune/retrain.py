@@ -1,4 +1,4 @@
-"""A retraining from a front to its files: what is chosen, its references, a summary."""
+"""Retraining: networks of a front and their references are trained in full and compared."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from nas.training.full import require_settings
 from nas.tune.training_pool import (
     Failed,
     Outcome,
-    Run,
-    Show,
+    RunTrainings,
     Training,
+    TrainingView,
     choose_pool,
-    workers,
+    training_runner,
 )
 
 MAX_SEEDS = 100
@@ -37,112 +37,112 @@ MAX_CONCURRENCY = 1024
 
 @dataclass(frozen=True)
 class RetrainRequest:
-    """What is to be retrained, and how."""
+    """What to retrain, and how."""
 
     front: Path  # a front.json
     select: str
     recipe: Recipe
     learning_rates: tuple[float, ...]  # each family takes the best; none: its own or the recipe's
-    seeds: int  # each network is trained with seeds 0, 1, ...
-    references: tuple[str, ...]  # see `nas.retrain.references.contenders`
+    seeds: int  # each network is trained with the seeds 0, 1, ..., seeds - 1
+    references: tuple[str, ...]  # see `nas.retrain.references.network_specs`
     export: tuple[str, ...]  # formats
-    concurrency: int | None  # trainings at a time; None: one on each GPU, or on each core
+    concurrency: int | None  # trainings at the same time; None: one for each GPU, or core
     threads: int | None  # of each training; None: its share of the cores
     data_dir: Path
     ray_address: str | None = None  # None: this machine
-    gpus: float | None = None  # of each training; None: its share of them
+    gpus: float | None = None  # of each training; None: its share of the GPUs
 
 
 @dataclass(frozen=True)
 class Retrained:
-    """What came of a retraining."""
+    """The result of a retraining."""
 
     metrics: list[dict[str, Any]]  # of each network and seed, with its `folder`
     summary: dict[str, Any] | None  # see `nas.retrain.comparison.summarise`
-    notes: list[str]  # references that there are not
-    failures: list[str]  # trainings that brought no network, and why
+    notes: list[str]  # references that do not exist for these networks
+    failures: list[str]  # trainings that produced no network, and why
     files: list[Path]
 
 
-class View(Protocol):
-    """What shows the trainings while they run."""
+class RetrainView(Protocol):
+    """The view of all trainings."""
 
     def expect(self, trainings: int, work: int) -> None:
-        """So many trainings follow, of so many multiply-adds an image and epoch in all."""
+        """Announce the number of trainings and their work, multiply-adds x epochs, in total."""
 
-    def add(self, name: str, epochs: int, macs: int) -> Show:
-        """A training starts: its epochs, and multiply-adds of one image."""
+    def add(self, name: str, epochs: int, macs: int) -> TrainingView:
+        """Open the view of a training that starts; `macs`: of one image."""
 
 
 def retrain_front(
-    wanted: RetrainRequest,
+    request: RetrainRequest,
     find: Callable[[], ClusterResources],
-    show: Callable[[], AbstractContextManager[View]],
+    show: Callable[[], AbstractContextManager[RetrainView]],
 ) -> Retrained:
-    """Train everything that is wanted in `retrained/NAME/`, or `NAME/seed-K/` after the first.
+    """Train the requested networks in `retrained/NAME/`, further seeds in `NAME/seed-K/`.
 
-    What is finished is not trained again; what was interrupted continues. The summary, its
-    figure and the study's report are written at the end. A training that diverges, runs out
-    of memory or loses its worker again and again does not keep the others from going on.
+    Finished trainings are kept and interrupted ones continue. The summary, its figure and the
+    study's report are written at the end. The others go on when a training diverges, runs out
+    of memory, or loses its worker `nas.tune.searcher.MAX_ATTEMPTS` times.
 
     Args:
-        wanted: what is retrained, and how.
-        find: tells what trainings run on; called when all else is known to be right.
-        show: makes the view that is open while trainings run.
+        request: what to retrain, and how.
+        find: finds the resources; called after all other checks.
+        show: makes the view, which is open while trainings run.
 
     Raises:
         ValueError: one line that says what is wrong.
     """
-    _require_ranges(wanted)
-    front = load_front(wanted.front)
-    chosen = [entry.build_arch() for entry in select(front, wanted.select)]
+    _require_ranges(request)
+    front = load_front(request.front)
+    archs = [entry.build_arch() for entry in select(front, request.select)]
     info = front.dataset_info()
-    networks, notes = network_specs(chosen, wanted.references, info)
-    data = load_search_data(info.name, wanted.data_dir, **info.reading())
+    networks, notes = network_specs(archs, request.references, info)
+    data = load_search_data(info.name, request.data_dir, **info.reading())
     if data.info.fingerprint != info.fingerprint:
         raise ValueError(
-            f"front file {wanted.front}: its data set {info.name} is another one "
-            f"({info.fingerprint}) than the one found here ({data.info.fingerprint})"
+            f"front file {request.front}: its data set {info.name} ({info.fingerprint}) differs "
+            f"from the one in {request.data_dir} ({data.info.fingerprint})"
         )
-    test = load_test_data(info.name, wanted.data_dir, **info.reading())  # or refused by now
-    home = wanted.front.parent / "retrained"
+    test = load_test_data(info.name, request.data_dir, **info.reading())  # or refused by now
+    home = request.front.parent / "retrained"
     for network in networks:
-        recipe = wanted.recipe
-        if not wanted.learning_rates:
+        recipe = request.recipe
+        if not request.learning_rates:
             recipe = own_recipe(network.family, recipe)
-        for seed in range(wanted.seeds):
+        for seed in range(request.seeds):
             require_settings(
                 *(network.network, info, recipe, seed, _folder(home, network, seed)),
-                learning_rates=wanted.learning_rates,
+                learning_rates=request.learning_rates,
             )
-    most = max(len(networks) * wanted.seeds, len(wanted.learning_rates))
+    max_trainings = max(len(networks) * request.seeds, len(request.learning_rates))
     pool = choose_pool(
         find(),
-        most,
-        address=wanted.ray_address,
-        concurrency=wanted.concurrency,
-        gpus=wanted.gpus,
-        threads=wanted.threads,
+        max_trainings,
+        address=request.ray_address,
+        concurrency=request.concurrency,
+        gpus=request.gpus,
+        threads=request.threads,
     )
     try:
-        with show() as view, workers(data, lambda: test, pool) as run:
+        with show() as view, training_runner(data, lambda: test, pool) as run:
             work = _Work(run, view, info)
             recipes = choose_rates(
-                networks, wanted.recipe, wanted.learning_rates, home, info, work.validate
+                networks, request.recipe, request.learning_rates, home, info, work.validate
             )
             trainings = [
-                _training(network, recipes[network.family], seed, home, info, wanted.export)
-                for seed in range(wanted.seeds)  # every network once before any one twice
+                _training(network, recipes[network.family], seed, home, info, request.export)
+                for seed in range(request.seeds)  # each network once before a second seed
                 for network in networks
             ]
             outcomes = work.run(trainings)
-    finally:  # after an interruption too, of what is finished
-        summary = summarise(front, home, wanted.recipe)
+    finally:  # also after an interruption
+        summary = summarise(front, home, request.recipe)
         files = [] if summary is None else [home / SUMMARY, write_figure(summary, home)]
     try:
-        if report := refresh_report(wanted.front.parent, front.study):
+        if report := refresh_report(request.front.parent, front.study):
             files.append(report)
-    except ValueError as error:  # the networks are what was asked for
+    except ValueError as error:  # the networks are there all the same
         notes.append(f"the study's report was not written: {error}")
     metrics = [
         {"folder": str(training.folder)} | outcome
@@ -153,21 +153,21 @@ def retrain_front(
     return Retrained(metrics, summary, notes, failures, files)
 
 
-def _require_ranges(wanted: RetrainRequest) -> None:
-    if not 1 <= wanted.seeds <= MAX_SEEDS:
-        raise ValueError(f"--seeds {wanted.seeds}: accepted: 1 to {MAX_SEEDS}")
-    if wanted.threads is not None and not 1 <= wanted.threads <= 1024:
-        raise ValueError(f"--threads {wanted.threads}: accepted: 1 to 1024")
-    if wanted.concurrency is not None and not 1 <= wanted.concurrency <= MAX_CONCURRENCY:
-        raise ValueError(f"--concurrency {wanted.concurrency}: accepted: 1 to {MAX_CONCURRENCY}")
-    require_gpu_share(wanted.gpus)
-    require_reachable(wanted.ray_address)
-    if len(wanted.learning_rates) > MAX_RATES:
+def _require_ranges(request: RetrainRequest) -> None:
+    if not 1 <= request.seeds <= MAX_SEEDS:
+        raise ValueError(f"--seeds {request.seeds}: accepted: 1 to {MAX_SEEDS}")
+    if request.threads is not None and not 1 <= request.threads <= 1024:
+        raise ValueError(f"--threads {request.threads}: accepted: 1 to 1024")
+    if request.concurrency is not None and not 1 <= request.concurrency <= MAX_CONCURRENCY:
+        raise ValueError(f"--concurrency {request.concurrency}: accepted: 1 to {MAX_CONCURRENCY}")
+    require_gpu_share(request.gpus)
+    require_reachable(request.ray_address)
+    if len(request.learning_rates) > MAX_RATES:
         raise ValueError(f"--learning-rate: accepted: at most {MAX_RATES} by commas")
-    if wanted.export:
+    if request.export:
         from nas.deploy.export import require_format
 
-        for name in wanted.export:
+        for name in request.export:
             require_format(name)
 
 
@@ -202,9 +202,9 @@ def _folder(home: Path, network: NetworkSpec, seed: int) -> Path:
 
 
 class _Work:
-    """Runs trainings and shows them."""
+    """Runs trainings and reports them to the view."""
 
-    def __init__(self, run: Run, view: View, info: DatasetInfo) -> None:
+    def __init__(self, run: RunTrainings, view: RetrainView, info: DatasetInfo) -> None:
         self._run, self._view, self._info = run, view, info
 
     def run(self, trainings: Sequence[Training]) -> list[Outcome]:
@@ -214,8 +214,8 @@ class _Work:
             trainings, lambda one: self._view.add(one.name, one.recipe.epochs, one.macs)
         )
 
-    def validate(self, wanted: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
-        """Accuracies of trainings with seed 0, the test set left alone; 0 for one that fails."""
+    def validate(self, candidates: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
+        """Validation accuracies of trainings with seed 0; 0.0 for a training that fails."""
         trainings = [
             Training(
                 name=f"{one.name} at {recipe.learning_rate:g}",
@@ -226,7 +226,7 @@ class _Work:
                 macs=one.macs(self._info),
                 labels=None,
             )
-            for one, recipe, folder in wanted
+            for one, recipe, folder in candidates
         ]
         outcomes = self.run(trainings)
         return [0.0 if isinstance(one, Failed) else float(one["val_accuracy"]) for one in outcomes]

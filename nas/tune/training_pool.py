@@ -27,7 +27,7 @@ from nas.tune.searcher import MAX_ATTEMPTS, WORKER_DIED
 from nas.tune.session import collected_signals, ray_session
 from nas.tune.trainable import why_slow
 
-POLL = 0.5  # seconds between two looks at the signals that were received
+POLL = 0.5  # seconds between two checks for signals
 
 logger = logging.getLogger(__name__)
 
@@ -36,13 +36,13 @@ logger = logging.getLogger(__name__)
 class Training:
     """A network that is to be trained in a folder."""
 
-    name: str  # for people
+    name: str  # shown in messages
     network: Arch | str  # an architecture, or the name of a reference network
     recipe: Recipe
     seed: int
     folder: Path
-    macs: int  # of one image, to estimate how long the rest takes
-    labels: Mapping[str, Any] | None  # for `metrics.json`; None: the test set is left alone
+    macs: int  # of one image, to estimate the remaining time
+    labels: Mapping[str, Any] | None  # for `metrics.json`; None: validate, without the test set
     export: tuple[str, ...] = ()  # formats
 
     def run(
@@ -54,7 +54,11 @@ class Training:
         threads: int | None,
         progress: Progress | None,
     ) -> dict[str, Any]:
-        """Train or continue; the contents of `metrics.json`, or the `val_accuracy` alone."""
+        """Start or continue the training in `folder`.
+
+        Returns:
+            The contents of `metrics.json`; without labels `val_accuracy` alone.
+        """
         test = None if self.labels is None else load_test
         metrics = retrain(
             *(self.network, data, test, self.recipe, self.seed, folder),
@@ -72,7 +76,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Failed:
-    """What a training ended with that brought no network; the others went on."""
+    """A training that produced no network; the others go on."""
 
     training: Training
     reason: str
@@ -81,21 +85,21 @@ class Failed:
         return f"{self.training.name}: {self.reason}"
 
 
-class Show(Protocol):
-    """What shows a training."""
+class TrainingView(Protocol):
+    """The view of one training."""
 
     def __call__(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """An epoch was trained."""
 
     def done(self, failed: str | None = None) -> None:
-        """The training has ended, now or in an earlier run; `failed` says what kept it."""
+        """The training has ended, now or in an earlier run; `failed`: why it gave no network."""
 
 
 Outcome = dict[str, Any] | Failed
-Shows = Callable[[Training], Show]
-"""Makes what shows a training, as it starts."""
-Run = Callable[[Sequence[Training], Shows], list[Outcome]]
-"""Runs trainings and gives their outcomes in the same order.
+StartView = Callable[[Training], TrainingView]
+"""Opens the view of a training when it starts."""
+RunTrainings = Callable[[Sequence[Training], StartView], list[Outcome]]
+"""Runs trainings and returns their outcomes in the same order.
 
 Raises:
     ValueError: a folder or the data set is not what a training needs.
@@ -104,17 +108,17 @@ Raises:
 
 @dataclass(frozen=True)
 class Pool:
-    """Where trainings run."""
+    """The resources of several trainings."""
 
-    address: str | None  # of a Ray cluster
-    concurrency: int  # trainings at a time
-    cpus: float  # of each
-    gpus: float
-    threads: int | None  # of each; None: its CPUs
+    address: str | None  # of a Ray cluster; None: this machine
+    concurrency: int  # trainings at the same time
+    cpus: float  # of a training
+    gpus: float  # of a training
+    threads: int | None  # of a training; None: as many as its CPUs
 
     @property
-    def is_here(self) -> bool:
-        """Whether they run in this process, one after the other."""
+    def in_process(self) -> bool:
+        """Whether they run one after the other in this process, without Ray."""
         return self.address is None and self.concurrency == 1
 
 
@@ -127,18 +131,19 @@ def choose_pool(
     gpus: float | None = None,
     threads: int | None = None,
 ) -> Pool:
-    """Trainings at a time, and the share of each.
+    """How many trainings run at the same time, and the resources of each.
 
     Args:
-        resources: what they run on.
-        trainings: how many there are at the most.
-        address: of a Ray cluster.
-        concurrency: trainings at a time; None: one on each GPU, or on each core without any.
-        gpus: of each; None: an equal share.
-        threads: of each; None: its share of the cores.
+        resources: of this machine or of the cluster.
+        trainings: the maximum number that could run at the same time.
+        address: of a Ray cluster; None: this machine.
+        concurrency: trainings at the same time; None: one for each GPU, or for each core where
+            there is no GPU.
+        gpus: of each training; None: an equal share.
+        threads: of each training; None: its share of the cores.
 
     Raises:
-        ValueError: so many trainings do not fit at once.
+        ValueError: there is no room for this many trainings at the same time.
     """
     if concurrency is None:
         if gpus:
@@ -151,56 +156,56 @@ def choose_pool(
 
 
 @contextmanager
-def workers(data: SearchData, load_test: LoadTest, pool: Pool) -> Iterator[Run]:
-    """What runs trainings, so many at a time, each on its share of the cores and GPUs.
+def training_runner(data: SearchData, load_test: LoadTest, pool: Pool) -> Iterator[RunTrainings]:
+    """A function that runs trainings on a pool, in this process or under Ray.
 
     Args:
         data: the splits to train and validate on.
-        load_test: gives the test set.
-        pool: where they run.
+        load_test: returns the test set.
+        pool: the resources.
     """
     received: list[int] = []
-    if pool.is_here:
+    if pool.in_process:
         device = torch.device("cuda" if pool.gpus and torch.cuda.is_available() else "cpu")
-        yield lambda trainings, shows: [
-            _run_here(training, shows(training), data, load_test, device, pool.threads)
+        yield lambda trainings, start_view: [
+            _run_in_process(training, start_view(training), data, load_test, device, pool.threads)
             for training in trainings
         ]
     else:
         with collected_signals(received), ray_session(pool.address):
-            yield _Workers(data, load_test, pool, received).run
+            yield _RayPool(data, load_test, pool, received).run
 
 
-def _run_here(
+def _run_in_process(
     training: Training,
-    show: Show,
+    view: TrainingView,
     data: SearchData,
     load_test: LoadTest,
     device: torch.device,
     threads: int | None,
 ) -> Outcome:
     try:
-        outcome: Outcome = training.run(training.folder, data, load_test, device, threads, show)
+        outcome: Outcome = training.run(training.folder, data, load_test, device, threads, view)
     except Exception as error:
-        outcome = _failed(training, error)
-    show.done(outcome.reason if isinstance(outcome, Failed) else None)
+        outcome = _as_failure(training, error)
+    view.done(outcome.reason if isinstance(outcome, Failed) else None)
     return outcome
 
 
-def _failed(training: Training, error: Exception) -> Failed:
-    """What concerns this training alone; a mistake of the user's is raised."""
+def _as_failure(training: Training, error: Exception) -> Failed:
+    """An error that concerns this training alone; bad input is raised instead."""
     if isinstance(error, ValueError) and not isinstance(error, Diverged):
         raise error
     line = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return Failed(training, line[:200])
 
 
-class _Workers:
-    """Ray tasks, which a driver that ends takes with it.
+class _RayPool:
+    """Trainings as Ray tasks, which end with the driver.
 
-    A worker may have another file system, so each trains in a folder of its own, and sends
-    what it writes there after each epoch. The driver, which holds the lock of the training's
-    folder, writes it there; when a worker is lost, another one goes on from that.
+    A worker may have another file system, so it trains in a temporary folder and sends the
+    files that it writes there after each epoch. The driver holds the lock of the training's
+    folder and writes them there; when a worker dies, another one continues from these files.
     """
 
     def __init__(
@@ -208,16 +213,16 @@ class _Workers:
     ) -> None:
         self._pool, self._received = pool, received
         self._data, self._load_test = ray.put(data), load_test
-        self._test: list[Any] = []  # in a list, so that a task is given it when it asks
+        self._test: list[Any] = []  # in a list, or Ray would fetch it before the task asks
         self._noticed: set[str] = set()
-        self._task = ray.remote(_run_there).options(
+        self._task = ray.remote(_run_on_worker).options(
             num_cpus=pool.cpus, num_gpus=pool.gpus, max_retries=0, num_returns="streaming"
         )
 
-    def run(self, trainings: Sequence[Training], shows: Shows) -> list[Outcome]:
-        """See `Run`."""
+    def run(self, trainings: Sequence[Training], start_view: StartView) -> list[Outcome]:
+        """See `RunTrainings`."""
         outcomes: dict[int, Outcome] = {}
-        attempts, shown = [0] * len(trainings), dict[int, Show]()
+        attempts, views = [0] * len(trainings), dict[int, TrainingView]()
         waiting, running = list(range(len(trainings))), dict[Any, int]()
         with ExitStack() as locks:
             while waiting or running:
@@ -225,16 +230,16 @@ class _Workers:
                     index = waiting.pop(0)
                     if not attempts[index]:
                         locks.enter_context(locked(trainings[index].folder))
-                        shown[index] = shows(trainings[index])
+                        views[index] = start_view(trainings[index])
                     attempts[index] += 1
                     running[self._start(trainings[index])] = index
                 ready, _ = ray.wait(list(running), timeout=POLL)
-                self._heed_signals()
+                self._raise_on_signal()
                 for stream in ready:
                     index = running[stream]
                     try:
-                        outcome = self._take(trainings[index], stream, shown[index])
-                    except ray.exceptions.RayError:  # the worker is gone
+                        outcome = self._receive(trainings[index], stream, views[index])
+                    except ray.exceptions.RayError:  # the worker died
                         del running[stream]
                         if attempts[index] < MAX_ATTEMPTS:
                             waiting.insert(0, index)
@@ -243,11 +248,11 @@ class _Workers:
                     if outcome is not None:
                         running.pop(stream, None)
                         outcomes[index] = outcome
-                        shown[index].done(outcome.reason if isinstance(outcome, Failed) else None)
+                        views[index].done(outcome.reason if isinstance(outcome, Failed) else None)
         return [outcomes[index] for index in range(len(trainings))]
 
-    def _heed_signals(self) -> None:
-        """Leave where no call of Ray's is cut in two: it would make another exit of it."""
+    def _raise_on_signal(self) -> None:
+        """End between two calls of Ray, which would turn the exception into another exit code."""
         if signal.SIGINT in self._received:
             raise KeyboardInterrupt
         if self._received:
@@ -257,54 +262,57 @@ class _Workers:
         if training.labels is not None and not self._test:
             self._test.append(ray.put(self._load_test()))
         threads = self._pool.threads or max(1, int(self._pool.cpus))
-        there = replace(training, folder=Path())
+        remote = replace(training, folder=Path())
         files = read_folder(training.folder)
-        return self._task.remote(there, files, self._data, self._test, self._pool.gpus, threads)
+        return self._task.remote(remote, files, self._data, self._test, self._pool.gpus, threads)
 
-    def _take(self, training: Training, stream: Any, show: Show) -> Outcome | None:
-        """Take what a worker has sent next; its outcome, None where it goes on.
+    def _receive(self, training: Training, stream: Any, view: TrainingView) -> Outcome | None:
+        """Handle the next message of a worker.
+
+        Returns:
+            The outcome of the training; None while it goes on.
 
         Raises:
-            RayError: the worker is gone.
+            RayError: the worker died.
         """
         try:
-            sent: Sent = ray.get(next(stream))
+            message: Message = ray.get(next(stream))
         except ray.exceptions.RayTaskError as error:
-            return _failed(training, error.cause)
+            return _as_failure(training, error.cause)
         except StopIteration:
             raise ray.exceptions.WorkerCrashedError from None
-        write_changes(training.folder, sent.changes)
-        if sent.notice and sent.notice not in self._noticed:
-            self._noticed.add(sent.notice)
-            logger.warning("%s", sent.notice)
-        if sent.epoch is not None:
-            show(*sent.epoch)
-        return sent.outcome
+        write_changes(training.folder, message.changes)
+        if message.notice and message.notice not in self._noticed:
+            self._noticed.add(message.notice)
+            logger.warning("%s", message.notice)
+        if message.epoch is not None:
+            view(*message.epoch)
+        return message.outcome
 
 
-class Sent(NamedTuple):
-    """What a worker sends after an epoch, and at its end."""
+class Message(NamedTuple):
+    """What a worker sends after each epoch and at the end."""
 
     changes: Changes
     epoch: tuple[int, int, float, float] | None = None  # arguments of a `Progress`
-    notice: str | None = None  # what keeps the node from training faster
+    notice: str | None = None  # why the node trains more slowly than it could
     outcome: dict[str, Any] | None = None
 
 
-def _run_there(
+def _run_on_worker(
     training: Training,
     files: Mapping[str, bytes],
     data: SearchData,
     test: Sequence[Any],
     gpus: float,
     threads: int,
-) -> Iterator[Sent]:
-    """Train in a folder of this node, in a thread, so that each epoch can be sent as it ends."""
+) -> Iterator[Message]:
+    """Train in a temporary folder, in a thread, so that each epoch is sent when it ends."""
     device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory(prefix="nas-retrain-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         write_changes(folder, Changes(files, ()))
-        watch, sent = FolderWatch(folder), SimpleQueue[Sent | BaseException]()
+        watch, messages = FolderWatch(folder), SimpleQueue[Message | BaseException]()
 
         def train() -> None:
             try:
@@ -314,19 +322,19 @@ def _run_there(
                     lambda: ray.get(test[0]),
                     device,
                     threads,
-                    lambda *epoch: sent.put(Sent(watch.changes(), epoch)),
+                    lambda *epoch: messages.put(Message(watch.changes(), epoch)),
                 )
                 notice = why_slow(device)
                 notice = notice and f"node {socket.gethostname()}: {notice}"
-                sent.put(Sent(watch.changes(), notice=notice, outcome=outcome))
+                messages.put(Message(watch.changes(), notice=notice, outcome=outcome))
             except BaseException as error:
-                sent.put(error)
+                messages.put(error)
 
         threading.Thread(target=train, daemon=True).start()
         while True:
-            one = sent.get()
-            if isinstance(one, BaseException):
-                raise one
-            yield one
-            if one.outcome is not None:
+            message = messages.get()
+            if isinstance(message, BaseException):
+                raise message
+            yield message
+            if message.outcome is not None:
                 return

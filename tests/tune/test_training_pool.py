@@ -18,7 +18,7 @@ from nas.space.arch import Arch, StageArch
 from nas.study.resources import ClusterResources, Node
 from nas.training import get_recipe
 from nas.training.full import HISTORY
-from nas.tune.training_pool import Failed, Pool, Training, choose_pool, workers
+from nas.tune.training_pool import Failed, Pool, Training, choose_pool, training_runner
 
 NOWHERE = Path("unused")
 HERE = Pool(None, 1, 1.0, 0.0, 1)
@@ -66,7 +66,7 @@ def ray_workers() -> list[int]:
     for entry in Path("/proc").iterdir():
         with contextlib.suppress(OSError, ValueError):
             ours = token in (entry / "environ").read_bytes()
-            if ours and (entry / "cmdline").read_bytes().startswith(b"ray::_run_there"):
+            if ours and (entry / "cmdline").read_bytes().startswith(b"ray::_run_on_worker"):
                 found.append(int(entry.name))
     return found
 
@@ -83,13 +83,13 @@ def test_at_a_time_as_one_after_the_other(
 ) -> None:
     """With a worker killed on the way; one that fails does not keep the others from going on."""
     everyone.clear()
-    with workers(data, load_test, HERE) as run:
+    with training_runner(data, load_test, HERE) as run:
         alone = run(trainings(tmp_path / "alone"), Quiet)
     assert [one.epochs for one in everyone.values()] == [list(range(1, 13))] * 3
     hot = RECIPE.model_copy(update={"learning_rate": 100.0, "weight_decay": 1.0})
     diverging = replace(trainings(tmp_path)[0], name="hot", recipe=hot, folder=tmp_path / "hot")
     killer = threading.Thread(target=kill_one, args=(tmp_path / "together",))
-    with workers(data, load_test, Pool(None, 2, 1.0, 0.0, 1)) as run:
+    with training_runner(data, load_test, Pool(None, 2, 1.0, 0.0, 1)) as run:
         killer.start()
         *together, failed = run([*trainings(tmp_path / "together"), diverging], Quiet)
     killer.join()
@@ -109,7 +109,7 @@ def test_at_a_time_as_one_after_the_other(
 
 def test_a_users_mistake_is_raised(tmp_path: Path, data: SearchData) -> None:
     first, other = trainings(tmp_path)[:2]
-    with workers(data, load_test, HERE) as run:
+    with training_runner(data, load_test, HERE) as run:
         run([first], Quiet)
         with pytest.raises(ValueError, match="holds a network trained with another"):
             run([replace(other, folder=first.folder)], Quiet)
