@@ -50,22 +50,30 @@ def _interval(row: dict[str, Any], name: str) -> str:
 
 
 def sampler() -> str:
-    """Normalised hypervolume by table and sampler: median and quartiles over the runs."""
-    rows = _read(BENCHMARKS / "sampler.json")["rows"]
-    lines = []
-    for key in dict.fromkeys((row["table"], row["sampler"]) for row in rows):
-        if key[1] == "random":
-            continue
-        here = {r["evaluations"]: r for r in rows if (r["table"], r["sampler"]) == key}
-        marks = (
-            f"{here[mark]['median']:.3f} [{here[mark]['q25']:.3f}, {here[mark]['q75']:.3f}]"
-            for mark in MARKS
-        )
-        last = here[MARKS[-1]]
-        name = NAMES.get(key[1], key[1])
-        lines.append([key[0], name, str(last["seeds"]), *marks, f"{last['ms_per_ask']:.0f}"])
-    header = ["table", "sampler", "runs", *(f"after {mark}" for mark in MARKS), "ms per ask"]
-    return table(header, lines)
+    """Normalised hypervolume by sampler, a table for each problem: medians over the runs."""
+    rows = [r for r in _read(BENCHMARKS / "sampler.json")["rows"] if r["sampler"] != "random"]
+    parts = []
+    for problem in dict.fromkeys(row["table"] for row in rows):
+        lines = []
+        for name in dict.fromkeys(row["sampler"] for row in rows if row["table"] == problem):
+            at = {
+                r["evaluations"]: r for r in rows if (r["table"], r["sampler"]) == (problem, name)
+            }
+            last = at[MARKS[-1]]
+            lines.append([
+                NAMES.get(name, name), str(last["seeds"]),
+                *(f"{at[mark]['median']:.3f}" for mark in MARKS),
+                f"{last['q25']:.3f} to {last['q75']:.3f}", f"{last['ms_per_ask']:.0f}",
+            ])  # fmt: skip
+        header = [
+            "sampler",
+            "runs",
+            *(f"after {mark}" for mark in MARKS),
+            "its quartiles",
+            "ms per ask",
+        ]
+        parts.append(f"**{problem}**\n\n{table(header, lines)}")
+    return "\n".join(parts)
 
 
 def sampler_peers() -> str:
