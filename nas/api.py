@@ -1,15 +1,17 @@
-"""A search from Python, in this process, on data or with a training of one's own."""
+"""The Python interface: a search in this process, on images or with a training of your own."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import optuna
 import torch
 
 from nas.data import DatasetInfo, SearchData
+from nas.progress import Meter
 from nas.space.arch import Arch
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
@@ -18,17 +20,23 @@ from nas.study.choose_sampler import choose_sampler
 from nas.study.config import StudyConfig, begin
 from nas.study.front import front
 from nas.study.front_file import FrontFile, front_file
-from nas.study.objectives import KNOWN, Objectives
+from nas.study.objectives import Objectives
 from nas.study.storage.engine import open_storage
 from nas.study.storage.lock import lock_study
 from nas.study.study import Candidate, Measurement, SearchStudy
 from nas.study.trial_curves import known_costs, trial_curves
+from nas.threads import cpu_threads
 from nas.training import Diverged, Recipe, Trainer, build, default_recipe
 
 DIVERGED = "diverged"
 
 Train = Callable[[Arch, int], Iterable[tuple[int, float]]]
-"""Trains an architecture with a seed; gives (epochs so far, validation accuracy) now and then."""
+"""Trains an architecture with a seed, and gives (epoch, accuracy) whenever it evaluates.
+
+Epochs count from 1 and grow, up to the last epoch of the recipe; an accuracy is a fraction from
+0 to 1 on the validation split. An accuracy that is not a finite number, and an exception
+`nas.training.Diverged`, fail the trial.
+"""
 
 
 def run_search(
@@ -45,69 +53,104 @@ def run_search(
     max_failures: int = 10,
     storage: str | None = None,
     name: str = "search",
+    threads: int = 1,
+    quiet: bool = False,
 ) -> FrontFile:
-    """Search one trial after another, and give the front.
+    """Search for the networks with the best accuracy at each cost, one trial after another.
 
-    For many trials at once, on one machine or on a cluster, use `runners/search.py`.
-    Stopping early and the record are the same: with a `storage`, the same call goes on
-    where the last one ended, and the report and the dashboard open the study.
+    Trials run in this process. `runners/search.py` runs many at once, on one machine or on a
+    cluster; the rule for stopping early and what a study holds are the same. With a `storage`
+    the same call continues a study, and the report and the dashboard show it.
 
     Args:
-        space: what is searched.
-        data: from `nas.data.from_arrays` or `load_search_data`; what is known of the
-            images is enough where `train` is given.
-        budget: distinct architectures, over the life of the study.
-        train: a training of one's own, see `Train`; its last epoch is `recipe.epochs`.
-            A `nas.training.Diverged` that it raises is a failed trial.
-        recipe: of the training; the short one for this kind of data by default. With
-            `train` it has to be given: a training is whole at the last of its epochs.
+        space: the architectures to choose from.
+        data: images from `nas.data.from_arrays` or `load_search_data`; with `train`, what is
+            known of the data set is enough.
+        budget: distinct architectures over the life of the study.
+        train: a training of your own, see `Train`.
+        recipe: of the training; by default the short one for this kind of data. With `train`
+            it must be given, since its `epochs` say when a trial is complete.
         objectives: accuracy and multiply-adds by default.
         limits: the most that an architecture may cost; none by default.
         sampler: one of `nas.study.choose_sampler.SAMPLERS`.
-        seed: of everything random.
+        seed: of the sampler and of every training.
         max_failures: trials that may diverge; one more ends the search.
         storage: URL of a database, as in `sqlite:////absolute/path.db`; in memory by default.
         name: of the study.
+        threads: CPU threads of this project's training. With the default the result depends
+            on `seed` alone, not on the cores of the machine.
+        quiet: show no progress on standard error.
+
+    Returns:
+        The Pareto front, with everything that retraining needs.
 
     Raises:
         StudyLocked: another process works on the study.
-        ValueError: the study is of another configuration; images or a recipe are missing.
+        ValueError: an argument is not accepted, the study has another configuration, or
+            `train` gave something that is not accepted; the trial is then queued again.
         nas.training.Diverged: more trials than `max_failures` did.
     """
+    for what, value, kinds in (
+        ("space", space, SearchSpace),
+        ("data", data, (SearchData, DatasetInfo)),
+        ("budget", budget, int),
+        ("recipe", recipe, (Recipe, type(None))),
+        ("objectives", objectives, (Objectives, type(None))),
+        ("limits", limits, (Limits, type(None))),
+        ("seed", seed, int),
+        ("max_failures", max_failures, int),
+        ("threads", threads, int),
+    ):
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
+            accepted = " or ".join(names).replace("NoneType", "None")
+            raise ValueError(f"{what}: {type(value).__name__} {value!r:.40}; accepted: {accepted}")
+    for what, number, least in (
+        ("budget", budget, 1), ("threads", threads, 1), ("max_failures", max_failures, 0),
+        ("seed", seed, 0),
+    ):  # fmt: skip
+        if number < least:
+            raise ValueError(f"{what}: {number}; accepted: {least} or more")
     info = data.info if isinstance(data, SearchData) else data
     if train is not None and recipe is None:
         raise ValueError("recipe: none; accepted: with `train` one whose epochs are the training's")
     recipe = recipe or default_recipe(info.name, torch.cuda.is_available())
+    working_threads = cpu_threads(threads) if train is None else nullcontext()
     if train is None:
         if not isinstance(data, SearchData):
             raise ValueError("data: no images, and no `train`; accepted: SearchData, or a function")
         train = _Training(data, recipe)
     objectives = objectives or Objectives(("accuracy", "macs"))
-    if not set(objectives.names) <= {"accuracy", *KNOWN}:
+    if len(objectives.known) < len(objectives.costs):
         raise ValueError(
-            f"objectives: {','.join(objectives.names)}; latency: use runners/search.py"
+            f"objectives: {','.join(objectives.names)}; accepted: costs that are known before "
+            "training; runners/search.py measures latency"
         )
     config = StudyConfig(space, info, recipe, objectives, limits or Limits())
     images = None
     if isinstance(data, SearchData):
         images = recipe.evaluated(len(data.val))
-    with _lock(storage, name):
+    with _lock(storage, name), working_threads:
         study = _open(config, sampler, budget, seed, images, storage, name)
-        while (candidate := study.ask()) is not None:
-            try:
-                _run(study, candidate, train(candidate.arch, candidate.seed), images)
-            except Diverged:
-                study.fail(candidate.number, DIVERGED)
-                if study.failures.total() > max_failures:
+        with nullcontext() if quiet else Meter(name, budget, study.counted) as meter:
+            while (candidate := study.ask()) is not None:
+                try:
+                    _run(study, candidate, train(candidate.arch, candidate.seed), images)
+                except Diverged:
+                    study.fail(candidate.number, DIVERGED)
+                    if study.failures.total() > max_failures:
+                        raise
+                except BaseException:
+                    study.interrupt(candidate.number)
                     raise
-            except BaseException:
-                study.interrupt(candidate.number)
-                raise
+                else:
+                    if meter is not None:
+                        meter.ended()
         return front_file(name, config, front(study.study, objectives))
 
 
 class _Training:
-    """This project's own training, evaluated at the rungs."""
+    """The training of this project, evaluated at the rungs of the rule for stopping early."""
 
     def __init__(self, data: SearchData, recipe: Recipe) -> None:
         self._data, self._recipe = data, recipe
@@ -128,30 +171,64 @@ def _run(
     points: Iterable[tuple[int, float]],
     images: int | None,
 ) -> None:
-    """Train until the end or until there is no hope for the front, and record it."""
+    """Train until the end, or until the rule gives up hope for the front; store the result."""
     epochs = study.config.recipe.epochs
-    others = trial_curves(study)
-    costs = tuple(float(getattr(candidate.cost, name)) for name in known_costs(study))
+    others = list(trial_curves(study).values())
+    costs = known_costs(study, candidate.cost)
     start, curve = time.perf_counter(), dict[int, float]()
-    for epoch, accuracy in points:
-        curve[int(epoch)] = float(accuracy)
+    end = None
+    for epoch, accuracy in _checked(points, epochs):
+        curve[epoch] = accuracy
         study.report(candidate.number, list(curve.items()))
-        if epoch >= epochs:
+        if epoch == epochs:
+            end = study.complete
+        elif not decide(TrialCurve(costs, curve), others, epochs, images=images).goes_on:
+            end = study.stop
+        if end is not None:
             break
-        shown = TrialCurve(costs, curve)
-        if not decide(shown, list(others.values()), epochs, images=images).goes_on:
-            break
-    if not curve:
-        raise ValueError("train: gave no (epoch, accuracy)")
-    last = max(curve)
-    measurement = Measurement(curve[last], last, time.perf_counter() - start, list(curve.items()))
-    end = study.complete if last >= epochs else study.stop
-    end(candidate.number, measurement)
+    last = max(curve, default=0)
+    if end is None:
+        raise ValueError(
+            f"train: ended after epoch {last}; accepted: (epoch, accuracy) up to epoch {epochs}, "
+            "the last of the recipe"
+        )
+    seconds = time.perf_counter() - start
+    end(candidate.number, Measurement(curve[last], last, seconds, list(curve.items())))
+
+
+def _checked(points: Iterable[tuple[int, float]], epochs: int) -> Iterator[tuple[int, float]]:
+    """What a training gives, each point checked before it is stored.
+
+    Raises:
+        ValueError: it is none of the points that `Train` describes.
+        Diverged: an accuracy is not a finite number.
+    """
+    accepted = f"accepted: pairs (epoch, accuracy), epochs growing from 1 to {epochs}"
+    if not isinstance(points, Iterable):
+        raise ValueError(f"train: gave {points!r:.40}; {accepted}")
+    last = 0
+    for point in points:
+        try:
+            epoch, accuracy = int(point[0]), float(point[1])
+            whole = len(point) == 2 and epoch == point[0]
+        except (TypeError, ValueError, IndexError, KeyError):
+            whole = False
+        if not whole or not last < epoch <= epochs:
+            raise ValueError(f"train: gave {point!r:.40} after epoch {last}; {accepted}")
+        if not math.isfinite(accuracy):
+            raise Diverged(f"the accuracy is {accuracy} at epoch {epoch}")
+        if not 0 <= accuracy <= 1:
+            raise ValueError(
+                f"train: accuracy {accuracy:g} at epoch {epoch}; accepted: a fraction from 0 to 1, "
+                "such as 0.875"
+            )
+        last = epoch
+        yield epoch, accuracy
 
 
 @contextmanager
 def _lock(storage: str | None, name: str) -> Iterator[None]:
-    """One process works on a study; one in memory is nobody else's."""
+    """Hold the lock of a stored study; one in memory needs none."""
     lock = None if storage is None else lock_study(storage, name)
     try:
         yield

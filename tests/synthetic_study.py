@@ -13,6 +13,7 @@ from optuna.trial import TrialState, create_trial
 from nas.samplers import distribution
 from nas.space.cost import cost
 from nas.study.config import StudyConfig
+from nas.study.objectives import known_values
 from nas.study.storage.engine import open_storage, sqlite_url
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -62,7 +63,7 @@ def synthetic_study(
         elif draw < failed + stopped:
             state, epochs, accuracy = TrialState.PRUNED, max(1, epochs // 2), accuracy * 0.9
         attributes = {
-            "arch_id": arch.arch_id, "macs": counted.macs, "params": counted.params,
+            "arch_id": arch.arch_id, **known_values(counted),
             "seed": 0, "arch": arch.to_dict(),
         }  # fmt: skip
         if state == TrialState.FAIL:
@@ -73,7 +74,7 @@ def synthetic_study(
                 "accuracy": accuracy, "epochs": epochs, "seconds": 3.5,
                 "curve": [*curve, [epochs, accuracy]],
             }  # fmt: skip
-        measured = {"accuracy": accuracy, "macs": counted.macs, "params": counted.params,
+        measured = {"accuracy": accuracy, **known_values(counted),
                     "latency": counted.macs / 1e9}  # fmt: skip
         if "latency" in config.objectives.names and state != TrialState.FAIL:
             attributes["latency"] = measured["latency"]

@@ -1,8 +1,10 @@
 import numpy as np
 import optuna
 import pytest
+import torch
 
 import nas
+import nas.api
 from nas.data import DatasetError
 from nas.data.arrays import from_arrays
 from nas.study.study import FINISHED
@@ -127,7 +129,7 @@ def test_another_configuration_under_the_same_name_is_refused(tmp_path):
     info = from_arrays(*stripes()).info
     short, longer = (get_recipe("short-cpu", epochs=epochs) for epochs in (4, 8))
     nas.run_search(SPACE, info, 2, train=synthetic, recipe=short, storage=storage)
-    with pytest.raises(ValueError, match="epochs: 4 recorded, 8 asked"):
+    with pytest.raises(ValueError, match="epochs: 4 stored, 8 asked"):
         nas.run_search(SPACE, info, 2, train=synthetic, recipe=longer, storage=storage)
 
 
@@ -138,7 +140,7 @@ def test_another_configuration_under_the_same_name_is_refused(tmp_path):
         (np.zeros((4, 8, 9), np.uint8), [0, 1, 0, 1], "square"),
         (np.zeros((4, 8, 8), np.uint8), [0, 1, 0], "whole numbers"),
         (np.zeros((4, 8, 8), np.uint8), [0, 0, 0, 0], "two classes"),
-        (np.zeros((4, 8, 8), np.uint8), [0, -1, 0, 1], "not from 0"),
+        (np.zeros((4, 8, 8), np.uint8), [0, -1, 0, 1], "-1 to 1"),
         (np.zeros((3, 8, 8), np.uint8), [0, 1, 1], "arrays"),
     ],
 )
@@ -146,3 +148,107 @@ def test_arrays_that_are_no_data_set_are_refused_in_one_line(images, labels, mes
     with pytest.raises(DatasetError, match=message) as caught:
         from_arrays(images, np.array(labels))
     assert "\n" not in str(caught.value)
+
+
+def giving(*points):
+    return lambda arch, seed: iter(points)
+
+
+RECIPE = get_recipe("short-cpu", epochs=4)
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        (giving((1, 87.5)), "train: accuracy 87.5 at epoch 1; accepted: a fraction from 0 to 1"),
+        (giving((1, -0.1)), "accuracy -0.1"),
+        (giving((1, 0.5), (4, 1.01)), "accuracy 1.01 at epoch 4"),
+        (giving(), "ended after epoch 0; accepted: .* up to epoch 4"),
+        (giving((1, 0.5), (2, 0.6)), "ended after epoch 2"),
+        (giving((0, 0.5)), "after epoch 0; accepted"),
+        (giving((2, 0.5), (2, 0.5)), "after epoch 2; accepted"),
+        (giving((5, 0.5)), "epochs growing from 1 to 4"),
+        (giving(0.5), "gave 0.5 after epoch 0; accepted: pairs"),
+        (giving((1, "a")), "accepted: pairs"),
+        (giving((1.5, 0.5)), "accepted: pairs"),
+        (lambda arch, seed: 0.5, "gave 0.5; accepted: pairs"),
+        (lambda arch, seed: None, "gave None; accepted: pairs"),
+    ],
+)
+def test_what_a_train_function_gives_is_checked_before_it_is_stored(tmp_path, train, message):
+    storage = f"sqlite:///{tmp_path}/study.db"
+    info = from_arrays(*stripes()).info
+    with pytest.raises(ValueError, match=message) as caught:
+        nas.run_search(SPACE, info, 4, train=train, recipe=RECIPE, storage=storage)
+    assert "\n" not in str(caught.value)
+    study = optuna.load_study(study_name="search", storage=storage)
+    assert trials(storage) == []
+    assert [trial.state.name for trial in study.trials] == ["FAIL", "WAITING"]
+    nas.run_search(SPACE, info, 4, train=synthetic, recipe=RECIPE, storage=storage)
+    assert len(trials(storage)) == 4  # nothing that was given before is in the way
+
+
+@pytest.mark.parametrize("accuracy", [float("nan"), float("inf"), np.float32("nan")])
+def test_an_accuracy_that_is_no_number_is_a_diverged_trial(tmp_path, accuracy):
+    calls = []
+
+    def train(arch, seed):
+        calls.append(arch)
+        return [(1, 0.3), (4, accuracy if len(calls) == 1 else 0.5)]
+
+    storage = f"sqlite:///{tmp_path}/study.db"
+    info = from_arrays(*stripes()).info
+    front = nas.run_search(SPACE, info, 3, train=train, recipe=RECIPE, storage=storage)
+    assert front.architectures
+    study = optuna.load_study(study_name="search", storage=storage)
+    assert study.trials[0].user_attrs["reason"] == "diverged"
+    assert len(trials(storage)) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"budget": 0}, "budget: 0; accepted: 1 or more"),
+        ({"budget": -3}, "budget: -3"),
+        ({"budget": "3"}, "budget: str '3'; accepted: int"),
+        ({"budget": 2.0}, "budget: float"),
+        ({"budget": True}, "budget: bool"),
+        ({"space": "tiny"}, "space: str 'tiny'; accepted: SearchSpace"),
+        ({"data": "digits"}, "data: str 'digits'; accepted: SearchData or DatasetInfo"),
+        ({"recipe": "short-cpu"}, "recipe: str .*; accepted: Recipe or None"),
+        ({"objectives": ("accuracy", "macs")}, "objectives: tuple"),
+        ({"seed": None}, "seed: NoneType"),
+        ({"threads": 0}, "threads: 0; accepted: 1 or more"),
+        ({"sampler": "bayes"}, "bayes: accepted: known-cost"),
+    ],
+)
+def test_other_arguments_are_one_line(arguments, message):
+    given = {"space": SPACE, "data": from_arrays(*stripes()), "budget": 2} | arguments
+    with pytest.raises(ValueError, match=message) as caught:
+        nas.run_search(**given)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_thread_the_same_result_and_a_progress_line(capfd, monkeypatch):
+    data = from_arrays(*stripes())
+    monkeypatch.setattr("nas.progress.LINE_EVERY", 0)
+    recipe, seen, before = get_recipe("short-cpu", epochs=1), [], torch.get_num_threads()
+    train_epoch = nas.api.Trainer.train_epoch
+
+    def watched(self):
+        seen.append(torch.get_num_threads())
+        return train_epoch(self)
+
+    monkeypatch.setattr(nas.api.Trainer, "train_epoch", watched)
+    fronts = []
+    try:
+        for number in (1, 2):
+            torch.set_num_threads(number)
+            fronts.append(nas.run_search(SPACE, data, 2, recipe=recipe, quiet=number == 2))
+            assert torch.get_num_threads() == number
+    finally:
+        torch.set_num_threads(before)
+    assert fronts[0] == fronts[1]
+    assert set(seen) == {1}
+    lines = capfd.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["search: 1/2", "search: 2/2"]

@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 from rich import box
 from rich.table import Table
 
-from nas.format import format_count
 from nas.space.arch import Arch
 from nas.study.front import FrontMember
+from nas.study.objectives import OBJECTIVES
 
 LEGEND = (
     "architecture: stem channels | blocks x channels of each stage, expansion by dct (dynamic "
@@ -49,20 +49,18 @@ def add_networks(
     table: Table, title: str, label: Callable[[FrontMember], str], members: list[FrontMember]
 ) -> None:
     """Add columns and rows of networks; the first column has this title and these labels."""
-    has_latency = any("latency" in member.attributes for member in members)
-    latency = ["latency"] if has_latency else []
+    names = [
+        name for name in OBJECTIVES if members and all(name in one.attributes for one in members)
+    ]
     table.add_column(title, no_wrap=True)
-    for name in ("accuracy", "FLOPs (multiply-adds)", "parameters", *latency):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in names:
+        table.add_column(OBJECTIVES[name].label, justify="right", no_wrap=True)
     table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
     for member in members:
         attributes = member.attributes
         table.add_row(
             label(member),
-            f"{100 * attributes['accuracy']:.2f} %",
-            format_count(attributes["macs"]),
-            format_count(attributes["params"]),
-            *([f"{1e3 * attributes['latency']:.3g} ms"] if has_latency else []),
+            *(OBJECTIVES[name].format(attributes[name]) for name in names),
             ("knee: " if member.knee else "") + str(Arch.from_dict(attributes["arch"])),
             style="bold" if member.knee else "",
         )

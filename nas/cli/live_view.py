@@ -50,7 +50,7 @@ class LiveView:
         self.improved: tuple[int, float | None] | None = (
             None  # trial and time; None: an earlier run
         )
-        self._ends: deque[float] = deque([self._start], maxlen=SPEED_WINDOW + 1)
+        self._ends: deque[float] = deque(maxlen=SPEED_WINDOW + 1)
         for trial in finished_trials(study.study):
             self._update_front(
                 trial.number, dict(zip(self._names, trial.values, strict=True)), None
@@ -102,7 +102,8 @@ class LiveView:
             return (
                 "stopping: running trials are queued for the next start (Ctrl-C again ends at once)"
             )
-        if len(self._ends) < 2:
+        # The first ends, as many as trials run at once, include the start of their workers.
+        if len(self._ends) <= max(1, self.running):
             return self.phase
         each = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
         left = format_duration((self._study.budget - self.counted) * each)
@@ -119,7 +120,8 @@ class LiveView:
     def progress(self) -> str:
         """The hypervolume of the front and the trial that last increased it."""
         if self.improved is None:
-            return "hypervolume: no network has been trained to the end yet"
+            trained = "is better than guessing" if self.members else "has been trained to the end"
+            return f"hypervolume 0: no network {trained} yet"
         number, when = self.improved
         ago = (
             "in an earlier run"

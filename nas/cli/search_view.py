@@ -15,6 +15,7 @@ from nas.cli.options import print_json
 from nas.cli.program import command_line, launcher, same_command_line
 from nas.format import format_count, format_duration
 from nas.report.page import REPORT
+from nas.study.front import chance_note
 from nas.study.plan import Plan
 from nas.study.storage.engine import hide_password, sqlite_url
 
@@ -46,7 +47,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     return {
         "study": plan.study_name,
         "storage": hide_password(plan.storage),
-        "trials recorded": plan.recorded,
+        "trials stored": plan.num_trials,
         "budget": request.budget,
         "space": f"{config.space.name}: {config.space.size:,} settings, "
         f"{config.space.distinct_size:,} distinct architectures",
@@ -104,6 +105,8 @@ def print_result(plan: Plan, result: SearchResult) -> None:
         )
     for reason, times in study.failures.most_common(5):
         print(f"{times} trials failed: {reason}")
+    if note := chance_note(result.members, plan.config):
+        console.print(f"warning: {note}", highlight=False, soft_wrap=True)
     if result.members:
         console.print(front_table(result.members, fill=console.is_terminal))
     if study.exhausted and study.counted < study.budget:

@@ -1,7 +1,8 @@
-"""A study as a table: what was tried, what came of it, and which choices made it."""
+"""A study as a table: its trials, their results and the choices that made them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,8 +16,8 @@ from nas.space.arch import Arch, table2_arch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig
 from nas.study.front import FrontMember, front
-from nas.study.objectives import Objectives
-from nas.study.trial_state import trial_state
+from nas.study.objectives import OBJECTIVES, known_values
+from nas.study.trial_state import STATES, trial_state
 
 TABLE2 = ((0.5, 2, 4), (1.0, 2, 4), (1.0, 4, 4), (1.0, 8, 4), (2.0, 8, 2))
 """(alpha, p, r) of the paper's networks that a front is compared with."""
@@ -24,18 +25,19 @@ TABLE2 = ((0.5, 2, 4), (1.0, 2, 4), (1.0, 4, 4), (1.0, 8, 4), (2.0, 8, 2))
 
 @dataclass(frozen=True)
 class StudyData:
-    """Everything that a report says is made from this."""
+    """A study as it was read once; everything in a report is computed from it."""
 
     name: str  # of the study
     config: StudyConfig
-    trials: pd.DataFrame  # a row per trial that has an architecture; see `record`
+    trials: pd.DataFrame  # a row per trial that has an architecture; see `read_study`
+    counts: dict[str, int]  # all trials by state, in the order of `STATES`
     members: list[FrontMember]  # cheapest first
     attributes: dict[str, Any]  # of the study
 
     @property
     def cost(self) -> str:
-        """The objective that figures are drawn over."""
-        return main_cost(self.config.objectives)
+        """The cost that figures are drawn over."""
+        return self.config.objectives.main_cost
 
     @property
     def finished(self) -> pd.DataFrame:
@@ -57,59 +59,57 @@ class StudyData:
         return self.trials.loc[[member.trial.number for member in self.members]]
 
 
-def main_cost(objectives: Objectives) -> str:
-    """Multiply-adds where they are an objective, else the first cost that is."""
-    costs = [name for name in objectives.names if name != "accuracy"]
-    return "macs" if "macs" in costs else costs[0]
-
-
 def choice_label(name: str) -> str:
-    """`stage2.p` as `stage 2: p`, `alpha` as `width × alpha`."""
+    """`stage2.p` as `stage 2: p`, `alpha` as `width multiplier`."""
     if name == "alpha":
         return "width multiplier"
     stage, _, what = name.partition(".")
     return f"stage {stage.removeprefix('stage')}: {what}" if what else name
 
 
-COLUMNS = [
-    "number", "state", "arch_id", "arch", "accuracy", "macs", "params", "latency", "epochs",
-    "seconds", "curve", "reason", "duplicate_of", "started", "ended", "on_front", "knee",
-]  # fmt: skip
+COLUMNS = (
+    "number", "state", "arch_id", "arch", "epochs", "seconds", "curve", "reason", "duplicate_of",
+    "started", "ended", "on_front", "knee",
+)  # fmt: skip
 
 
 def read_study(study: optuna.Study, config: StudyConfig) -> StudyData:
     """Read a study once.
 
-    The table is indexed by the trial's number and has the columns `COLUMNS` and one for
-    each choice of the space, None where the choice has no effect. `state` is one of
-    `nas.study.trial_state.STATES`.
+    The table is indexed by the trial's number and has the columns `COLUMNS`, one for each of
+    `OBJECTIVES` and one for each choice of the space, None where the choice has no effect.
+    `state` is one of `nas.study.trial_state.STATES`.
     """
     members = front(study, config.objectives)
     best = {member.trial.number: member.knee for member in members}
+    trials = study.get_trials(deepcopy=False)
     rows = [
         _row(trial, config) | {"on_front": trial.number in best, "knee": best.get(trial.number)}
-        for trial in study.get_trials(deepcopy=False)
+        for trial in trials
         if "arch_id" in trial.user_attrs
     ]
     choices = [choice.name for choice in config.space.choices]
     # As objects: a column of integers with gaps would turn into floats.
-    table = pd.DataFrame(rows, columns=[*COLUMNS, *choices], dtype=object)
-    numeric = ["accuracy", "macs", "params", "latency", "epochs", "seconds"]
+    table = pd.DataFrame(rows, columns=[*COLUMNS, *OBJECTIVES, *choices], dtype=object)
+    numeric = [*OBJECTIVES, "epochs", "seconds"]
     table[numeric] = table[numeric].astype(float)
     table[["started", "ended"]] = table[["started", "ended"]].apply(pd.to_datetime)
     table["number"] = table["number"].astype(int)
     table[["on_front", "knee"]] = table[["on_front", "knee"]].eq(True)
+    counted = Counter(map(trial_state, trials))
     return StudyData(
-        study.study_name, config, table.set_index("number", drop=False), members, study.user_attrs
+        study.study_name,
+        config,
+        table.set_index("number", drop=False),
+        {state: counted[state] for state in STATES if counted[state]},
+        members,
+        study.user_attrs,
     )
 
 
 def _row(trial: FrozenTrial, config: StudyConfig) -> dict[str, Any]:
     attributes = trial.user_attrs
-    names = (
-        "arch_id", "accuracy", "macs", "params", "latency", "epochs", "seconds", "reason",
-        "duplicate_of",
-    )  # fmt: skip
+    names = (*OBJECTIVES, "arch_id", "epochs", "seconds", "reason", "duplicate_of")
     row = {name: attributes.get(name) for name in names}
     row |= {
         "number": trial.number,
@@ -127,15 +127,15 @@ def _row(trial: FrozenTrial, config: StudyConfig) -> dict[str, Any]:
     return row | setting
 
 
-def hypervolume_table(found: StudyData) -> pd.DataFrame:
+def hypervolume_table(data: StudyData) -> pd.DataFrame:
     """Hypervolume after each finished trial in the order in which they ended.
 
-    Columns: `trial` (how many were finished or stopped by then), `hours` (of work since the
-    start; pauses between two runs of the program are left out), `hypervolume`.
+    Columns: `trial` (how many were finished or stopped by then), `hours` (since the start,
+    without pauses between two runs of the program), `hypervolume`.
     """
-    done = found.trials[found.trials["state"].isin(["finished", "stopped"])].sort_values("ended")
-    scale = ObjectiveScale(found.config)
-    tracker, names = scale.tracker(), found.config.objectives.names
+    done = data.trials[data.trials["state"].isin(["finished", "stopped"])].sort_values("ended")
+    scale = ObjectiveScale(data.config)
+    tracker, names = scale.tracker(), data.config.objectives.names
     rows, hours = [], _hours(done)
     for position, (_, trial) in enumerate(done.iterrows()):
         if trial["state"] == "finished":
@@ -145,7 +145,7 @@ def hypervolume_table(found: StudyData) -> pd.DataFrame:
 
 
 def _hours(done: pd.DataFrame) -> list[float]:
-    """Hours of work until each trial ended, without the time when no trial was running."""
+    """Hours until each trial ended, without the time in which no trial was running."""
     hours, clock, until = [], 0.0, None
     spans = list(zip(done["started"], done["ended"], strict=True))
     earliest = None
@@ -162,20 +162,19 @@ def _hours(done: pd.DataFrame) -> list[float]:
     return hours
 
 
-def table2_networks(found: StudyData) -> pd.DataFrame:
+def table2_networks(data: StudyData) -> pd.DataFrame:
     """The paper's Table 2 networks: name, cost, and accuracy where the study trained them."""
-    data = found.config.dataset
-    trained = found.finished.drop_duplicates("arch_id").set_index("arch_id")["accuracy"]
+    dataset = data.config.dataset
+    trained = data.finished.drop_duplicates("arch_id").set_index("arch_id")["accuracy"]
     rows = []
     for alpha, p, r in TABLE2:
         arch = table2_arch(alpha, p, r)
-        counted = cost(arch, data.image_size, data.in_channels, data.num_classes)
+        counted = cost(arch, dataset.image_size, dataset.in_channels, dataset.num_classes)
         rows.append(
             {
                 "name": f"DyClotNet-{alpha:g}, p = {p}, r = {r}",
                 "arch_id": arch.arch_id,
-                "macs": counted.macs,
-                "params": counted.params,
+                **known_values(counted),
                 "accuracy": trained.get(arch.arch_id),
             }
         )

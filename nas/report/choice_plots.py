@@ -1,4 +1,4 @@
-"""Figures of what the choices of the space do: on the front, and for accuracy at equal cost."""
+"""Figures of the choices of the space: on the front, and their effect at equal cost."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ import plotly.graph_objects as go
 
 from nas.report.analysis import StudyData, choice_label
 from nas.report.effects import ALL_STAGES, Difference, Importance
-from nas.report.narrative import bare_cost, points
+from nas.report.narrative import points
 from nas.report.plots import BLUE, GREY, INK, ORANGE, TEAL, styled
+from nas.study.objectives import OBJECTIVES
 
 MOST_COLUMNS = 40  # networks of the front that are drawn side by side
 
 _WORDS = {"dct": "DCT", "pointwise": "1×1"}
 
 
-def choices_figure(found: StudyData) -> go.Figure:
-    """Which choice each network of the front made, cheapest first.
+def choices_figure(data: StudyData) -> go.Figure:
+    """The value of each choice in each network of the front, cheapest first.
 
-    Colour is the position of a value among those that the choice may take; expansions have
+    The colour is the position of a value among the values of the choice; expansions have
     colours of their own.
     """
-    front = found.front
+    front = data.front
     if len(front) > MOST_COLUMNS:
         kept = np.linspace(0, len(front) - 1, MOST_COLUMNS).round().astype(int)
         front = front.iloc[sorted(set(kept))]
-    choices = [choice for choice in found.config.space.choices if len(choice.values) > 1][::-1]
+    choices = [choice for choice in data.config.space.choices if len(choice.values) > 1][::-1]
     colours: list[list[float | None]] = []
     words: list[list[str]] = []
     for choice in choices:
         values = [None if value != value else value for value in front[choice.name]]
         words.append([_word(value) for value in values])
         colours.append([_colour(choice.values, value) for value in values])
-    labels = [bare_cost(found.cost, value) for value in front[found.cost]]
+    labels = [OBJECTIVES[data.cost].format(value) for value in front[data.cost]]
     figure = go.Figure(
         go.Heatmap(
             z=colours,
@@ -91,19 +92,19 @@ def _word(value: Any) -> str:
     return _WORDS.get(value, str(value)) if isinstance(value, str) else f"{value:g}"
 
 
-def expansion_figure(found: StudyData, differences: list[Difference]) -> go.Figure:
-    """DCT minus pointwise in accuracy at equal cost, with intervals, by stage and cost."""
+def expansion_figure(data: StudyData, differences: list[Difference]) -> go.Figure:
+    """Accuracy of DCT minus pointwise at equal cost, with intervals, by stage and cost."""
     figure = go.Figure()
     rows, ticks = [], []
     for d in differences:
         where = "all stages" if d.stage == ALL_STAGES else f"stage {d.stage}"
-        low, high = (bare_cost(found.cost, edge) for edge in (d.low, d.high))
+        low, high = (OBJECTIVES[data.cost].format(edge) for edge in (d.low, d.high))
         rows.append((d, where, f"{low} to {high}"))
         ticks.append(f"{where}<br><span style='font-size:11px'>{low} – {high}</span>")
     for sign, colour, name in (
-        (1, TEAL, "DCT better"),
-        (-1, ORANGE, "pointwise better"),
-        (0, GREY, "undecided"),
+        (1, TEAL, "DCT more accurate"),
+        (-1, ORANGE, "pointwise more accurate"),
+        (0, GREY, "not significant"),
     ):
         chosen = [(i, *row) for i, row in enumerate(rows) if row[0].sign == sign]
         if not chosen:
@@ -142,7 +143,7 @@ def expansion_figure(found: StudyData, differences: list[Difference]) -> go.Figu
 
 
 def importance_figure(weights: Importance) -> go.Figure:
-    """Share of the variance of accuracy at given cost that only one choice explains."""
+    """Share of the variance of accuracy at given cost that each choice alone explains."""
     choices = weights.choices[::-1]
     hover = [
         f"<b>{escape(choice_label(choice.name))}</b><br>"

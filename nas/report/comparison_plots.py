@@ -1,4 +1,4 @@
-"""Retrained networks for people: a figure, a table, and what they show in words."""
+"""Retrained networks as a figure, a table and sentences."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from nas.format import format_count
 from nas.models.reference import REFERENCES
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
 from nas.retrain.references import SEARCHED, TABLE2, TWIN
-from nas.study.objectives import COST_LABELS
+from nas.study.objectives import OBJECTIVES
 
 FIGURE = "comparison.html"
 REFERENCE_SYMBOLS = ("triangle-up", "star", "cross", "pentagon", "hexagram", "bowtie")
 LOOKS = {  # of a family: name in the legend, colour, symbol
-    SEARCHED: ("found by the search", BLUE, "circle"),
+    SEARCHED: ("searched", BLUE, "circle"),
     TWIN: ("pointwise twins", ORANGE, "square"),
     TABLE2: ("Table 2 of the paper", TEAL, "diamond"),
 } | {
@@ -61,12 +61,12 @@ def comparison_figure(summary: dict[str, Any]) -> go.Figure:
     figure = styled(figure, height=460)
     for column, cost in enumerate(("macs", "params"), start=1):
         values = [float(row[cost]) for row in summary["networks"]]
-        figure.update_xaxes(title_text=COST_LABELS[cost], **log_axis(values), row=1, col=column)
+        figure.update_xaxes(title_text=OBJECTIVES[cost].axis, **log_axis(values), row=1, col=column)
     return figure.update_yaxes(title_text="test accuracy (%)", row=1, col=1)
 
 
 def write_figure(summary: dict[str, Any], folder: Path) -> Path:
-    """Write `comparison.html`, one file that needs no network; returns its path."""
+    """Write `comparison.html`, one file that needs no other and no network; returns its path."""
     path = folder / FIGURE
     page = comparison_figure(summary).to_html(include_plotlyjs=True, full_html=True)
     write_atomic(path, page)
@@ -92,7 +92,7 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
 
 
 def describe_retraining(summary: dict[str, Any]) -> list[str]:
-    """What the numbers say, each sentence with its uncertainty."""
+    """The results of a retraining in sentences, each with its uncertainty."""
     said = []
     short, noise = summary["short_schedule"], summary["noise"]
     percent = f"{summary['confidence']:.0%} intervals"
@@ -103,16 +103,17 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
         )
     else:
         said.append(
-            "One seed each: intervals count right answers only, with a standard deviation of "
-            f"{100 * noise['sd']:.2f} points; retrain with --seeds 2 or more to know the "
-            "training's own."
+            "One seed each: intervals cover the binomial noise of the test set alone, a standard "
+            f"deviation of {100 * noise['sd']:.2f} points; retrain with --seeds 2 or more to "
+            "measure the noise of training too."
         )
     if short and short["ranks"]:
         kendall, spearman = short["ranks"]["kendall"], short["ranks"]["spearman"]
         said.append(
             f"Short against full accuracy of {short['networks']} networks of the front: "
             f"Kendall's tau {_interval(kendall)}, Spearman {_interval(spearman)} (bootstrap over "
-            "networks). A front is ordered by cost too, so cost alone ranks its members alike."
+            "networks). Along a front accuracy grows with cost, so cost alone would give a high "
+            "rank correlation."
         )
     if short:
         said.append(
@@ -123,12 +124,12 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
     searched = [row for row in summary["networks"] if row["family"] == SEARCHED]
     if any(row["not_told_apart_from"] for row in searched):
         said.append(
-            "= marks members whose accuracy the noise cannot tell apart from that of others "
+            "= marks members whose accuracy does not differ significantly from that of others "
             "(Tukey and Kramer, all pairs jointly); summary.json names them."
         )
     for row in summary["differences"]:
         low, high = 100 * row["low"], 100 * row["high"]
-        verdict = "better" if low > 0 else "worse" if high < 0 else "not told apart"
+        verdict = "better" if low > 0 else "worse" if high < 0 else "not significant"
         said.append(
             f"{row['network']} against {row['reference']} ({row['macs_ratio']:.2f} times its "
             f"multiply-adds): {100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}), "
@@ -154,8 +155,8 @@ def _hover(row: dict[str, Any]) -> str:
     arch = "" if row["arch"] is None else "<br>" + escape(row["arch"]).replace(" | ", "<br>")
     return (
         f"<b>{escape(row['name'])}</b>{arch}<br>{100 * row['test_accuracy']:.2f} % "
-        f"({row['seeds']} seeds)<br>{format_count(row['macs'])} {COST_LABELS['macs']}, "
-        f"{format_count(row['params'])} parameters"
+        f"({row['seeds']} seeds)<br>{OBJECTIVES['macs'].describe(row['macs'])}, "
+        f"{OBJECTIVES['params'].describe(row['params'])}"
     )
 
 

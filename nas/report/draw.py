@@ -1,4 +1,4 @@
-"""A drawing of an architecture, stage by stage, as SVG that stands on its own."""
+"""A drawing of an architecture, stage by stage, as SVG."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STAGE_MIN = 126  # width of a stage; a line of text under it must fit
 BLOCK_MAX, BLOCK_MIN, GAP = 14, 3, 3
 
 
-def draw(arch: Arch, data: DatasetInfo) -> str:
+def draw(arch: Arch, dataset: DatasetInfo) -> str:
     """`<svg>` of an architecture: a bar per block, as high as its width goes (square root).
 
     Colour is the expansion. Under each stage stand its repeats and width, expansion and p,
@@ -28,8 +28,8 @@ def draw(arch: Arch, data: DatasetInfo) -> str:
     multiply-adds divide.
     """
     widest = max(arch.stem, *(stage.width for stage in arch.stages))
-    shares = _shares(arch, data)
-    parts, x, size = [], 4.0, data.image_size
+    shares = _shares(arch, dataset)
+    parts, x, size = [], 4.0, dataset.image_size
     parts.append(_bar(x + ENDS / 2 - 7, 14, arch.stem, widest, "#8fa3b5"))
     parts.append(_text(x + ENDS / 2, ["stem", f"{arch.stem} channels", f"{size}×{size}"]))
     spans = [("#8fa3b5", shares[0])]
@@ -40,12 +40,12 @@ def draw(arch: Arch, data: DatasetInfo) -> str:
         parts.append(_stage(x, width, stage, widest, size))
         spans.append((COLOURS[stage.expansion], share))
         x += width
-    parts.append(_bar(x + ENDS / 2 - 7, 14, data.num_classes, widest, "#8fa3b5"))
-    parts.append(_text(x + ENDS / 2, ["classifier", f"{data.num_classes} classes", ""]))
+    parts.append(_bar(x + ENDS / 2 - 7, 14, dataset.num_classes, widest, "#8fa3b5"))
+    parts.append(_text(x + ENDS / 2, ["classifier", f"{dataset.num_classes} classes", ""]))
     spans.append(("#8fa3b5", shares[-1]))
     total = x + ENDS + 4
     parts.append(_strip(spans, total))
-    counts = sum(layer.macs for layer in _layers(arch, data))
+    counts = sum(layer.macs for layer in _layers(arch, dataset))
     title = f"{arch}; {format_count(counts)} FLOPs (multiply-adds)"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total:.0f} {HEIGHT}" '
@@ -58,14 +58,14 @@ def draw(arch: Arch, data: DatasetInfo) -> str:
     )
 
 
-def _layers(arch: Arch, data: DatasetInfo) -> list[LayerCost]:
-    return layer_costs(arch, data.image_size, data.in_channels, data.num_classes)
+def _layers(arch: Arch, dataset: DatasetInfo) -> list[LayerCost]:
+    return layer_costs(arch, dataset.image_size, dataset.in_channels, dataset.num_classes)
 
 
-def _shares(arch: Arch, data: DatasetInfo) -> list[float]:
+def _shares(arch: Arch, dataset: DatasetInfo) -> list[float]:
     """Shares of the multiply-adds: stem, each stage, classifier."""
     sums = [0] * (len(arch.stages) + 2)
-    for layer in _layers(arch, data):
+    for layer in _layers(arch, dataset):
         kind, _, rest = layer.name.partition(".")
         position = {"stem": 0, "classifier": -1}.get(kind, 0)
         if kind == "stages":

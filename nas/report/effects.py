@@ -1,7 +1,7 @@
-"""What a choice is worth at equal cost, with its uncertainty.
+"""The effect of a choice on accuracy at equal cost, with its uncertainty.
 
-Only networks that were trained to the end count. The search chose them, so they are no
-random sample of the space; a report that shows these numbers says so.
+Only networks that were trained to the end count. The search selected them, so they are no
+random sample of the space; the report says so beside these numbers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nas.report.analysis import StudyData
 
 Array = NDArray[np.float64]
 
-FEWEST_NETWORKS = 20  # in a cost range, below which nothing is said about it
+FEWEST_NETWORKS = 20  # in a range of cost; ranges with fewer are left out
 FEWEST_OF_A_KIND = 8  # networks with DCT, and with pointwise, in the range
 NETWORKS_PER_RANGE = 50
 MOST_RANGES = 3
@@ -47,35 +47,35 @@ class Difference:
 
     @property
     def sign(self) -> int:
-        """1 where DCT is better beyond the uncertainty, -1 where it is worse, else 0."""
+        """1 where DCT is significantly more accurate, -1 where less, else 0."""
         return int(self.lower > 0) - int(self.upper < 0)
 
 
-def open_stages(found: StudyData) -> list[int]:
+def open_stages(data: StudyData) -> list[int]:
     """Stages, from 1, in which the space leaves the expansion open."""
     return [
         index + 1
-        for index, stage in enumerate(found.config.space.schema.stages)
+        for index, stage in enumerate(data.config.space.schema.stages)
         if len(stage.expansion) > 1
     ]
 
 
-def compare_expansions(found: StudyData, seed: int = 0) -> list[Difference]:
-    """DCT against pointwise, for all stages together and for each, by range of cost.
+def compare_expansions(data: StudyData, seed: int = 0) -> list[Difference]:
+    """DCT against pointwise, for all stages jointly and for each, by range of cost.
 
     Accuracy is regressed on the logarithm of the cost (a parabola) and on the expansion;
     intervals come from the Bayesian bootstrap over networks with Student's quantiles,
     Bonferroni-corrected for the number of comparisons. A range without enough networks of
     each kind is left out.
     """
-    stages, trials = open_stages(found), found.finished
+    stages, trials = open_stages(data), data.finished
     if not stages or len(trials) < FEWEST_NETWORKS:
         return []
     columns = [trials[f"stage{stage}.expansion"].eq("dct").to_numpy(float) for stage in stages]
     kinds = dict(zip(stages, columns, strict=True))
     if len(stages) > 1:
         kinds = {ALL_STAGES: np.mean(columns, axis=0)} | kinds
-    x = np.log(trials[found.cost].to_numpy(float))
+    x = np.log(trials[data.cost].to_numpy(float))
     y = trials["accuracy"].to_numpy(float)
     ranges = int(np.clip(len(trials) // NETWORKS_PER_RANGE, 1, MOST_RANGES))
     edges = np.quantile(x, np.linspace(0, 1, ranges + 1))
@@ -105,9 +105,9 @@ def compare_expansions(found: StudyData, seed: int = 0) -> list[Difference]:
 def _half_width(drawn: Array, networks: int, tail: float) -> float:
     """Half of an interval that leaves `tail` out at each end.
 
-    The bootstrap's spread with Student's quantile. Its own quantiles, so far out and of so few
-    networks, are too narrow: with them 17 of 60 made-up studies of 150 networks claimed a
-    difference that was not there, so 12 of 240 studies of 60 to 400 networks do.
+    The bootstrap's spread with Student's quantile. The bootstrap's own quantiles are too narrow
+    this far out and for so few networks: with them 17 of 60 synthetic studies of 150 networks
+    without any difference showed one; with Student's, 12 of 240 studies of 60 to 400 networks.
     """
     freedom = networks - COLUMNS
     spread = float(drawn.std()) * networks / freedom  # as in HC3
@@ -128,10 +128,10 @@ def _weighted(x: Array, y: Array, z: Array, weights: NDArray[np.float32]) -> Arr
 
 @dataclass(frozen=True)
 class ChoiceEffect:
-    """What one choice does to accuracy at given cost."""
+    """The effect of one choice on accuracy at given cost."""
 
     name: str
-    share: float  # of the variance left at given cost, explained by this choice alone
+    share: float  # of the variance at given cost that this choice alone explains
     spread: float  # of the share over random splits, a standard deviation
     effects: dict[str, float]  # by value: accuracy (fraction) relative to the mean
 
@@ -141,21 +141,21 @@ class Importance:
     """How much the choices matter for accuracy at given cost; cross-validated."""
 
     choices: list[ChoiceEffect]  # most important first
-    explained: float  # share of the variance left at given cost that all choices explain
+    explained: float  # share of the variance at given cost that all choices explain
 
 
-def importance(found: StudyData, seed: int = 0) -> Importance | None:
-    """Which choices matter at given cost; None where too few networks were trained.
+def importance(data: StudyData, seed: int = 0) -> Importance | None:
+    """The importance of each choice at given cost; None where too few networks were trained.
 
     An additive ridge regression of accuracy on a parabola in the logarithm of the cost and,
     for each choice, a parabola in the logarithm of its value (an indicator for the
-    expansion). A choice's share is what the cross-validated error grows by without it.
+    expansion). The share of a choice is the growth of the cross-validated error without it.
     """
-    trials = found.finished
-    names = [c.name for c in found.config.space.choices if trials[c.name].nunique() > 1]
+    trials = data.finished
+    names = [c.name for c in data.config.space.choices if trials[c.name].nunique() > 1]
     if len(trials) < FEWEST_FOR_IMPORTANCE or not names:
         return None
-    x = np.log(trials[found.cost].to_numpy(float))
+    x = np.log(trials[data.cost].to_numpy(float))
     base = _standard(np.column_stack([x, x**2]))
     blocks = {name: _columns(trials[name]) for name in names}
     y = trials["accuracy"].to_numpy(float)
@@ -214,7 +214,7 @@ def _fit(gram: Array, products: Array) -> Array:
 
 
 Moments = list[tuple[Array, Array, float]]
-"""X'X, X'y and y'y of each fold: all that fits and errors on any columns need."""
+"""X'X, X'y and y'y of each fold; fits and errors on any columns follow from them."""
 
 
 def _moments(X: Array, y: Array, fold: NDArray[np.int64]) -> Moments:

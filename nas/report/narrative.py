@@ -1,33 +1,18 @@
-"""The finding of a study in words, each with its uncertainty, and none without data."""
+"""The finding of a study in sentences, each with its uncertainty."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from nas.format import format_count, format_number
+from nas.format import format_number
 from nas.report.analysis import StudyData, choice_label
 from nas.report.effects import ALL_STAGES, Difference, Importance, open_stages
-from nas.study.objectives import COST_LABELS
+from nas.study.front import chance_note
+from nas.study.objectives import OBJECTIVES, percent
 
+DCT = "DCT (dynamic clone transformer)"
 FEW = 20  # finished networks, below which a front is called provisional
-
-
-def format_cost(name: str, value: float) -> str:
-    """A cost with its unit: `1.2 M FLOPs (multiply-adds)`, `3.1 ms`."""
-    if name == "latency":
-        return f"{1e3 * value:.3g} ms"
-    return f"{format_count(value)} {COST_LABELS[name]}"
-
-
-def bare_cost(name: str, value: float) -> str:
-    """A cost where its name stands nearby: `1.2 M`, `3.1 ms`."""
-    return format_cost(name, value) if name == "latency" else format_count(value)
-
-
-def percent(accuracy: float) -> str:
-    """An accuracy in per cent."""
-    return f"{100 * accuracy:.2f} %"
 
 
 def points(difference: float) -> str:
@@ -36,46 +21,49 @@ def points(difference: float) -> str:
 
 
 def describe_finding(
-    found: StudyData, differences: list[Difference], weights: Importance | None
+    data: StudyData, differences: list[Difference], weights: Importance | None
 ) -> list[str]:
-    """Sentences on the front, on DCT against pointwise, and on what else matters."""
-    if not found.members:
-        return [_nothing(found)]
+    """Sentences on the front, on DCT against pointwise expansions, and on the other choices."""
+    if not data.members:
+        return [_nothing(data)]
     return [
-        _describe_front(found),
-        _describe_expansions(found, differences),
+        *filter(None, [chance_note(data.members, data.config)]),
+        _describe_front(data),
+        _describe_expansions(data, differences),
         *_describe_importance(weights),
-        "Each network was trained once on a short schedule, and the front is made of the luckiest "
-        "of them: retrain before trusting differences of a few tenths of a point.",
+        "Each network was trained once on a short schedule, and the front selects the highest of "
+        "noisy accuracies: retrain before relying on differences of a few tenths of a point.",
     ]
 
 
-def _nothing(found: StudyData) -> str:
-    counts = found.trials["state"].value_counts()
-    if counts.empty:
+def _nothing(data: StudyData) -> str:
+    counts = data.counts
+    if not counts:
         return "No network has been trained yet, so there is nothing to report."
     ended = ", ".join(f"{count} {state}" for state, count in counts.items())
     return f"No network was trained to the end ({ended}), so there is no front."
 
 
-def _describe_front(found: StudyData) -> str:
-    front, name = found.front, found.cost
+def _describe_front(data: StudyData) -> str:
+    front, name = data.front, data.cost
+    cost = OBJECTIVES[name]
     rows = front.to_dict("records")
     best, cheapest = max(rows, key=lambda row: row["accuracy"]), rows[0]
     knee = next(row for row in rows if row["knee"])
-    count = len(found.finished)
+    count = len(data.finished)
     if len(front) == 1:
         text = (
-            f"Of {format_number(count, 'network')} trained to the end one is best in everything: "
-            f"{percent(best['accuracy'])} at {format_cost(name, best[name])}."
+            f"Of {format_number(count, 'network')} trained to the end one is best in every "
+            f"objective: {percent(best['accuracy'])} at {cost.describe(best[name])}."
         )
     else:
         text = (
             f"{len(front)} of {format_number(count, 'network')} trained to the end make the front, "
-            f"from {percent(cheapest['accuracy'])} at {format_cost(name, cheapest[name])} to "
-            f"{percent(best['accuracy'])} at {bare_cost(name, best[name])}. "
-            f"The knee is {knee['arch_id']}: {percent(knee['accuracy'])} at "
-            f"{bare_cost(name, knee[name])}{_slopes(cheapest, knee, best, name)}."
+            f"from {percent(cheapest['accuracy'])} at {cost.describe(cheapest[name])} to "
+            f"{percent(best['accuracy'])} at {cost.format(best[name])}. "
+            f"The knee, the member closest to the ideal point, is {knee['arch_id']}: "
+            f"{percent(knee['accuracy'])} at {cost.format(knee[name])}"
+            f"{_slopes(cheapest, knee, best, name)}."
         )
     if count < FEW:
         text += f" With only {format_number(count, 'network')} this front is provisional."
@@ -96,31 +84,34 @@ def _slopes(cheapest: Any, knee: Any, best: Any, name: str) -> str:
     )
 
 
-def _describe_expansions(found: StudyData, differences: list[Difference]) -> str:
-    if not open_stages(found):
-        return "The space leaves no choice between DCT and pointwise expansions."
+def _describe_expansions(data: StudyData, differences: list[Difference]) -> str:
+    if not open_stages(data):
+        return f"The space leaves no choice between {DCT} and pointwise expansions."
     if not differences:
         return (
             "Too few networks of either kind were trained to the end "
-            f"({len(found.finished)} in all) to say where DCT beats pointwise at equal cost."
+            f"({len(data.finished)} in all) to say where {DCT} expansions are "
+            "more accurate than pointwise ones at equal cost."
         )
     undecided = sum(d.sign == 0 for d in differences)
     if undecided == len(differences):
         widest = max((d.upper - d.lower) / 2 for d in differences)
         return (
-            "Between DCT and pointwise no difference in accuracy at equal cost is beyond its "
-            f"uncertainty in any of {len(differences)} comparisons (up to ±{100 * widest:.1f} "
-            "points): this study does not decide between them."
+            f"Between {DCT} and pointwise expansions no difference in accuracy "
+            f"at equal cost is significant in any of {len(differences)} comparisons (up "
+            f"to ±{100 * widest:.1f} points): this study does not decide between them."
         )
     sentences = [
         f"{words} at equal cost {_join(places)}."
-        for sign, words in ((1, "DCT beats pointwise"), (-1, "Pointwise beats DCT"))
-        if (places := _places(found, differences, sign))
+        for sign, words in (
+            (1, f"{DCT} is more accurate than pointwise"),
+            (-1, f"Pointwise is more accurate than {DCT}"),
+        )
+        if (places := _places(data, differences, sign))
     ]
     if undecided:
         sentences.append(
-            f"In {undecided} of {len(differences)} comparisons the difference is within its "
-            "uncertainty."
+            f"In {undecided} of {len(differences)} comparisons the difference is not significant."
         )
     sentences.append(
         "Intervals hold jointly with 95 % confidence, for the networks that this search chose "
@@ -129,8 +120,8 @@ def _describe_expansions(found: StudyData, differences: list[Difference]) -> str
     return " ".join(sentences)
 
 
-def _places(found: StudyData, differences: list[Difference], sign: int) -> list[str]:
-    """Where one expansion is better, in short for a stage where it always is."""
+def _places(data: StudyData, differences: list[Difference], sign: int) -> list[str]:
+    """Where one expansion is better; one phrase for a stage in which it always is."""
     places = []
     for stage in sorted({d.stage for d in differences}):
         where = "taken in all stages" if stage == ALL_STAGES else f"in stage {stage}"
@@ -142,14 +133,14 @@ def _places(found: StudyData, differences: list[Difference], sign: int) -> list[
                 f"{where} at every cost compared (by {sizes[0]:.1f} to {sizes[-1]:.1f} points)"
             )
         else:
-            places += [f"{where} {_extent(found, d)}" for d in won]
+            places += [f"{where} {_extent(data, d)}" for d in won]
     return places
 
 
-def _extent(found: StudyData, d: Difference) -> str:
+def _extent(data: StudyData, d: Difference) -> str:
     low, high = sorted((100 * abs(d.lower), 100 * abs(d.upper)))
     return (
-        f"from {bare_cost(found.cost, d.low)} to {bare_cost(found.cost, d.high)} "
+        f"from {OBJECTIVES[data.cost].format(d.low)} to {OBJECTIVES[data.cost].format(d.high)} "
         f"(by {100 * abs(d.estimate):.1f} points, {low:.1f} to {high:.1f})"
     )
 
@@ -163,8 +154,8 @@ def _describe_importance(weights: Importance | None) -> list[str]:
         return []
     if weights.explained < 0.05:
         return [
-            "At given cost the choices explain next to nothing of the differences in accuracy "
-            "that a simple additive model can find."
+            "At given cost, an additive model of the choices explains next to none of the "
+            "variance of accuracy."
         ]
     top = [effect for effect in weights.choices if effect.share > 2 * effect.spread][:3]
     if not top:

@@ -6,11 +6,10 @@ import math
 from collections.abc import Mapping
 
 from nas.pareto import HypervolumeTracker
-from nas.space.cost import Cost, cost
+from nas.space.cost import cost
 from nas.space.limits import extreme
 from nas.study.config import StudyConfig
-
-LATENCY_RANGE = (1e-5, 10.0)  # seconds; a latency's range is not known before it is measured
+from nas.study.objectives import OBJECTIVES
 
 
 class ObjectiveScale:
@@ -43,19 +42,18 @@ class ObjectiveScale:
 
 
 def _range(config: StudyConfig, name: str) -> tuple[float, float]:
-    if name == "latency":
-        return LATENCY_RANGE
-    limit = config.limits.max_macs if name == "macs" else config.limits.max_params
+    if OBJECTIVES[name].known is None:
+        return OBJECTIVES[name].range
+    limit = getattr(config.limits, f"max_{name}", None)
     low, high = (extreme_cost(config, name, largest=largest) for largest in (False, True))
     return low, high if limit is None else min(limit, high)
 
 
 def extreme_cost(config: StudyConfig, name: str, *, largest: bool) -> int:
-    """The smallest or largest `macs` or `params` of the space on the study's data set."""
-    data = config.dataset
-    sizes = (data.image_size, data.in_channels, data.num_classes)
+    """The smallest or largest value of a known objective in the space, on the study's data set."""
+    dataset = config.dataset
+    sizes = (dataset.image_size, dataset.in_channels, dataset.num_classes)
 
-    def key(counted: Cost) -> int:
-        return counted.macs if name == "macs" else counted.params
-
+    key = OBJECTIVES[name].known
+    assert key is not None
     return key(cost(extreme(config.space, *sizes, key, largest=largest), *sizes))

@@ -11,16 +11,15 @@ import plotly.graph_objects as go
 
 from nas.format import format_count
 from nas.report.analysis import StudyData, table2_networks
-from nas.report.narrative import format_cost, percent
-from nas.study.objectives import COST_LABELS
+from nas.study.objectives import OBJECTIVES
 
 BLUE, TEAL, ORANGE, RED, GREY = "#0b5cad", "#00876c", "#d98200", "#c8372d", "#9aa9b8"
 INK, GRID = "#1d2733", "#e4e9ee"
 FONT = "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', Arial, sans-serif"
 
 ERROR_TICKS = (90, 70, 50, 40, 30, 20, 15, 10, 7, 5, 4, 3, 2, 1.5, 1, 0.7, 0.5, 0.3, 0.2, 0.1)
-MOST_CURVES = 200  # learning curves that are drawn grey, evenly taken from all
-REFERENCE_REACH = 2.0  # a Table 2 network is drawn up to this many times the dearest trial
+MOST_CURVES = 200  # learning curves that are drawn in grey, taken evenly from all
+REFERENCE_REACH = 2.0  # Table 2 networks are drawn up to this many times the highest cost
 
 
 def styled(figure: go.Figure, *, height: int = 420, **layout: Any) -> go.Figure:
@@ -50,26 +49,26 @@ def styled(figure: go.Figure, *, height: int = 420, **layout: Any) -> go.Figure:
     return figure.update_layout(**layout)
 
 
-def front_figure(found: StudyData, cost: str | None = None) -> go.Figure:
+def front_figure(data: StudyData, cost: str | None = None) -> go.Figure:
     """Accuracy over a cost: every trial with its architecture on hover, and the front.
 
-    Heights are logarithms of the error, labelled with the accuracy: between 97 and 98 % there
-    is as much to see as between 55 and 70 %.
+    The vertical axis is the logarithm of the error, labelled with the accuracy: from 97 to
+    98 % it is as long as from 55 to 70 %.
     """
-    cost = cost or found.cost
+    cost = cost or data.cost
     figure = go.Figure()
-    finished = found.finished
-    front = found.front if found.members else finished.iloc[:0]
+    finished = data.finished
+    front = data.front if data.members else finished.iloc[:0]
     others = finished[~finished["on_front"]]
-    stopped = found.of_state("stopped").dropna(subset=["accuracy", cost])
+    stopped = data.of_state("stopped").dropna(subset=["accuracy", cost])
     figure.add_trace(_points(others, cost, "finished", {"color": GREY, "size": 7, "opacity": 0.75}))
     if len(stopped):
         marker = {"color": ORANGE, "size": 7, "symbol": "x-thin-open", "line": {"width": 1.5}}
-        figure.add_trace(_points(stopped, cost, "stopped early", marker))
+        figure.add_trace(_points(stopped, cost, "stopped", marker))
     front = front.sort_values(cost)
     line = {"color": BLUE, "width": 2, "shape": "hv"}
     trace = _points(front, cost, "front", {"color": BLUE, "size": 9})
-    if cost == found.cost and len(found.config.objectives.names) == 2:
+    if cost == data.cost and len(data.config.objectives.names) == 2:
         trace.update(mode="lines+markers", line=line)
     figure.add_trace(trace)
     knee = front[front["knee"]]
@@ -81,12 +80,14 @@ def front_figure(found: StudyData, cost: str | None = None) -> go.Figure:
             {"color": RED, "size": 15, "symbol": "star", "line": {"color": "#ffffff", "width": 1}},
         )
     )
-    shown = pd.concat([finished, stopped])
-    rail = _rail(figure, found, cost, float(shown[cost].max()) if len(shown) else None)
-    figure.update_yaxes(title_text="accuracy (%)", domain=[0.13, 1] if rail else [0, 1])
+    drawn = pd.concat([finished, stopped])
+    rail = _rail(figure, data, cost, float(drawn[cost].max()) if len(drawn) else None)
+    figure.update_yaxes(
+        title_text="accuracy (%), logarithm of the error", domain=[0.13, 1] if rail else [0, 1]
+    )
     figure = styled(figure, height=520)
     figure.update_layout(yaxis=_accuracy_axis(figure))
-    figure.update_xaxes(title_text=COST_LABELS[cost], **log_axis(_values(figure, "x")))
+    figure.update_xaxes(title_text=OBJECTIVES[cost].axis, **log_axis(_values(figure, "x")))
     if rail:
         figure.update_layout(
             yaxis2={"domain": [0, 0.08], "range": [0, 1], "visible": False, "fixedrange": True}
@@ -96,7 +97,7 @@ def front_figure(found: StudyData, cost: str | None = None) -> go.Figure:
 
 
 def _accuracy_axis(figure: go.Figure) -> dict[str, Any]:
-    """The axis for heights that are errors in per cent; the figure's errors of 0 are raised."""
+    """A logarithmic axis of errors in per cent; errors of 0 are raised to be on it."""
     traces = [trace for trace in figure.data if trace.yaxis != "y2"]
     errors = [error for trace in traces for error in trace.y]
     least = min((error for error in errors if error > 0), default=1.0) / 2
@@ -116,12 +117,13 @@ def _values(figure: go.Figure, axis: str) -> list[float]:
     return [float(v) for trace in figure.data for v in trace[axis] if v is not None and v > 0]
 
 
-def _rail(figure: go.Figure, found: StudyData, cost: str, dearest: float | None) -> bool:
-    """What has a cost but no accuracy, below the plot: failed trials, Table 2's networks."""
-    failed = found.of_state("failed").dropna(subset=[cost])
-    references = table2_networks(found) if cost != "latency" else pd.DataFrame()
-    if len(references) and dearest is not None:
-        references = references[references[cost] <= REFERENCE_REACH * dearest]
+def _rail(figure: go.Figure, data: StudyData, cost: str, highest: float | None) -> bool:
+    """Draw what has a cost but no accuracy below the plot: failed trials, Table 2's networks."""
+    failed = data.of_state("failed").dropna(subset=[cost])
+    known = OBJECTIVES[cost].known is not None
+    references = table2_networks(data) if known else pd.DataFrame()
+    if len(references) and highest is not None:
+        references = references[references[cost] <= REFERENCE_REACH * highest]
     if len(failed):
         figure.add_trace(
             go.Scatter(
@@ -155,7 +157,7 @@ def _rail(figure: go.Figure, found: StudyData, cost: str, dearest: float | None)
                     "line": {"color": INK, "width": 1.5},
                 },
                 text=[
-                    f"<b>{escape(row['name'])}</b><br>{format_cost(cost, row[cost])}"
+                    f"<b>{escape(row['name'])}</b><br>{OBJECTIVES[cost].describe(row[cost])}"
                     + ("" if trained else "<br>not trained in this study")
                     for _, row in group.iterrows()
                 ],
@@ -179,7 +181,7 @@ def _points(trials: pd.DataFrame, cost: str, name: str, marker: dict[str, Any]) 
 
 
 def _errors(trials: pd.DataFrame) -> list[float]:
-    """In per cent; see `_accuracy_axis`."""
+    """Errors in per cent, for `_accuracy_axis`."""
     errors: list[float] = (100 * (1 - trials["accuracy"])).round(4).tolist()
     return errors
 
@@ -191,11 +193,8 @@ def _identity(row: Any) -> str:
 
 def describe_trial(row: Any) -> str:
     """A trial in a few lines for a hover label: identity, architecture, result."""
-    text = _identity(row) + (
-        f"<br>{percent(row['accuracy'])} at {format_count(row['macs'])} {COST_LABELS['macs']}"
-        f"<br>{format_count(row['params'])} parameters, {row['epochs']:.0f} epochs"
-    )
-    return text + (f", {format_cost('latency', row['latency'])}" if row["latency"] > 0 else "")
+    values = [o.describe(row[name]) for name, o in OBJECTIVES.items() if row[name] == row[name]]
+    return "<br>".join([_identity(row), *values, f"{row['epochs']:.0f} epochs"])
 
 
 def log_axis(values: list[float]) -> dict[str, Any]:
@@ -217,9 +216,9 @@ def log_axis(values: list[float]) -> dict[str, Any]:
     }
 
 
-def hypervolume_figure(found: StudyData, over: str = "trial") -> go.Figure:
-    """Hypervolume over `trial` (finished and stopped ones) or over `hours` of work."""
-    table = found.hypervolume
+def hypervolume_figure(data: StudyData, over: str = "trial") -> go.Figure:
+    """Hypervolume over `trial` (finished and stopped ones) or over `hours`."""
+    table = data.hypervolume
     x, label = table[over], "trials"
     if over == "hours":
         label, factor = "hours", 1.0
@@ -240,11 +239,11 @@ def hypervolume_figure(found: StudyData, over: str = "trial") -> go.Figure:
     return styled(figure, height=320, showlegend=False)
 
 
-def curves_figure(found: StudyData) -> go.Figure:
-    """Accuracy over epochs: the front's networks in colour by cost, others behind in grey."""
+def curves_figure(data: StudyData) -> go.Figure:
+    """Accuracy over epochs: the front's networks coloured by cost, the others in grey behind."""
     figure = go.Figure()
-    others = found.trials[
-        found.trials["state"].isin(["finished", "stopped"]) & ~found.trials["on_front"]
+    others = data.trials[
+        data.trials["state"].isin(["finished", "stopped"]) & ~data.trials["on_front"]
     ]
     step = max(1, -(-len(others) // MOST_CURVES))
     for state, colour in (("finished", "#cfd8e0"), ("stopped", "#f0c98a")):
@@ -252,7 +251,7 @@ def curves_figure(found: StudyData) -> go.Figure:
         if curves:
             x = [epoch for curve in curves for epoch in [*(p[0] for p in curve), None]]
             y = [v for curve in curves for v in [*(round(100 * p[1], 3) for p in curve), None]]
-            name = "other networks" if state == "finished" else "stopped early"
+            name = "other finished" if state == "finished" else "stopped"
             figure.add_trace(
                 go.Scatter(
                     x=x,
@@ -263,7 +262,7 @@ def curves_figure(found: StudyData) -> go.Figure:
                     line={"color": colour, "width": 1},
                 )
             )
-    members = found.front.to_dict("records") if found.members else []
+    members = data.front.to_dict("records") if data.members else []
     for position, row in enumerate(members):
         share = position / max(1, len(members) - 1)
         figure.add_trace(
@@ -271,16 +270,16 @@ def curves_figure(found: StudyData) -> go.Figure:
                 x=[p[0] for p in row["curve"]],
                 y=[round(100 * p[1], 3) for p in row["curve"]],
                 mode="lines+markers",
-                name="front, cheap to dear",
+                name="front, low to high cost",
                 legendgroup="front",
                 showlegend=position == len(members) // 2,
                 line={"color": _blend(share), "width": 2},
                 marker={"size": 5},
                 hovertemplate=f"<b>{escape(row['arch_id'])}</b><br>%{{y:.2f}} % after %{{x}} epochs"
-                f"<br>{format_cost(found.cost, row[found.cost])}<extra></extra>",
+                f"<br>{OBJECTIVES[data.cost].describe(row[data.cost])}<extra></extra>",
             )
         )
-    epochs = found.config.recipe.epochs
+    epochs = data.config.recipe.epochs
     figure.update_xaxes(title_text="epochs", range=[0, epochs * 1.04])
     if epochs <= 12:
         figure.update_xaxes(dtick=1)
@@ -289,7 +288,7 @@ def curves_figure(found: StudyData) -> go.Figure:
 
 
 def _blend(share: float) -> str:
-    """From light blue (cheap) to dark blue (dear)."""
+    """From light blue (lowest cost) to dark blue (highest)."""
     light, dark = (110, 190, 235), (8, 48, 107)
     mixed = (round(a + (b - a) * share) for a, b in zip(light, dark, strict=True))
     return "#" + "".join(f"{value:02x}" for value in mixed)

@@ -1,1 +1,1 @@
-"""What is retrained and what the results say: selection, references, learning rates, statistics."""
+"""Retraining without the training: selection, references, learning rates, statistics."""

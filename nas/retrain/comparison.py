@@ -1,4 +1,4 @@
-"""`retrained/summary.json`: retrained networks beside each other and beside the search."""
+"""`retrained/summary.json`: comparisons of retrained networks with each other and the search."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from nas.retrain.references import SEARCHED
 from nas.retrain.statistics import (
     CONFIDENCE,
     Noise,
-    noise,
-    not_told_apart,
+    estimate_noise,
+    not_significantly_different,
     rank_correlations,
     remaining,
 )
@@ -31,20 +31,20 @@ Row = dict[str, Any]
 
 
 def summarise(front: FrontFile, folder: Path, recipe: Recipe) -> dict[str, Any] | None:
-    """Everything in `folder` that was trained on this data by this recipe, compared.
+    """Compare all networks in `folder` that were trained on this data set by this recipe.
 
-    Learning rates may differ. Written to `summary.json`:
+    Their learning rates may differ. The comparison is written to `summary.json`:
 
     - `networks`: by family and cost, with the mean test accuracy over seeds, its interval,
       the short schedule's accuracy, whether it stays on the front and with which
-      probability, and from which other searched networks the seeds cannot tell it apart;
+      probability, and from which other searched networks it does not differ significantly;
     - `differences`: of each searched network from each network it is compared with;
     - `short_schedule`: rank correlations between short and full accuracy of the front, and
       how many of its members stay non-dominated;
-    - `noise`: what the intervals are made of.
+    - `noise`: the standard deviation that the intervals follow from.
 
     Returns:
-        The contents; None, with nothing written, where nothing is trained.
+        The contents; None, with nothing written, where no such network is trained.
     """
     rows = _rows(front, folder, recipe)
     if not rows:
@@ -52,9 +52,9 @@ def summarise(front: FrontFile, folder: Path, recipe: Recipe) -> dict[str, Any] 
     images = rows[0].pop("test_images")
     for row in rows[1:]:
         row.pop("test_images")
-    of = noise([row["test_accuracies"] for row in rows], images)
+    noise = estimate_noise([row["test_accuracies"] for row in rows], images)
     for row in rows:
-        half = of.half_width(row["seeds"]) if of.source == "seeds" else None
+        half = noise.half_width(row["seeds"]) if noise.source == "seeds" else None
         row["interval"] = half and [row["test_accuracy"] - half, row["test_accuracy"] + half]
     searched = [row for row in rows if row["family"] == SEARCHED]
     summary = {
@@ -63,17 +63,21 @@ def summarise(front: FrontFile, folder: Path, recipe: Recipe) -> dict[str, Any] 
         "dataset": front.dataset["name"],
         "recipe": recipe.model_dump(mode="json"),
         "confidence": CONFIDENCE,
-        "noise": {"sd": of.sd, "source": of.source, "degrees_of_freedom": _finite(of.degrees)},
+        "noise": {
+            "sd": noise.sd,
+            "source": noise.source,
+            "degrees_of_freedom": _finite(noise.degrees),
+        },
         "networks": rows,
-        "differences": _differences(rows, of),
-        "short_schedule": _short_schedule(searched, of),
+        "differences": _differences(rows, noise),
+        "short_schedule": _short_schedule(searched, noise),
     }
     write_json(folder / SUMMARY, summary)
     return summary
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
-    """The `summary.json` of a `retrained` folder; None where there is none that is whole."""
+    """The `summary.json` of a `retrained` folder; None where there is none or it is damaged."""
     try:
         summary: dict[str, Any] = json.loads((folder / SUMMARY).read_bytes())
     except (OSError, ValueError):
@@ -83,7 +87,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
 
 def _rows(front: FrontFile, folder: Path, recipe: Recipe) -> list[Row]:
     short = {entry.arch_id: entry for entry in front.architectures}
-    found: dict[str, list[Row]] = {}
+    by_network: dict[str, list[Row]] = {}
     for path in sorted([*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/seed-*/{METRICS}")]):
         description = read_description(path.parent)
         metrics = json.loads(path.read_text())
@@ -97,9 +101,9 @@ def _rows(front: FrontFile, folder: Path, recipe: Recipe) -> list[Row]:
             continue
         metrics["learning_rate"] = description.recipe["learning_rate"]
         metrics["arch"] = description.arch
-        found.setdefault(metrics["network"], []).append(metrics)
+        by_network.setdefault(metrics["network"], []).append(metrics)
     rows = []
-    for name, runs in found.items():
+    for name, runs in by_network.items():
         runs = sorted(runs, key=lambda run: int(run["seed"]))
         first, entry = runs[0], short.get(name)
         tests = [run["test_accuracy"] for run in runs]
@@ -125,18 +129,18 @@ def _rows(front: FrontFile, folder: Path, recipe: Recipe) -> list[Row]:
     return sorted(rows, key=lambda row: (families[row["family"]], row["family"], row["macs"]))
 
 
-def _differences(rows: list[Row], of: Noise) -> list[Row]:
-    """Searched network less reference: a twin's own, for others the nearest in cost."""
+def _differences(rows: list[Row], noise: Noise) -> list[Row]:
+    """Accuracy of a searched network minus a reference's: of its twin's own, else the nearest."""
     searched = [row for row in rows if row["family"] == SEARCHED]
-    found = []
+    differences = []
     for row in rows:
         if row["family"] == SEARCHED or not searched:
             continue
         own = [one for one in searched if one["name"] == row["of"]]
         near = own or [min(searched, key=lambda one: abs(math.log(one["macs"] / row["macs"])))]
         difference = near[0]["test_accuracy"] - row["test_accuracy"]
-        half = of.difference_half_width((near[0]["seeds"], row["seeds"]))
-        found.append(
+        half = noise.difference_half_width((near[0]["seeds"], row["seeds"]))
+        differences.append(
             {
                 "network": near[0]["name"],
                 "reference": row["name"],
@@ -147,17 +151,17 @@ def _differences(rows: list[Row], of: Noise) -> list[Row]:
                 "high": difference + half,
             }
         )
-    return found
+    return differences
 
 
-def _short_schedule(searched: list[Row], of: Noise) -> dict[str, Any] | None:
-    """Ranks and non-dominated members; writes what concerns one network into its row."""
+def _short_schedule(searched: list[Row], noise: Noise) -> dict[str, Any] | None:
+    """Rank correlations and non-dominated networks; the rows get what concerns one network."""
     if not searched:
         return None
     means = [row["test_accuracy"] for row in searched]
     seeds = [row["seeds"] for row in searched]
-    stay = remaining([row["macs"] for row in searched], means, seeds, of)
-    ties = not_told_apart(means, seeds, of)
+    stay = remaining([row["macs"] for row in searched], means, seeds, noise)
+    ties = not_significantly_different(means, seeds, noise)
     for row, stays, probability, others in zip(
         searched, stay.stays, stay.probability, ties, strict=True
     ):

@@ -45,7 +45,7 @@ def choose_rates(
         info: the data set.
         validate: trains; 0 stands for a training that failed.
     """
-    families = list(dict.fromkeys(contender.family for contender in networks))
+    families = list(dict.fromkeys(spec.family for spec in networks))
     if not rates:
         return {family: own_recipe(family, recipe) for family in families}
     if len(rates) == 1:
@@ -61,12 +61,12 @@ def choose_rates(
         _set_aside(network, home)
         for rate in sorted(rates):
             trainings[family, rate] = (network, _at(recipe, rate), _aside(network, rate, home))
-    found = dict(zip(trainings, validate(list(trainings.values())), strict=True))
+    accuracies = dict(zip(trainings, validate(list(trainings.values())), strict=True))
     for family in dict.fromkeys(family for family, _ in trainings):
-        best = max(sorted(rates), key=lambda rate: found[family, rate])
+        best = max(sorted(rates), key=lambda rate: accuracies[family, rate])
         choices[family] = asked | {
             "network": trainings[family, best][0].name,
-            "val_accuracy": {f"{rate:g}": found[family, rate] for rate in sorted(rates)},
+            "val_accuracy": {f"{rate:g}": accuracies[family, rate] for rate in sorted(rates)},
             "rate": best,
         }
         write_json(path, choices)
@@ -95,9 +95,9 @@ def _read(path: Path) -> dict[str, Any]:
     return choices
 
 
-def _aside(contender: NetworkSpec, rate: float, home: Path) -> Path:
-    """Where a contender's training at a rate is while it is not the chosen one."""
-    return home / FOLDER / f"{contender.name}-{rate:g}"
+def _aside(spec: NetworkSpec, rate: float, home: Path) -> Path:
+    """The folder of a network trained at a rate that is not the chosen one."""
+    return home / FOLDER / f"{spec.name}-{rate:g}"
 
 
 def _trained_at(folder: Path) -> float | None:
@@ -107,12 +107,12 @@ def _trained_at(folder: Path) -> float | None:
     return float(read_description(folder).recipe["learning_rate"])
 
 
-def _set_aside(contender: NetworkSpec, home: Path) -> None:
-    """Move a contender's training out of its folder, unless one of that rate is there."""
-    rate = _trained_at(home / contender.name)
-    if rate is not None and not _aside(contender, rate, home).exists():
-        _aside(contender, rate, home).parent.mkdir(parents=True, exist_ok=True)
-        (home / contender.name).rename(_aside(contender, rate, home))
+def _set_aside(spec: NetworkSpec, home: Path) -> None:
+    """Move a network out of its folder, unless one of its rate was set aside before."""
+    rate = _trained_at(home / spec.name)
+    if rate is not None and not _aside(spec, rate, home).exists():
+        _aside(spec, rate, home).parent.mkdir(parents=True, exist_ok=True)
+        (home / spec.name).rename(_aside(spec, rate, home))
 
 
 def _median(networks: Sequence[NetworkSpec], family: str, info: DatasetInfo) -> NetworkSpec:

@@ -1,4 +1,4 @@
-"""Networks to train beside the chosen ones: what `--reference` means."""
+"""Networks to compare the chosen ones with: the values of `--reference`."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def network_specs(
       most expensive chosen network).
 
     Returns:
-        The contenders, and for each reference that there is not a line that says why.
+        The networks, and a line for each reference that does not exist, with the reason.
 
     Raises:
         ValueError: a reference is unknown.
     """
-    found = [NetworkSpec(arch.arch_id, SEARCHED, arch) for arch in chosen]
+    specs = [NetworkSpec(arch.arch_id, SEARCHED, arch) for arch in chosen]
     notes = []
     for reference in references:
         if reference.removesuffix(SCALED) in REFERENCES:
@@ -70,26 +70,26 @@ def network_specs(
             if reference != family:
                 most = max(_macs(arch, info) for arch in chosen)
                 reference = nearest_reference(family, most, info)
-            found.append(NetworkSpec(reference, family, reference))
+            specs.append(NetworkSpec(reference, family, reference))
         elif reference in (TWIN, EQUAL_COST_TWIN, TABLE2):
             for arch in chosen:
-                contender, note = _beside(reference, arch, info)
-                found += [contender] if contender else []
+                spec, note = _beside(reference, arch, info)
+                specs += [spec] if spec else []
                 notes += [note] if note else []
         else:
             try:
                 family, _ = parse_reference(reference)
             except ValueError:
                 raise ValueError(f"--reference {reference[:40]}: accepted: {ACCEPTED}") from None
-            found.append(NetworkSpec(reference, family, reference))
+            specs.append(NetworkSpec(reference, family, reference))
     distinct: dict[str, NetworkSpec] = {}
-    for contender in found:
-        distinct.setdefault(_key(contender), contender)
+    for spec in specs:
+        distinct.setdefault(_key(spec), spec)
     return list(distinct.values()), notes
 
 
-def _key(contender: NetworkSpec) -> str:
-    network = contender.network
+def _key(spec: NetworkSpec) -> str:
+    network = spec.network
     return network if isinstance(network, str) else network.arch_id
 
 
@@ -144,14 +144,14 @@ def _with_width(stage: StageArch, width: int) -> StageArch:
 
 def _roundings(widths: list[int], multiples: list[int]) -> set[tuple[int, ...]]:
     """All widths that one factor gives, each rounded up or down to its multiple."""
-    found = set()
+    roundings = set()
     for scale in SCALES:
         choices = [
             {m * max(1, math.floor(w * scale / m)), m * math.ceil(w * scale / m)}
             for w, m in zip(widths, multiples, strict=True)
         ]
-        found |= {one for one in itertools.product(*choices) if max(one) <= MAX_WIDTH}
-    return found
+        roundings |= {one for one in itertools.product(*choices) if max(one) <= MAX_WIDTH}
+    return roundings
 
 
 def nearest_table2(macs: int, info: DatasetInfo) -> tuple[str, Arch]:

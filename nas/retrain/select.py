@@ -1,4 +1,4 @@
-"""Choose architectures of a front: what `--select` means."""
+"""Select architectures of a front: the values of `--select`."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ ACCEPTED = (
 def select(front: FrontFile, wanted: str) -> list[FrontEntry]:
     """The entries that `wanted` names, cheapest first.
 
-    `top:K` are the K most accurate ones, `spread:K` the front thinned to K, see `thin`,
-    `under:20M` the most accurate one of at most 20
-    million multiply-adds, `best-per-octave` the most accurate one in each doubling of
+    `top:K` are the K most accurate ones, `spread:K` are K spread evenly
+    over the logarithm of cost, `under:20M` is the most accurate one of at most 20 million
+    multiply-adds, `best-per-octave` the most accurate one in each doubling of
     multiply-adds.
 
     Raises:
@@ -48,18 +48,18 @@ def _matching(entries: list[FrontEntry], wanted: str) -> list[FrontEntry]:
     if match := re.fullmatch(r"top:(\d{1,6})", wanted):
         return _by_accuracy(entries)[-int(match[1]) :] if int(match[1]) else []
     if match := re.fullmatch(r"spread:(\d{1,6})", wanted):
-        return thin(entries, int(match[1])) if int(match[1]) else []
+        return spread_over_cost(entries, int(match[1])) if int(match[1]) else []
     if wanted.startswith("under:"):
         limit = parse_quantity("--select under:", wanted.removeprefix("under:")) or 0
         return _by_accuracy([entry for entry in entries if entry.macs <= limit])[-1:]
     return [entry for entry in entries if entry.arch_id == wanted]
 
 
-def thin(entries: list[FrontEntry], most: int) -> list[FrontEntry]:
+def spread_over_cost(entries: list[FrontEntry], most: int) -> list[FrontEntry]:
     """At most `most` entries, evenly over the logarithm of cost.
 
-    First the knee (or the dearest one, where none is marked), then both ends, then always
-    the one farthest from those taken.
+    First the knee (or the most expensive one, where none is marked), then both ends, then
+    repeatedly the one farthest from those taken.
     """
     if len(entries) <= most:
         return entries

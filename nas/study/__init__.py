@@ -1,1 +1,1 @@
-"""The study, its samplers, its front: Optuna here, no ray."""
+"""The Optuna study of a search: plan, configuration, ask and tell, front and its file."""

@@ -13,7 +13,7 @@ from nas.samplers import KnownCostSampler
 from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.study.config import StudyConfig
-from nas.study.objectives import Objectives
+from nas.study.objectives import Objectives, known_values
 
 SAMPLERS = ("known-cost", "tpe", "nsga2", "gp", "random")
 
@@ -49,9 +49,9 @@ def choose_sampler(
         name: one of `SAMPLERS`.
         config: of the study.
         seed: of the search.
-        trials: already in the study, so that a continued search does not draw again
-            what it drew at its start.
-        images: that accuracies are measured on; None: not known.
+        trials: already in the study, so that a continued search does not repeat the draws of
+            its start.
+        images: of the validation split, which accuracies are measured on; None: not known.
 
     Raises:
         ValueError: unknown name.
@@ -75,18 +75,17 @@ def choose_sampler(
 
 
 def _known_cost(config: StudyConfig, seed: int, images: int | None) -> KnownCostSampler:
-    """Costs, limits and identity of the space's architectures, as the sampler takes them."""
+    """The known-cost sampler with the costs, limits and identity of the space's architectures."""
     space, data = config.space, config.dataset
-    names = [config.objectives.names[i] for i in config.objectives.known]
 
-    @lru_cache(maxsize=1)  # the three functions below are asked about a candidate in turn
+    @lru_cache(maxsize=1)  # the functions below ask about one candidate after another
     def built(*items: tuple[str, Any]) -> tuple[Arch, Cost]:
         arch = space.decode(dict(items))
         return arch, cost(arch, data.image_size, data.in_channels, data.num_classes)
 
     def costs(setting: Mapping[str, Any]) -> tuple[float, ...]:
-        counted = built(*setting.items())[1]
-        return tuple(float(getattr(counted, name)) for name in names)
+        values = known_values(built(*setting.items())[1])
+        return tuple(float(values[name]) for name in config.objectives.known_names)
 
     def feasible(setting: Mapping[str, Any]) -> bool:
         return config.limits.admit(built(*setting.items())[1])

@@ -1,4 +1,4 @@
-"""What a study was started with: recorded in it, and compared when it goes on."""
+"""The configuration of a study: stored when it begins, compared when it is continued."""
 
 from __future__ import annotations
 
@@ -68,39 +68,39 @@ class StudyConfig:
             ) from None
 
     def differences(self, other: StudyConfig) -> list[str]:
-        """What differs, as `what: recorded, asked`, from `other`, which is asked for."""
-        recorded, asked = _flat(self.to_attributes()), _flat(other.to_attributes())
+        """Each setting that `other`, which is asked for, has otherwise; a line each."""
+        stored, asked = _flat(self.to_attributes()), _flat(other.to_attributes())
         return [
-            f"{key}: {recorded.get(key)} recorded, {asked.get(key)} asked"
-            for key in sorted(recorded.keys() | asked.keys())
-            if key != "space_name" and recorded.get(key) != asked.get(key)
+            f"{key}: {stored.get(key)} stored, {asked.get(key)} asked"
+            for key in sorted(stored.keys() | asked.keys())
+            if key != "space_name" and stored.get(key) != asked.get(key)
         ]
 
 
-def require_same(recorded: StudyConfig, asked: StudyConfig, study_name: str) -> None:
-    """Refuse to go on with a study under another configuration.
+def require_same(stored: StudyConfig, asked: StudyConfig, study_name: str) -> None:
+    """Refuse to continue a study with another configuration.
 
     Raises:
         ValueError: naming the first thing that differs, and how many more do.
     """
-    differences = recorded.differences(asked)
+    differences = stored.differences(asked)
     if differences:
         raise ValueError(
-            f"study {study_name} was started with another setting; {differences[0]}"
+            f"study {study_name} was started with another setting: {differences[0]}"
             + (f" (and {len(differences) - 1} more)" if len(differences) > 1 else "")
-            + "; accepted: the recorded one, or another study name"
+            + "; accepted: the stored setting, or another study name"
         )
 
 
 def begin(study: optuna.Study, config: StudyConfig, **attributes: Any) -> None:
-    """Write a new study's configuration and further attributes into it; compare one that goes on.
+    """Store the configuration and further attributes of a new study; compare those of an old one.
 
     Raises:
         ValueError: it was started with another configuration.
     """
-    recorded = stored_config(study)
-    if recorded is not None:
-        require_same(recorded, config, study.study_name)
+    stored = stored_config(study)
+    if stored is not None:
+        require_same(stored, config, study.study_name)
         return
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -111,7 +111,7 @@ def begin(study: optuna.Study, config: StudyConfig, **attributes: Any) -> None:
 
 
 def software_versions() -> dict[str, str]:
-    """Versions that results depend on."""
+    """Versions of the software that results depend on."""
     return {"python": platform.python_version(), "nas": __version__} | {
         name: version(name) for name in VERSIONED
     }
@@ -120,8 +120,8 @@ def software_versions() -> dict[str, str]:
 def stored_config(study: optuna.Study) -> StudyConfig | None:
     """The configuration that a study holds; None for one that was just created.
 
-    Its creator may have died between two attributes: what is there is then ours, and no
-    trial was asked for yet.
+    Its creator may have died between two attributes. A study that holds some of them, no
+    others and no trial therefore counts as just created.
     """
     attributes = study.user_attrs
     begun = attributes.keys() - {"machine"} < ATTRIBUTES and not study.get_trials(deepcopy=False)

@@ -16,7 +16,7 @@ from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig, software_versions
 from nas.study.front import FrontMember
-from nas.study.objectives import Objectives
+from nas.study.objectives import OBJECTIVES, Objectives
 from nas.training import Recipe
 
 SCHEMA_VERSION = 1
@@ -37,7 +37,7 @@ class FrontEntry(BaseModel):
     trial: int  # number in the study
     seed: int
     epochs: int  # trained
-    knee: bool  # the front's best compromise
+    knee: bool  # closest to the ideal point
 
     def build_arch(self) -> Arch:
         """The architecture. Raises ValueError where it is none."""
@@ -59,7 +59,7 @@ class FrontFile(BaseModel):
 
     @model_validator(mode="after")
     def _recount(self) -> FrontFile:
-        """Check everything that can be recomputed: a file is not believed."""
+        """Compare the file with everything that follows from its architectures."""
         info = self.dataset_info()
         Objectives(self.objectives)
         Recipe.model_validate(self.recipe)
@@ -82,12 +82,12 @@ class FrontFile(BaseModel):
         return self
 
     def dataset_info(self) -> DatasetInfo:
-        """What the networks were trained on."""
+        """The data set that the networks were trained on."""
         return DatasetInfo.from_dict(self.dataset)
 
 
 def front_file(study_name: str, config: StudyConfig, members: list[FrontMember]) -> FrontFile:
-    """A front as it is written."""
+    """The contents of `front.json` for a front."""
     return FrontFile(
         study=study_name,
         dataset=config.dataset.to_dict(),
@@ -144,7 +144,7 @@ def load_front(path: str | Path) -> FrontFile:
 
 
 def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """All trials that were launched or told, a row each, in the order of their numbers."""
+    """All trials, a row each, in the order of their numbers."""
     rows = []
     for trial in study.get_trials(deepcopy=False):
         attributes = trial.user_attrs
@@ -153,10 +153,7 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
                 "trial": trial.number,
                 "state": trial.state.name.lower(),
                 "arch_id": attributes.get("arch_id"),
-                "accuracy": attributes.get("accuracy"),
-                "macs": attributes.get("macs"),
-                "params": attributes.get("params"),
-                "latency": attributes.get("latency"),
+                **{name: attributes.get(name) for name in OBJECTIVES},
                 "latency_noise": attributes.get("latency_noise"),
                 "epochs": attributes.get("epochs"),
                 "seconds": attributes.get("seconds"),
@@ -170,7 +167,8 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
                 "curve": json.dumps(attributes.get("curve", [])),
             }
         )
-    integers = ["macs", "params", "epochs", "seed", "duplicate_of", "retry_of"]
+    integers = [name for name, one in OBJECTIVES.items() if one.known is not None]
+    integers += ["epochs", "seed", "duplicate_of", "retry_of"]
     table = pd.DataFrame(rows)
     present = [name for name in integers if name in table]
     return table.astype(dict.fromkeys(present, "Int64")) if rows else table

@@ -1,4 +1,4 @@
-"""From what was asked for on the command line to a plan with everything resolved.
+"""The plan of a search: what the user asks for, with everything resolved and checked.
 
 Everything is checked here, before any work starts and before anything is written.
 """
@@ -79,7 +79,7 @@ class Plan:
     resources: ClusterResources
     gpus_per_trial: float
     concurrency: int  # trials in flight
-    recorded: int  # trials that the study holds already
+    num_trials: int  # that the study holds already
     smallest: Cost  # of the space, by multiply-adds
     largest: Cost
 
@@ -95,7 +95,7 @@ class Checked:
     study: optuna.Study | None  # one that exists
 
     @property
-    def recorded(self) -> StudyConfig | None:
+    def stored(self) -> StudyConfig | None:
         """What the study was started with."""
         return stored_config(self.study) if self.study else None
 
@@ -135,25 +135,25 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         ValueError: one line that names the argument, what is wrong and what is accepted.
     """
     checked = check_request(request)
-    space, name, study, recorded = checked.space, checked.name, checked.study, checked.recorded
+    space, name, study, stored = checked.space, checked.name, checked.study, checked.stored
     gpus = request.gpus_per_trial
     if gpus is None:
         gpus = 1 / resources.trials_per_gpu if resources.gpus else 0.0
     concurrency = _concurrency(request, gpus, resources)
-    dataset, reason = _dataset(request, recorded, gpus > 0, download)
-    data = _data(request, recorded, dataset, download)
-    objectives = _objectives(request, recorded)
+    dataset, reason = _dataset(request, stored, gpus > 0, download)
+    data = _data(request, stored, dataset, download)
+    objectives = _objectives(request, stored)
     config = StudyConfig(
         space,
         data.info,
-        _recipe(request, recorded, dataset, gpus > 0),
+        _recipe(request, stored, dataset, gpus > 0),
         objectives,
         Limits(request.max_macs, request.max_params),
         _machine(request, gpus > 0) if "latency" in objectives.names else None,
     )
     _require_images(config.recipe, data)
-    if recorded is not None and data.notes.download is None:
-        require_same(recorded, config, name)
+    if stored is not None and data.notes.download is None:
+        require_same(stored, config, name)
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
     fewest = cost(extreme(space, *sizes, lambda c: c.params), *sizes)
@@ -170,7 +170,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         resources=resources,
         gpus_per_trial=gpus,
         concurrency=concurrency,
-        recorded=len(study.get_trials(deepcopy=False)) if study else 0,
+        num_trials=len(study.get_trials(deepcopy=False)) if study else 0,
         smallest=smallest,
         largest=cost(extreme(space, *sizes, lambda c: c.macs, largest=True), *sizes),
     )
@@ -296,23 +296,21 @@ def study_name(request: Request) -> str:
 
 
 def _dataset(
-    request: Request, recorded: StudyConfig | None, gpu: bool, download: bool
+    request: Request, stored: StudyConfig | None, gpu: bool, download: bool
 ) -> tuple[str, str]:
-    if request.dataset == "auto" and recorded is not None:
-        return recorded.dataset.name, "recorded in the study"
+    if request.dataset == "auto" and stored is not None:
+        return stored.dataset.name, "stored in the study"
     name, reason = resolve_dataset(request.dataset, request.data_dir, gpu, download=download)
     # A study that was begun before paths were made absolute goes on under the name that it has.
-    before = "" if recorded is None else recorded.dataset.name
+    before = "" if stored is None else stored.dataset.name
     if before.startswith("folder:") and resolve_dataset(before, request.data_dir, gpu)[0] == name:
         name = before
     return name, reason
 
 
-def _data(
-    request: Request, recorded: StudyConfig | None, dataset: str, download: bool
-) -> SearchData:
-    """The images, read as those of the recorded study where nothing else is asked for."""
-    known = recorded.dataset.reading() if recorded and recorded.dataset.name == dataset else {}
+def _data(request: Request, stored: StudyConfig | None, dataset: str, download: bool) -> SearchData:
+    """The images, read as those of the stored study where nothing else is asked for."""
+    known = stored.dataset.reading() if stored and stored.dataset.name == dataset else {}
     asked = {name: getattr(request, name) for name in ("image_size", "channels", "background")}
     reading = known | {name: value for name, value in asked.items() if value is not None}
     try:
@@ -321,12 +319,12 @@ def _data(
         return missing.data
 
 
-def _recipe(request: Request, recorded: StudyConfig | None, dataset: str, gpu: bool) -> Recipe:
+def _recipe(request: Request, stored: StudyConfig | None, dataset: str, gpu: bool) -> Recipe:
     # What is asked for by name is what is trained: no schedule shrinks it.
     overrides = ({"shrink": 1} if request.image_size else {}) | request.overrides
     if request.recipe is not None:
         return get_recipe(request.recipe, **overrides)
-    base = recorded.recipe if recorded is not None else default_recipe(dataset, gpu)
+    base = stored.recipe if stored is not None else default_recipe(dataset, gpu)
     return get_recipe(base.name, **(base.model_dump(exclude={"name"}) | overrides))
 
 
@@ -349,7 +347,7 @@ def _machine(request: Request, gpu: bool) -> str:
     return machine_identity(torch.device("cuda" if gpu else "cpu"), threads)
 
 
-def _objectives(request: Request, recorded: StudyConfig | None) -> Objectives:
+def _objectives(request: Request, stored: StudyConfig | None) -> Objectives:
     if request.objectives is not None:
         return Objectives.parse(request.objectives)
-    return recorded.objectives if recorded else Objectives(("accuracy", "macs"))
+    return stored.objectives if stored else Objectives(("accuracy", "macs"))

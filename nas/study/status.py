@@ -1,4 +1,4 @@
-"""What a study holds and who works on it, read without changing it."""
+"""The status of a study: its trials, its front and who works on it. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ class StudyStatus:
     storage: str  # without its password
     problem: str | None = None  # why nothing more is known
     counted: int = 0  # architectures that count for the budget
-    repeats: int = 0  # suggestions that were answered from the record
-    states: dict[str, int] = field(default_factory=dict)  # trials that were launched
+    repeats: int = 0  # suggestions of architectures that already had a result
+    states: dict[str, int] = field(default_factory=dict)  # trials by state, without repeats
     reasons: dict[str, int] = field(default_factory=dict)  # of failed trials
     front: int = 0  # networks on it
     best: tuple[dict[str, Any], ...] = ()  # cheapest, knee and most accurate of the front
     last_activity: str | None = None  # ISO 8601, in the time zone of the driver
     owner: str | None = None  # of the lock
-    left_running: int = 0  # by a driver that died; --repair fails and queues them
+    left_running: int = 0  # trials of a driver that died; --repair queues them again
 
 
 def study_status(location: StudyLocation) -> StudyStatus:
-    """Look at a study without changing it; what cannot be read is a status with a `problem`."""
+    """The status of a study; one that cannot be read has a `problem`."""
     shown = hide_password(location.storage)
     try:
         study, config = open_study(location)

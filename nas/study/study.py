@@ -1,9 +1,9 @@
-"""The study of a search: asks for architectures, records what they showed.
+"""The study of a search: it asks for architectures and stores their results.
 
-The study database is the only source of truth (DESIGN, decision 1). This class adds
-to Optuna's ask and tell what a search needs: a budget of distinct architectures,
-duplicates answered from the record, hard limits, failures with a reason, and the
-recovery of trials that a dead driver left behind.
+The study database is the only source of truth (docs/design.md, decision 1). `SearchStudy` adds
+to Optuna's ask and tell what a search needs: a budget of distinct architectures, hard limits,
+failures with a reason, results of repeated architectures without training, and the recovery of
+trials that a dead driver left behind.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.space.space import Setting
 from nas.study.config import StudyConfig
+from nas.study.objectives import known_values
 from nas.study.storage.optuna_private import trial_handle
 from nas.study.trial_state import INTERRUPTED, NEVER_LAUNCHED, OVER_LIMIT, UNCOUNTED
 
@@ -47,14 +48,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a trial showed, at its end or where it was stopped."""
+    """The result of a trial, at its end or where it was stopped."""
 
     accuracy: float  # fraction in [0, 1] on the validation split
     epochs: int  # trained
     seconds: float  # of training and evaluation
     curve: Sequence[tuple[int, float]] = field(default=())  # (epoch, accuracy)
     latency: float | None = None  # seconds of one forward pass of one image
-    latency_noise: float | None = None  # its spread beside a control network, relative
+    latency_noise: float | None = None  # relative spread of a control network timed beside it
 
 
 class SearchStudy:
@@ -67,7 +68,7 @@ class SearchStudy:
             life of the study.
         seed: of everything random that is drawn here, and of every trial.
         joint: suggest choices without effect too, for samplers that drop parameters
-            which are not in every trial.
+            that some trial lacks.
 
     Nothing is written before `recover` or `ask` is called.
     """
@@ -87,20 +88,20 @@ class SearchStudy:
         self.seed = seed
         self.exhausted = False  # no architecture of the space is left
         self.failures: Counter[str] = Counter()  # by reason, since this object exists
-        self.duplicates = 0  # suggestions answered from the record
+        self.duplicates = 0  # suggestions that repeated a known architecture
         self._joint = joint
         self._outcomes: dict[str, FrozenTrial] = {}  # finished or failed for good, by arch_id
         self._running: dict[int, Candidate] = {}
         self._trials: dict[int, optuna.Trial] = {}
         self._next = 0  # number of the next new trial, if none is left behind
-        self._asking = False  # whether a trial may be there that nobody got to see
+        self._asking = False  # whether an `ask` failed, which may have left a trial behind
         self._read()
 
     def recover(self) -> int:
         """Fail the trials that a dead driver left RUNNING, and queue their architectures again.
 
         Call it once, under the study's lock, before the first `ask`: no other driver works on
-        the study then, so whatever is RUNNING was left behind.
+        the study then, so every RUNNING trial was left behind (docs/design.md, decision 5).
 
         Returns:
             How many trials were left behind.
@@ -113,7 +114,7 @@ class SearchStudy:
             handle = trial_handle(self.study, trial.number)
             launched = "arch" in trial.user_attrs
             arch_id = trial.user_attrs.get("arch_id")
-            # Queued before it is failed: a crash between the two loses nothing.
+            # Queue first, fail second: a crash between the two loses nothing.
             retried = trial.user_attrs.get("retry_arch")
             if launched and arch_id not in queued and arch_id not in self._outcomes:
                 attributes = {"retry_of": trial.number, "retry_arch": str(arch_id)}
@@ -136,7 +137,7 @@ class SearchStudy:
 
     @property
     def running(self) -> Mapping[int, Candidate]:
-        """Trials that were asked for and not told, by number."""
+        """Trials that were asked for and have no result yet, by number."""
         return self._running
 
     @property
@@ -165,35 +166,32 @@ class SearchStudy:
                 return candidate
         arch = self._draw_unseen()
         if arch is None:
-            # What runs may still be interrupted and queued again; nothing else is left.
+            # A running trial may still be interrupted and queued again; nothing else is left.
             self.exhausted = True
             return None
         self._enqueue(self.config.space.encode(arch), {})
         return self._suggest()
 
     def report(self, number: int, curve: Sequence[tuple[int, float]]) -> None:
-        """Record what a running trial has shown so far."""
+        """Store the learning curve of a running trial so far."""
         self._trials[number].set_user_attr("curve", [list(point) for point in curve])
 
     def complete(self, number: int, measurement: Measurement) -> None:
-        """Record a trial that finished the whole schedule."""
+        """Store a trial that finished the whole schedule."""
         candidate = self._running[number]
-        measured = {
-            "accuracy": measurement.accuracy,
-            "macs": candidate.cost.macs,
-            "params": candidate.cost.params,
-        }
+        measured: dict[str, float] = {"accuracy": measurement.accuracy}
+        measured |= known_values(candidate.cost)
         if measurement.latency is not None:
             measured["latency"] = measurement.latency
         values = self.config.objectives.values(measured)
-        self._tell(number, TrialState.COMPLETE, _shown(measurement), values)
+        self._tell(number, TrialState.COMPLETE, _attributes(measurement), values)
 
     def stop(self, number: int, measurement: Measurement) -> None:
-        """Record a trial that was stopped early: PRUNED, never on the front."""
-        self._tell(number, TrialState.PRUNED, _shown(measurement))
+        """Store a trial that was stopped early: PRUNED, never on the front."""
+        self._tell(number, TrialState.PRUNED, _attributes(measurement))
 
     def fail(self, number: int, reason: str) -> None:
-        """Record a trial that failed for good; its architecture is not tried again."""
+        """Store a trial that failed for good; its architecture is not tried again."""
         self.failures[reason] += 1
         self._tell(number, TrialState.FAIL, {"reason": reason})
 
@@ -209,8 +207,8 @@ class SearchStudy:
         del self._running[number], self._trials[number]
 
     def _suggest(self) -> Candidate | None:
-        """Ask once; None where the suggestion was answered without training."""
-        if self._asking:  # the call before failed
+        """Ask once; None where the suggestion needs no training or is refused."""
+        if self._asking:  # the previous call failed
             self._discard()
         self._asking = True
         try:
@@ -228,7 +226,7 @@ class SearchStudy:
         return candidate
 
     def _describe(self, trial: optuna.Trial) -> Candidate | None:
-        """Draw the parameters of a new trial, and write down what it is."""
+        """Draw the parameters of a new trial, and store its architecture and costs."""
         choices = self.config.space.choices
         if self._joint:
             setting = {choice.name: suggest_value(trial, choice) for choice in choices}
@@ -237,8 +235,8 @@ class SearchStudy:
         arch = self.config.space.decode(setting)
         arch_cost = self.cost(arch)
         trial.set_user_attr("arch_id", arch.arch_id)
-        trial.set_user_attr("macs", arch_cost.macs)
-        trial.set_user_attr("params", arch_cost.params)
+        for name, value in known_values(arch_cost).items():
+            trial.set_user_attr(name, value)
         if not self.config.limits.admit(arch_cost):
             self._refuse(trial, OVER_LIMIT)
             return None
@@ -246,16 +244,16 @@ class SearchStudy:
             self._refuse(trial, REPEATS_RUNNING)
             return None
         if arch.arch_id in self._outcomes:
-            self._answer(trial, self._outcomes[arch.arch_id])
+            self._repeat(trial, self._outcomes[arch.arch_id])
             return None
         candidate = Candidate(trial.number, arch, arch_cost, self._trial_seed(arch))
         trial.set_user_attr("seed", candidate.seed)
-        # Last: a RUNNING trial that has its architecture was launched (DESIGN, section 6).
+        # Last: a RUNNING trial that has this attribute was launched; see `recover`.
         trial.set_user_attr("arch", arch.to_dict())
         return candidate
 
     def _discard(self, but: int | None = None) -> None:
-        """Fail the trials, but one, that an `ask` made and nobody got to see."""
+        """Fail the RUNNING trials, except one, that a failed `ask` left behind."""
         for trial in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
             if trial.number not in self._trials and trial.number != but:
                 self._refuse(trial_handle(self.study, trial.number), NEVER_LAUNCHED)
@@ -264,8 +262,8 @@ class SearchStudy:
         trial.set_user_attr("reason", reason)
         self.study.tell(trial, state=TrialState.FAIL)
 
-    def _answer(self, trial: optuna.Trial, known: FrozenTrial) -> None:
-        """Tell a repeated architecture what its first trial showed."""
+    def _repeat(self, trial: optuna.Trial, known: FrozenTrial) -> None:
+        """Give a trial the result that the first trial of its architecture had."""
         self.duplicates += 1
         trial.set_user_attr("duplicate_of", known.number)
         for name in ("arch", "accuracy", "epochs", "curve", "reason"):
@@ -280,7 +278,7 @@ class SearchStudy:
         attributes: Mapping[str, Any],
         values: Sequence[float] | None = None,
     ) -> None:
-        """Write all of a trial; one that has ended cannot be changed."""
+        """Store the result of a trial: attributes first, as none can follow its state."""
         trial = self._trials[number]
         for name, value in attributes.items():
             trial.set_user_attr(name, value)
@@ -324,14 +322,17 @@ class SearchStudy:
                 self._outcomes.setdefault(arch_id, trial)
 
 
-def _shown(measurement: Measurement) -> dict[str, Any]:
-    """User attributes of a trial that was measured."""
-    shown: dict[str, Any] = {
+def _attributes(measurement: Measurement) -> dict[str, Any]:
+    """User attributes of a trial that has a result."""
+    attributes: dict[str, Any] = {
         "accuracy": measurement.accuracy,
         "epochs": measurement.epochs,
         "seconds": round(measurement.seconds, 3),
         "curve": [list(point) for point in measurement.curve],
     }
     if measurement.latency is not None:
-        shown |= {"latency": measurement.latency, "latency_noise": measurement.latency_noise}
-    return shown
+        attributes |= {
+            "latency": measurement.latency,
+            "latency_noise": measurement.latency_noise,
+        }
+    return attributes

@@ -1,4 +1,4 @@
-"""One name for each state that a trial can be in, everywhere that a person reads it."""
+"""One name for each state of a trial: in report, status, dashboard notes and live view."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ INTERRUPTED = "interrupted"
 OVER_LIMIT = "over_limit"
 NEVER_LAUNCHED = "never_launched"
 UNCOUNTED = (INTERRUPTED, OVER_LIMIT, REPEATS_RUNNING, NEVER_LAUNCHED)
-"""Reasons of FAIL that are nobody's failure: they do not count for `--max-failures`."""
+"""Reasons of FAIL that do not count for `--max-failures`."""
 
 STATES = ("finished", "stopped", "failed", "interrupted", "refused", "repeat", "running", "queued")
 """What `trial_state` returns, in the order in which tables list it."""
@@ -25,12 +25,13 @@ _NAMES = {
 
 
 def trial_state(trial: FrozenTrial) -> str:
-    """The state of a trial in the words of the report, the status and the progress view.
+    """The state of a trial in one word.
 
     Returns:
-        `finished` (trained to the end), `stopped` (early), `failed`, `interrupted` (given up
-        through no fault of its own; its architecture is queued again), `refused` (over a limit,
-        or its architecture is in training), `repeat` (answered from an earlier trial),
+        `finished` (trained to the end), `stopped` (early), `failed`, `interrupted` (given
+        up, and its architecture queued again), `refused` (over a limit,
+        or its architecture is in training), `repeat` (has the result of an
+        earlier trial of its architecture),
         `running` or `queued`.
     """
     attributes = trial.user_attrs

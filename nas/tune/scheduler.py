@@ -47,8 +47,8 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         self._lost = lost
         self._study, self._epochs = study, epochs
         self._images, self._settings = images, settings
-        self._costs = known_costs(study)
-        self._decides = len(self._costs) + 1 == len(study.config.objectives.names)
+        objectives = study.config.objectives
+        self._decides = len(objectives.known) + 1 == len(objectives.names)
         self._shown = trial_curves(study)  # by arch_id: an architecture that is retried counts once
 
     def __getstate__(self) -> dict[str, Any]:
@@ -106,7 +106,7 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         # An architecture whose worker died starts again from its first epoch.
         before = {e: a for e, a in known.curve.items() if e < epoch} if known else {}
         self._shown[arch.arch_id] = TrialCurve(
-            tuple(float(getattr(cost, name)) for name in self._costs),
+            known_costs(self._study, cost),
             {**before, epoch: float(result["accuracy"])},
         )
         return arch.arch_id

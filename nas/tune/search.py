@@ -92,7 +92,7 @@ def search(
         raise SearchFailed(f"{gone}; run the same command again to continue") from None
     except OSError as error:
         raise SearchFailed(
-            f"{error.filename or plan.folder}: {error.strerror or error}; what was recorded "
+            f"{error.filename or plan.folder}: {error.strerror or error}; what was stored "
             "in the study is there, run the same command again to continue"
         ) from None
     finally:
@@ -104,7 +104,7 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     """Create the study or continue it."""
     request = plan.request
     images = plan.config.recipe.evaluated(len(plan.data.val))
-    chosen = choose_sampler(plan.sampler, plan.config, request.seed, plan.recorded, images)
+    chosen = choose_sampler(plan.sampler, plan.config, request.seed, plan.num_trials, images)
     storage = open_retrying(plan.storage, lock, lambda: bool(received))
     study = optuna.create_study(
         storage=storage,

@@ -15,10 +15,12 @@ from rich.text import Text
 from nas.cli.front_table import front_table, savings, subsample
 from nas.cli.live_view import LiveView
 from nas.cli.search_progress import SearchProgress
+from nas.report.analysis import read_study
+from nas.report.narrative import describe_finding
 from nas.report.objective_scale import ObjectiveScale
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
-from nas.study.front import front
+from nas.study.front import chance_note, front
 from nas.study.study import Measurement, SearchStudy
 
 
@@ -205,3 +207,26 @@ def test_a_signal_is_acknowledged_at_once(wide_config: StudyConfig) -> None:
     assert "stopping: running trials are queued for the next start" in "".join(
         screen(view, 100, 24)
     )
+
+
+def test_networks_no_better_than_guessing_are_said_to_be(tiny_config: StudyConfig) -> None:
+    study = opened(tiny_config, 3)
+    view = LiveView(study)
+    assert "no network has been trained to the end yet" in view.progress()
+    for _ in range(3):
+        candidate = study.ask()
+        assert candidate is not None
+        study.complete(candidate.number, Measurement(0.1, 2, 1.0, [(2, 0.1)]))
+        view.ended(candidate, "finished")
+    assert "no network is better than guessing yet" in view.progress()
+    members = front(study.study, tiny_config.objectives)
+    note = chance_note(members, tiny_config)
+    assert note is not None
+    assert "guessing among 10 classes has 10.00 %" in note
+    assert note in describe_finding(read_study(study.study, tiny_config), [], None)
+    study = opened(tiny_config, 1)
+    candidate = study.ask()
+    assert candidate is not None
+    study.complete(candidate.number, Measurement(0.4, 2, 1.0, [(2, 0.4)]))
+    assert chance_note(front(study.study, tiny_config.objectives), tiny_config) is None
+    assert chance_note([], tiny_config) is None

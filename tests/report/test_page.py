@@ -116,7 +116,7 @@ def test_the_front_plot_holds_every_trial(
     traces = {t["name"]: t for t in plots(render(found))["front"]["data"]}
     points = {name: len(trace["x"]) for name, trace in traces.items()}
     assert points["finished"] + points["front"] == len(found.finished)
-    assert points["stopped early"] == len(found.of_state("stopped"))
+    assert points["stopped"] == len(found.of_state("stopped"))
     assert points["failed"] == len(found.of_state("failed"))
     assert points["knee"] == 1
     hovers = " ".join(text for trace in traces.values() for text in trace["text"])

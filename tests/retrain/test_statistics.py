@@ -8,18 +8,24 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from nas.retrain.statistics import Noise, noise, not_told_apart, rank_correlations, remaining
+from nas.retrain.statistics import (
+    Noise,
+    estimate_noise,
+    not_significantly_different,
+    rank_correlations,
+    remaining,
+)
 
 
 def test_noise_is_pooled_over_networks() -> None:
-    found = noise([[0.90, 0.92], [0.80, 0.80, 0.83], [0.7]], images=10_000)
+    found = estimate_noise([[0.90, 0.92], [0.80, 0.80, 0.83], [0.7]], images=10_000)
     within = [np.var([0.90, 0.92], ddof=1), np.var([0.80, 0.80, 0.83], ddof=1)]
     assert found.sd == pytest.approx(math.sqrt((within[0] + 2 * within[1]) / 3))
     assert (found.degrees, found.source) == (3, "seeds")
 
 
 def test_one_seed_each_leaves_the_counting_of_images() -> None:
-    found = noise([[0.9], [0.9]], images=1000)
+    found = estimate_noise([[0.9], [0.9]], images=1000)
     assert (found.sd, found.source) == (pytest.approx(math.sqrt(0.09 / 1000)), "test images")
 
 
@@ -29,19 +35,19 @@ def test_intervals_cover_the_truth() -> None:
     truths, seeds, covered = np.linspace(0.8, 0.9, 5), [2, 3, 1, 1, 2], []
     for _ in range(2000):
         runs = [list(t + 0.01 * rng.standard_normal(n)) for t, n in zip(truths, seeds, strict=True)]
-        of = noise(runs, images=10**9)
+        of = estimate_noise(runs, images=10**9)
         error = np.mean(runs[1]) - np.mean(runs[4]) - (truths[1] - truths[4])
         covered.append(abs(error) <= of.difference_half_width((3, 2)))
         covered.append(abs(np.mean(runs[2]) - truths[2]) <= of.half_width(1))
     assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
 
 
-def test_not_told_apart_agrees_with_scipys_tukey() -> None:
+def test_pairs_that_do_not_differ_agree_with_scipys_tukey() -> None:
     rng = np.random.default_rng(2)
     runs = [list(rng.normal(mean, 0.01, 4)) for mean in (0.90, 0.905, 0.93, 0.95)]
-    means, of = [float(np.mean(run)) for run in runs], noise(runs, images=10**9)
+    means, of = [float(np.mean(run)) for run in runs], estimate_noise(runs, images=10**9)
     expected = stats.tukey_hsd(*runs).pvalue
-    ours = not_told_apart(means, [4] * 4, of)
+    ours = not_significantly_different(means, [4] * 4, of)
     for i in range(4):
         assert ours[i] == [j for j in range(4) if j != i and expected[i, j] >= 0.05]
     assert any(ours)

@@ -342,7 +342,7 @@ def test_config_round_trip_and_differences(tiny_config: StudyConfig) -> None:
     again = StudyConfig.from_attributes(attributes, "test")
     assert again.differences(tiny_config) == []
     other = replace(tiny_config, limits=Limits(max_macs=5))
-    assert tiny_config.differences(other) == ["limits.max_macs: null recorded, 5 asked"]
+    assert tiny_config.differences(other) == ["limits.max_macs: null stored, 5 asked"]
 
 
 def test_opening_a_study_writes_nothing(tmp_path: Path, tiny_config: StudyConfig) -> None:
