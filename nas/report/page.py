@@ -41,8 +41,8 @@ OPEN_DRAWINGS = 8  # drawings that are shown at once; the rest unfolds
 GLOSSARY = (
     "DCT is the dynamic clone transformer: it expands N/p channels to N by cloning them and "
     "weighting every channel; a pointwise expansion is a 1×1 convolution in its place. p is the "
-    "expansion ratio, the number of clones, r the reduction ratio of the recalibrator that computes the weights, "
-    "hidden (h) its number of hidden units, N/r."
+    "expansion ratio, the number of clones; r is the reduction ratio of the recalibrator that "
+    "computes the weights; hidden (h) is its number of hidden units, N/r."
 )
 STATES = (
     "Finished trials were trained for the whole schedule, stopped ones ended early by the rule "
