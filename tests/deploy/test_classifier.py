@@ -1,4 +1,4 @@
-"""A classifier: the network's own probabilities, whatever form the image comes in."""
+"""A classifier: the probabilities of the trained network, for every form of an image."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def digit() -> NDArray[np.uint8]:
     return pixels
 
 
-def test_predictions_are_the_trained_network_s(trained: Path, classifier: Classifier) -> None:
+def test_predictions_equal_the_trained_network(trained: Path, classifier: Classifier) -> None:
     test = load_test_data("digits", NOWHERE)
     info = read_description(trained).dataset_info()
     normalised, _ = next(iter(Batches(test, info, 100, torch.device("cpu"))))

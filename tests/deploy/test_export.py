@@ -1,4 +1,4 @@
-"""Exported networks: the same logits and answers as PyTorch, from files that stand alone."""
+"""Exported networks: the same logits as PyTorch, from files that need nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Latency beside a control: what is recorded, and what a slow machine does to it."""
+"""Latency beside a control network, on a machine that becomes slower."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bottleneck against its wiring written out with functions."""
+"""The bottleneck equals its wiring, written out with functions."""
 
 import pytest
 import torch
@@ -25,7 +25,7 @@ def norm(x: torch.Tensor, layer: nn.BatchNorm2d) -> torch.Tensor:
 
 
 def naive_block(block: Bottleneck, x: torch.Tensor, p: int) -> torch.Tensor:
-    """DESIGN, section 2: the placement that decides whether a deep net trains."""
+    """docs/design.md, section 2: the placement decides whether a deep network trains."""
     w_in = x.shape[1]
     stride = block.depthwise.stride
     y = F.conv2d(x, block.depthwise.weight, stride=stride, padding=1, groups=w_in)

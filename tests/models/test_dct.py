@@ -1,4 +1,4 @@
-"""DCT against its equation written out, and the multi-path layer against Figure 2."""
+"""DCT equals its equation, written out; the multi-path layer equals Figure 2."""
 
 import pytest
 import torch

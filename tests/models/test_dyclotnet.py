@@ -1,4 +1,4 @@
-"""DyClotNet: golden values, agreement with the cost formulas, and whether it trains."""
+"""DyClotNet: golden values, agreement with the cost formulas, training at full depth."""
 
 import math
 import random

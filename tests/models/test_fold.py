@@ -1,4 +1,4 @@
-"""Folded networks equal the trained ones, whatever was drawn, in both of their forms."""
+"""Folded networks, plain and with kernels, equal the trained ones."""
 
 import copy
 import random
@@ -17,7 +17,7 @@ from nas.space.arch import Arch, StageArch, table2_arch
 from nas.space.space import SearchSpace
 
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
-WIDE_P = StageArch(48, 2, 2, "dct", 3, 5)  # channels and clones that no vector divides
+WIDE_P = StageArch(48, 2, 2, "dct", 3, 5)  # widths that are no multiple of a vector
 ARCHS = [
     table2_arch(0.25, 2, 4),
     table2_arch(0.25, 8, 16, "pointwise"),
@@ -65,7 +65,7 @@ def test_a_folded_network_equals_the_trained_one(arch: Arch, fast: bool) -> None
         for count in (1, 5):
             x_BCHW = images(count, 3, size, dtype)
             assert largest_difference(folded, trained, x_BCHW) < tolerance
-            # As an export runs it: channels first.
+            # The memory format of an exported network.
             assert largest_difference(folded, trained, x_BCHW.contiguous()) < tolerance
         for name, tensor in trained.state_dict().items():
             assert torch.equal(tensor, before[name]), name

@@ -1,4 +1,4 @@
-"""The reference networks: their size, and how DyClotNet compares (must-show 3)."""
+"""The reference networks: their size, and how DyClotNet compares."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Architectures: canonical form, round trips, and messages for what is not one."""
+"""Architectures: canonical form, round trips, and messages for invalid ones."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def test_same_id_means_same_architecture(a, b):
 
 
 def test_id_is_stable():
-    """Studies of earlier versions hold these ids."""
+    """Stored studies hold these ids."""
     assert table2_arch().arch_id == "8c3ca0cb40ae"
     assert table2_arch(0.5, 4, 2, "pointwise").arch_id == "558a40768344"
 

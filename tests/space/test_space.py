@@ -1,4 +1,4 @@
-"""Search spaces: sizes, membership, neighbours and coding, against brute force."""
+"""Search spaces: sizes, neighbours, encoding and decoding, against brute force."""
 
 import itertools
 import random
@@ -25,7 +25,7 @@ def subsets(values, most):
 
 @st.composite
 def small_spaces(draw):
-    """Narrow stages and close multipliers, so that many settings round alike."""
+    """Narrow stages and close multipliers: many settings round to the same architecture."""
     stages = draw(
         st.lists(
             st.fixed_dictionaries(
@@ -48,7 +48,7 @@ def small_spaces(draw):
 
 
 def all_settings(space):
-    """Every setting, choice by choice as a study would suggest it."""
+    """Every setting, choice by choice as a study suggests it."""
     settings = [{}]
     for choice in space.choices:
         settings = [

@@ -1,4 +1,4 @@
-"""Space files: each mistake gives one line with its line and key; hostile files end quickly."""
+"""Space files: messages name the line and key of a mistake; hostile files are refused quickly."""
 
 import random
 import re
@@ -178,7 +178,7 @@ PIECES = [
 
 
 def mutate(rng: random.Random) -> str:
-    """A valid file with some pieces of it exchanged, removed, doubled or inserted."""
+    """A valid file with pieces exchanged, removed, doubled or inserted."""
     tokens = re.findall(r"\w+|\s+|[^\w\s]", VALID)
     for _ in range(rng.randint(1, 4)):
         at = rng.randrange(len(tokens))

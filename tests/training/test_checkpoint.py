@@ -44,12 +44,12 @@ def test_a_file_torn_at_any_byte_gives_the_one_before(path: Path) -> None:
         assert same(checkpoint.load(path), 1), length
         if content[length:].strip(b"\0"):  # what was not written yet reads as zeros
             path.write_bytes(content[:length].ljust(len(content), b"\0"))
-            state = checkpoint.load(path)  # the newest where only its last fields were lost
+            state = checkpoint.load(path)  # the newest where the lost bytes are zeros anyway
             assert same(state, 1) or same(state, 2), length
 
 
 def test_a_flipped_byte_is_never_trained_on(path: Path) -> None:
-    """The one before is loaded, or the newest where the byte is padding."""
+    """Either the one before is loaded, or the newest, unchanged, where the byte is padding."""
     content, before = path.read_bytes(), checkpoint.previous(path).read_bytes()
     kept = 0
     for index in range(0, len(content), 3):
@@ -86,7 +86,7 @@ def test_a_kill_between_the_two_steps_costs_nothing(
 
 
 def test_what_cannot_be_read_is_refused_in_one_line(path: Path) -> None:
-    # Until version 1 a file was a magic number, a SHA-256 and what `torch.save` writes.
+    # An earlier format: a magic number, a SHA-256, and the bytes of `torch.save`.
     before = b"NASCKPT1" + bytes(32) + path.read_bytes()
     for content in (before, b"", b"not a checkpoint", pickle.dumps({"epoch": 2})):
         path.write_bytes(content)

@@ -1,4 +1,4 @@
-"""Retraining: its files, continuing after a kill, one look at the test set, loading back."""
+"""Full training: its files, a continuation after a kill, one look at the test set, loading."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_training_killed_while_it_writes_continues_to_the_same_result(
     digits_data: SearchData,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Killed at each single write in turn, until it gets through."""
+    """The training is killed at every single write in turn."""
     write = module.write_atomic
     budget = 0
 

@@ -1,4 +1,4 @@
-"""A retraining killed at random moments ends as one that nothing disturbed."""
+"""A training that is killed at random moments ends like one that is not."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_five_kills_at_random_moments_leave_no_trace(tmp_path: Path) -> None:
         process = start(disturbed)
         try:
             process.wait(rng.uniform(0.02, 0.5) * whole / KILLS)
-            break  # finished before it could be killed: too fast a machine
+            break  # it finished before the kill: the machine is too fast
         except subprocess.TimeoutExpired:
             process.send_signal(signal.SIGKILL)
             process.wait()

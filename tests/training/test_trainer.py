@@ -1,4 +1,4 @@
-"""The training loop: the same seed twice, continuing, averaged weights, divergence."""
+"""The trainer: the same seed twice, continuation, averaged weights, divergence."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_continuing_equals_an_uninterrupted_run_bit_for_bit(
     torch.save(begun.state_dict(), file)
     file.seek(0)
     state = torch.load(file, weights_only=True)
-    begun.train_epoch()  # what was saved must not move on
+    begun.train_epoch()  # the saved state must not change
 
     continued = trainer(tiny_arch, digits_data, recipe, weights=9)
     continued.load_state_dict(state)
@@ -158,7 +158,7 @@ def test_evaluation_leaves_the_network_as_it_is(tiny_arch: Arch, digits_data: Se
 def test_norms_have_the_statistics_of_the_present_weights_until_the_end(
     tiny_arch: Arch, digits_data: SearchData, batch_size: int
 ) -> None:
-    """Those of the whole batches: one image that is left over does not count as another one."""
+    """The statistics are those of whole batches; a last batch of one image does not count."""
     recipe = RECIPE.model_copy(update={"epochs": 2, "batch_size": batch_size})
     run = trainer(tiny_arch, digits_data, recipe)
     chosen = thin_out(digits_data.train, 200, SUBSET_SEED)
@@ -168,7 +168,7 @@ def test_norms_have_the_statistics_of_the_present_weights_until_the_end(
     for norm in exact.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.reset_running_stats()
-            norm.momentum = None  # what one batch shows, and nothing before it
+            norm.momentum = None  # the statistics of one batch alone
     exact(next(iter(Batches(images, digits_data.info, batch_size, CPU)))[0])
     found = run._calibrated().state_dict()
     for name, tensor in exact.state_dict().items():

@@ -1,4 +1,4 @@
-"""Compiling the kernels: the cache, and every way in which a machine may lack a compiler."""
+"""Compilation of the kernels: the cache, and machines without a working compiler."""
 
 import subprocess
 import sys
@@ -14,7 +14,7 @@ PROBE = "from nas.models import kernels; print(kernels.available())"
 
 @pytest.fixture
 def fresh_cache(monkeypatch, tmp_path):
-    """An empty cache folder; what this process has loaded is forgotten, before and after."""
+    """An empty cache folder; this process forgets the loaded kernels, before and after."""
     monkeypatch.setenv("NAS_CACHE_DIR", str(tmp_path))
     kernels._load.cache_clear()
     kernels._cache_folder.cache_clear()

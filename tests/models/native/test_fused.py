@@ -1,4 +1,4 @@
-"""The fast operators against the plain modules: values, gradients, running statistics."""
+"""The fused operators equal the plain modules: values, gradients, running statistics."""
 
 import copy
 import logging
@@ -91,7 +91,7 @@ def test_depthwise_batch_norm_is_the_plain_one(shape, memory_format):
     torch.manual_seed(0)
     width = shape[1]
     conv = nn.Conv2d(width, width, 3, padding=1, groups=width, bias=False).double()
-    conv.to(memory_format=memory_format)  # of the weights: both are met
+    conv.to(memory_format=memory_format)  # weights occur in both formats
     norm = random_norm(width)
     plain_conv, plain = copy.deepcopy(conv), copy.deepcopy(norm)
     x = feature_map(*shape)
@@ -141,7 +141,7 @@ def test_dct_batch_norm_is_the_plain_one(shape, p, with_residual):
     assert_same_state(norm, plain)
 
 
-@pytest.mark.parametrize("width", [16, 20])  # whole lines of the cache, and not
+@pytest.mark.parametrize("width", [16, 20])  # whole cache lines, and not
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("with_residual", [False, True])
 def test_large_maps_are_written_past_the_cache_and_alike(with_residual, dtype, width):
@@ -150,7 +150,7 @@ def test_large_maps_are_written_past_the_cache_and_alike(with_residual, dtype, w
     plain = copy.deepcopy(norm)
     x = feature_map(8, width, 64, 64, dtype=dtype)
     residual = feature_map(8, 4 * width, 64, 64, dtype=dtype) if with_residual else None
-    assert x.nbytes * dct.p >= 8 << 20  # `kPastCache` in native/rows.hpp
+    assert x.nbytes * dct.p >= 8 << 20  # `kStreaming` in native/rows.hpp
 
     def expected(norm: nn.BatchNorm2d) -> Tensor:
         return norm(dct(x)) + (0 if residual is None else residual)
