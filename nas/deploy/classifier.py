@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,14 +72,26 @@ class Classifier(nn.Module):
         Raises:
             ValueError: one line: which image cannot be used, why, and what is accepted.
         """
-        several = images if isinstance(images, list | tuple) else [images]
-        chunks = (several[start : start + BATCH] for start in range(0, len(several), BATCH))
-        return [answer for chunk in chunks for answer in self._classify(chunk)]
+        if not isinstance(images, list | tuple):
+            return self._classify([self._pixels(images)])
+        answers = []
+        for start in range(0, len(images), BATCH):
+            pixels = []
+            for index, image in enumerate(images[start : start + BATCH], start):
+                try:
+                    pixels.append(self._pixels(image))
+                except ValueError as error:  # a file's name is in the message
+                    where = "" if isinstance(image, str | Path) else f"images[{index}]: "
+                    raise ValueError(f"{where}{error}") from None
+            answers += self._classify(pixels)
+        return answers
 
-    def _classify(self, images: Sequence[Any]) -> list[list[Prediction]]:
+    def _pixels(self, image: object) -> NDArray[np.uint8]:
         info = self.info
         how = (info.image_size, info.in_channels, info.background)
-        pixels = [read_pixels(_source(image), *how).pixels for image in images]
+        return read_pixels(_source(image), *how).pixels
+
+    def _classify(self, pixels: list[NDArray[np.uint8]]) -> list[list[Prediction]]:
         images_BCHW = torch.from_numpy(np.stack(pixels)).to(self.mean.device) / 255
         logits_BK = self(images_BCHW.to(memory_format=torch.channels_last))
         top = logits_BK.softmax(1).sort(dim=1, descending=True, stable=True)

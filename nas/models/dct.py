@@ -32,7 +32,7 @@ class Recalibrator(nn.Module):
     def __init__(self, w_in: int, hidden: int, w_out: int) -> None:
         super().__init__()
         for name, width in (("w_in", w_in), ("hidden", hidden), ("w_out", w_out)):
-            _require_positive(name, width)
+            require_positive(name, width)
         self.reduce = nn.Linear(w_in, hidden)
         self.restore = nn.Linear(hidden, w_out)
 
@@ -62,7 +62,7 @@ class DCT(nn.Module):
 
     def __init__(self, w_in: int, p: int, hidden: int) -> None:
         super().__init__()
-        _require_positive("p", p)
+        require_positive("p", p)
         self.p = p
         self.recalibrator = Recalibrator(w_in, hidden, p * w_in)
 
@@ -108,7 +108,7 @@ class MultiPathLinear(nn.Module):
     def __init__(self, w_in: int, w_out: int, p: int) -> None:
         super().__init__()
         for name, width in (("w_in", w_in), ("w_out", w_out), ("p", p)):
-            _require_positive(name, width)
+            require_positive(name, width)
         self.weight = nn.Parameter(torch.empty(p, w_out, w_in))
         # The bound of an nn.Linear with p * w_in inputs: outputs keep the variance of one path.
         bound = 1 / math.sqrt(p * w_in)
@@ -124,6 +124,7 @@ class MultiPathLinear(nn.Module):
         return f"w_in={w_in}, w_out={w_out}, p={p}"
 
 
-def _require_positive(name: str, value: int) -> None:
+def require_positive(name: str, value: int) -> None:
+    """Raise ValueError where a number is not a positive integer."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name}: {value!r}; accepted: a positive integer")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nas.models.bottleneck import Bottleneck
+from nas.models.dct import require_positive
 from nas.models.initialise import initialise
 from nas.space.arch import Arch, table2_arch
 
@@ -57,8 +58,7 @@ class DyClotNet(nn.Module):
     def __init__(self, arch: Arch, in_channels: int, num_classes: int) -> None:
         super().__init__()
         for name, value in (("in_channels", in_channels), ("num_classes", num_classes)):
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name}: {value!r}; accepted: a positive integer")
+            require_positive(name, value)
         self.arch = arch
         self.stem = Stem(in_channels, arch.stem)
         stages = []

@@ -141,3 +141,4 @@ def test_what_is_no_image_is_one_line(
         with pytest.raises(ValueError, match=message) as caught:
             classifier.predict(given)
         assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("images[1]: ") != isinstance(image, str)
