@@ -167,13 +167,13 @@ def _insert(storage: StudyStorage, study_id: int, trials: list[FrozenTrial]) -> 
         for trial in trials
     ]
     with storage.engine.begin() as connection:
-        for model, found in (
+        for model, inserted in (
             (models.TrialModel, rows),
             (models.TrialParamModel, params),
             (models.TrialUserAttributeModel, attributes),
             (models.TrialValueModel, values),
         ):
-            connection.execute(sqlalchemy.insert(model), found)
+            connection.execute(sqlalchemy.insert(model), inserted)
     storage.engine.dispose()
 
 

@@ -154,8 +154,8 @@ def run_and_report(
 
 def _read(path: Path, machine: str, batch: int) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
-        recorded = (found["machine"], found["batch"])
+        earlier: dict[str, Any] = json.loads(path.read_bytes())
+        recorded = (earlier["machine"], earlier["batch"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--against: {path} cannot be read ({type(error).__name__})") from None
     if recorded != (machine, batch):
@@ -163,7 +163,7 @@ def _read(path: Path, machine: str, batch: int) -> dict[str, Any]:
             f"--against: {path} was measured on {recorded[0]} at batch {recorded[1]}, this is "
             f"{machine} at batch {batch}; latencies of two machines do not compare"
         )
-    return found
+    return earlier
 
 
 def _show(report: dict[str, Any]) -> None:

@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from benchmarks.rows import RowFile
 from nas.data import SearchData, load_search_data
 from nas.progress import Progress, silent
+from nas.retrain.statistics import spearman
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace
@@ -213,22 +213,13 @@ def _data(name: str, data_dir: Path) -> tuple[SearchData, Any]:
     return data, data.info
 
 
-def spearman(x: Array, y: Array) -> Array:
-    """Spearman's rank correlation along the last axis; NaN where one side is constant."""
-    ranks = [rankdata(values, axis=-1) for values in np.broadcast_arrays(x, y)]
-    a, b = (rank - rank.mean(-1, keepdims=True) for rank in ranks)
-    with np.errstate(invalid="ignore"):
-        found: Array = (a * b).sum(-1) / np.sqrt((a**2).sum(-1) * (b**2).sum(-1))
-    return found
-
-
 def partial_spearman(x: Array, y: Array, given: Array) -> Array:
     """Spearman's rank correlation with the ranks of `given` regressed out of both."""
     xy, xz, yz = spearman(x, y), spearman(x, given), spearman(y, given)
     rest = (1 - xz**2) * (1 - yz**2)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found: Array = np.where(rest > 1e-12, (xy - xz * yz) / np.sqrt(rest), np.nan)
-    return found
+        partial: Array = np.where(rest > 1e-12, (xy - xz * yz) / np.sqrt(rest), np.nan)
+    return partial
 
 
 def summarise(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -96,8 +96,8 @@ def read_table(path: Path) -> Table:
 def from_frame(frame: pd.DataFrame, name: str) -> Table:
     """The table in a data frame. Raises ValueError as `read_table` does."""
     choices, accuracies = _numbered(frame, "x"), _numbered(frame, "accuracy_")
-    for column, found in (("x1", choices), ("accuracy_1", accuracies)):
-        if not found:
+    for column, columns in (("x1", choices), ("accuracy_1", accuracies)):
+        if not columns:
             raise ValueError(f"table {name}: no column {column}; accepted: x1.., accuracy_1..")
     for column in (*accuracies, "macs", "params"):
         if column not in frame:
@@ -108,7 +108,7 @@ def from_frame(frame: pd.DataFrame, name: str) -> Table:
         raise ValueError(f"table {name}: column macs; accepted: positive numbers")
     if frame.duplicated(choices).any():
         raise ValueError(f"table {name}: an architecture appears twice; accepted: once each")
-    columns, parsed = [], []
+    codes, parsed = [], []
     for column in choices:
         if pd.api.types.is_integer_dtype(frame[column]):
             values: list[Any] = sorted(int(value) for value in frame[column].unique())
@@ -118,11 +118,11 @@ def from_frame(frame: pd.DataFrame, name: str) -> Table:
             values = [str(value) for value in frame[column].unique()]
         parsed.append(Choice(column, tuple(values)))
         position = {value: index for index, value in enumerate(values)}
-        columns.append([position[value] for value in frame[column]])
+        codes.append([position[value] for value in frame[column]])
     return Table(
         name,
         tuple(parsed),
-        np.array(columns, dtype=np.int64).T.copy(),
+        np.array(codes, dtype=np.int64).T.copy(),
         frame[accuracies].to_numpy(dtype=np.float64) / 100.0,
         frame["macs"].to_numpy(dtype=np.float64),
         frame["params"].to_numpy(dtype=np.float64),

@@ -63,3 +63,9 @@ def test_report_compares_with_the_fastest_other_version():
     assert report["speedup"] == pytest.approx({"operator": 4.5**0.5, "block": 2.0})
     assert report["speedup_over_repeat"] == pytest.approx(8**0.5)
     assert list(report["bars"].values()) == [False, False, True]
+
+
+@pytest.mark.slow
+def test_compiling_takes_longer_than_loading():
+    start = operator.start_times()
+    assert 0 < start.warm < start.cold
