@@ -16,16 +16,17 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import rankdata
 
 from benchmarks.rows import RowFile
 from nas.data import SearchData, load_search_data
 from nas.progress import Progress, silent
-from nas.retrain.statistics import spearman
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace
@@ -213,13 +214,18 @@ def _data(name: str, data_dir: Path) -> tuple[SearchData, Any]:
     return data, data.info
 
 
-def partial_spearman(x: Array, y: Array, given: Array) -> Array:
-    """Spearman's rank correlation with the ranks of `given` regressed out of both."""
-    xy, xz, yz = spearman(x, y), spearman(x, given), spearman(y, given)
+def rank_correlations(columns: Array) -> Array:
+    """Spearman's rank correlations of `columns` [K, N], [K, K]; NaN where one is constant."""
+    with np.errstate(invalid="ignore"):
+        rho: Array = np.corrcoef(rankdata(columns, axis=1))
+    return rho
+
+
+def partial(rho: Array, x: int, y: int, given: int) -> float:
+    """The correlation of columns x and y with the ranks of column `given` regressed out of both."""
+    xy, xz, yz = float(rho[x, y]), float(rho[x, given]), float(rho[y, given])
     rest = (1 - xz**2) * (1 - yz**2)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        partial: Array = np.where(rest > 1e-12, (xy - xz * yz) / np.sqrt(rest), np.nan)
-    return partial
+    return (xy - xz * yz) / math.sqrt(rest) if rest > 1e-12 else math.nan
 
 
 def summarise(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -246,10 +252,10 @@ def _summary(*columns: list[dict[str, Any]]) -> dict[str, Any]:
     log_macs = np.log([row["macs"] for row in columns[0]])
     seconds = [sum(row["seconds"] for row in column) for column in columns]
     drawn = np.random.default_rng(0).integers(len(log_macs), size=(BOOTSTRAPS, len(log_macs)))
-    samples = _correlations(accuracies[:, drawn], log_macs[drawn])
+    samples = [_correlations(accuracies[:, draw], log_macs[draw]) for draw in drawn]
     summary: dict[str, Any] = {"architectures": len(log_macs)}
-    for name, values in _correlations(accuracies, log_macs).items():
-        value, defined = float(values), samples[name][np.isfinite(samples[name])]
+    for name, value in _correlations(accuracies, log_macs).items():
+        defined = [sample[name] for sample in samples if math.isfinite(sample[name])]
         summary[name] = value if math.isfinite(value) else None
         summary[f"{name}_interval"] = (
             np.percentile(defined, [2.5, 97.5]).tolist() if len(defined) > BOOTSTRAPS / 2 else None
@@ -257,17 +263,18 @@ def _summary(*columns: list[dict[str, Any]]) -> dict[str, Any]:
     return summary | {"cost_ratio": (seconds[0] + seconds[1]) / 2 / seconds[2]}
 
 
-def _correlations(accuracies: Array, log_macs: Array) -> dict[str, Array]:
-    """Correlations of accuracies [3, ..., N] and costs [..., N] over the last axis."""
-    first, second, short = accuracies
+def _correlations(accuracies: Array, log_macs: Array) -> dict[str, float]:
+    """Correlations of accuracies [3, N], of the long schedule's seeds and of the short one."""
+    first, second, short, macs = range(4)
+    rho = rank_correlations(np.vstack([accuracies, log_macs]))
     # With each single seed of the long schedule, as its seeds are compared with each other.
-    partials = [partial_spearman(short, long, log_macs) for long in (first, second)]
-    partial, seeds_partial = np.mean(partials, axis=0), partial_spearman(first, second, log_macs)
+    short_partial = fmean(partial(rho, short, long, macs) for long in (first, second))
+    seeds_partial = partial(rho, first, second, macs)
     return {
-        "spearman": np.mean([spearman(short, long) for long in (first, second)], axis=0),
-        "seeds_spearman": spearman(first, second),
-        "partial": partial,
+        "spearman": fmean(float(rho[short, long]) for long in (first, second)),
+        "seeds_spearman": float(rho[first, second]),
+        "partial": short_partial,
         "seeds_partial": seeds_partial,
         # Undefined where the seeds of the long schedule hardly correlate with each other.
-        "ratio": np.where(seeds_partial > 0.05, partial / seeds_partial, np.nan),
+        "ratio": short_partial / seeds_partial if seeds_partial > 0.05 else math.nan,
     }

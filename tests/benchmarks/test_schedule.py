@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.stats import rankdata
+from scipy.stats import rankdata, spearmanr
 
 from benchmarks import schedule
 from benchmarks.rows import RowFile
@@ -29,8 +29,10 @@ def test_partial_correlation_is_that_of_the_residuals():
     ranks = [rankdata(values) for values in (x, y, z)]
     left = [values - np.polyval(np.polyfit(ranks[2], values, 1), ranks[2]) for values in ranks[:2]]
     expected = np.corrcoef(left)[0, 1]
-    assert schedule.partial_spearman(x, y, z) == pytest.approx(expected)
-    assert math.isnan(schedule.partial_spearman(np.ones(40), y, z))
+    rho = schedule.rank_correlations(np.stack([x, y, z]))
+    assert schedule.partial(rho, 0, 1, 2) == pytest.approx(expected)
+    assert rho[0, 1] == pytest.approx(spearmanr(x, y).statistic)
+    assert math.isnan(schedule.partial(schedule.rank_correlations(np.stack([y**0, y, z])), 0, 1, 2))
 
 
 def synthetic(short_knows: float, count: int = 60) -> list[dict]:
