@@ -5,9 +5,9 @@ A rule is called when a trial reaches a rung and returns whether the trial goes 
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
+import moocore
 import numpy as np
 
 from nas.stopping.rule import StoppingSettings, TrialCurve, decide
@@ -53,7 +53,7 @@ def sorting(kept: float, epochs: int, images: int | None) -> Rule:
         rung = max(trial.curve)
         at_rung = [trial, *(other for other in others if rung in other.curve)]
         points = np.array([(np.log10(each.costs[0]), 1 - each.curve[rung]) for each in at_rung])
-        fronts = front_numbers(points)
+        fronts = moocore.pareto_rank(points)
         places = max(1, int(np.ceil(kept * len(points)))) - int((fronts < fronts[0]).sum())
         front = np.flatnonzero(fronts == fronts[0])
         if places <= 0 or places >= len(front):
@@ -61,18 +61,6 @@ def sorting(kept: float, epochs: int, images: int | None) -> Rule:
         return 0 in front[_epsilon_net(points[front], places)]
 
     return rule
-
-
-def front_numbers(points: np.ndarray) -> np.ndarray:
-    """[N], the front of each point [N, 2]: 0 for the Pareto front, 1 for that of the rest, ..."""
-    numbers = np.empty(len(points), dtype=np.int64)
-    last: list[float] = []  # second coordinate of the newest point of each front, ascending
-    for index in np.lexsort((points[:, 1], points[:, 0])).tolist():
-        height = float(points[index, 1])
-        number = bisect_right(last, height)  # the first front whose points all lie above
-        last[number : number + 1] = [height]
-        numbers[index] = number
-    return numbers
 
 
 def _epsilon_net(points: np.ndarray, places: int) -> list[int]:

@@ -9,8 +9,7 @@ import pytest
 
 from benchmarks.curves import CurveTable, generate_curves, read_curves
 from benchmarks.stopping import compare, replay
-from benchmarks.stopping_rules import front_numbers, halving, sorting
-from nas.pareto import non_dominated
+from benchmarks.stopping_rules import halving, sorting
 from nas.stopping.rule import StoppingSettings, TrialCurve, rungs
 
 NAAP = Path(__file__).parents[3] / "shared/tables/naap-440.csv"
@@ -51,18 +50,6 @@ def test_a_rule_sees_the_past_only_and_itself_never(table: CurveTable) -> None:
     replay(table, rule, range(20), (1, 3, 9), in_flight=20)
     cheapest = float(table.macs[:20].min())
     assert seen[0] == (cheapest, 1, 0)
-
-
-def test_front_numbers_are_those_of_peeling_off_fronts() -> None:
-    rng = np.random.default_rng(0)
-    for _ in range(30):
-        points = rng.permutation(100)[:80].reshape(40, 2).astype(float)
-        left, number, expected = np.arange(40), 0, np.empty(40, dtype=int)
-        while len(left):
-            front = non_dominated(points[left])
-            expected[left[front]] = number
-            left, number = left[~front], number + 1
-        assert front_numbers(points).tolist() == expected.tolist()
 
 
 def test_baselines_keep_the_share_that_they_are_asked_for() -> None:
