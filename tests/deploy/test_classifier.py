@@ -15,30 +15,9 @@ import nas
 from nas.data import Batches, load_search_data, load_test_data
 from nas.deploy.classifier import Classifier
 from nas.models import dyclotnet
-from nas.space.arch import Arch, StageArch
-from nas.training import get_recipe
-from nas.training.full import retrain
 from nas.training.pretrained import load_pretrained, read_description
 
 NOWHERE = Path("unused")
-ARCH = Arch(8, (StageArch(16, 2, 1, "dct", 2, 4), StageArch(32, 1, 2, "pointwise", 4, None)))
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("retrained") / "net"
-    data = load_search_data("digits", NOWHERE)
-    recipe = get_recipe("full", epochs=2, batch_size=50)
-    retrain(
-        ARCH,
-        data,
-        lambda: load_test_data("digits", NOWHERE),
-        recipe,
-        0,
-        folder,
-        device=torch.device("cpu"),
-    )
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +74,8 @@ def test_an_image_of_another_size_is_resized_like_a_file(
     of_file, of_image, of_array = classifier.predict(
         [tmp_path / "large.png", large, np.asarray(large)]
     )
-    assert of_file == of_image == of_array
+    for answer in (of_image, of_array):
+        assert dict(answer) == pytest.approx(dict(of_file), abs=1e-5)
 
 
 def test_a_colour_network_takes_grey_images(digit: NDArray[np.uint8]) -> None:

@@ -12,11 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from nas.data import Batches, load_search_data, load_test_data
+from nas.data import Batches, load_test_data
 from nas.deploy.export import OPSET, TOLERANCE, export, require_format
-from nas.space.arch import Arch, StageArch
-from nas.training import get_recipe
-from nas.training.full import retrain
+from nas.space.arch import Arch
 from nas.training.pretrained import load_pretrained, read_description
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -24,23 +22,12 @@ onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 
 NOWHERE = Path("unused")
-ARCH = Arch(8, (StageArch(16, 2, 1, "dct", 2, 4), StageArch(32, 1, 2, "pointwise", 4, None)))
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("retrained") / "net"
-    recipe = get_recipe("full", epochs=4, batch_size=50)
-    data = load_search_data("digits", NOWHERE)
-    retrain(
-        ARCH,
-        data,
-        lambda: load_test_data("digits", NOWHERE),
-        recipe,
-        0,
-        folder,
-        device=torch.device("cpu"),
-    )
+def exported(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
+    folder = tmp_path_factory.mktemp("exported") / "net"
+    shutil.copytree(trained, folder)
     export(folder, ("onnx", "torch"), lambda: load_test_data("digits", NOWHERE))
     return folder
 
@@ -71,13 +58,13 @@ def test_the_onnx_file_alone_gives_the_logits_of_real_images(exported: Path, cou
     assert np.abs(logits - expected).max() < TOLERANCE * np.abs(expected).max()
 
 
-def test_the_onnx_file_says_what_it_is(exported: Path) -> None:
+def test_the_onnx_file_says_what_it_is(exported: Path, small_arch: Arch) -> None:
     model = onnx.load(exported / "model.onnx")
     assert {entry.domain: entry.version for entry in model.opset_import}[""] == OPSET
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     assert json.loads(metadata["class_names"]) == list("0123456789")
     described = json.loads(metadata["description"])
-    assert described["arch_id"] == ARCH.arch_id
+    assert described["arch_id"] == small_arch.arch_id
     assert described["weights_sha256"] == read_description(exported).weights_sha256
 
 
