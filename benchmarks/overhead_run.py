@@ -23,7 +23,7 @@ from nas.study.plan import Request, make_plan
 from nas.study.resources import ClusterResources, Node
 from nas.study.storage.lock import lock_study
 from nas.study.study import Candidate
-from nas.tune.run import StopCallback, StopConditions, _tuner
+from nas.tune.run import StopCallback, StopConditions, make_tuner
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.search import _open
 from nas.tune.searcher import StudySearcher
@@ -107,10 +107,12 @@ def run_ours(
         try:
             study = _open(plan, lock, [])
             searcher = StudySearcher(study, 1, concurrency, _Silent())
-            tuner = _tuner(
+            tuner = make_tuner(
                 tune.with_parameters(NoopTrial, sleep=sleep),
                 searcher,
-                FrontScheduler(study, 1, len(plan.data.val), lost=searcher.give_up),
+                FrontScheduler(
+                    study, 1, len(plan.data.val), set_death_reason=searcher.set_death_reason
+                ),
                 {"cpu": 1.0},
                 StopCallback(study, StopConditions(None, 0, None), [], searcher),
                 folder,

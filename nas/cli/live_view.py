@@ -73,7 +73,7 @@ class LiveView:
         self._refresh()
 
     def ended(self, candidate: Candidate, state: str) -> None:
-        """The study holds the result of a trial; states: see `nas.tune.searcher.View.ended`."""
+        """The study holds a result; for `state` see `nas.tune.searcher.SearchView.ended`."""
         now = time.monotonic()
         self.counts[state] += 1
         if state in ("finished", "stopped"):

@@ -22,7 +22,7 @@ logger = logging.getLogger("nas.study")
 
 
 class SearchProgress:
-    """The view of a search, a context manager; see `nas.tune.searcher.View`.
+    """The view of a search, a context manager; see `nas.tune.searcher.SearchView`.
 
     Args:
         console: a terminal shows the live view, which is erased at the end; other output gets

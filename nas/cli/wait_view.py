@@ -1,4 +1,4 @@
-"""What a command shows while it waits for the workers of a Ray cluster."""
+"""Progress of waiting for the workers of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def parse_wait(text: str | None, address: str | None) -> float:
     """`--wait-for-workers` in seconds; 0 where there is no cluster.
 
     Raises:
-        ValueError: no duration, or there is no cluster whose workers could be waited for.
+        ValueError: not a duration, or no cluster is given.
     """
     if address is None:
         if text is not None:
@@ -32,34 +32,36 @@ def parse_wait(text: str | None, address: str | None) -> float:
 def find_workers(
     address: str | None, needed: tuple[int, float, float], patience: float, quiet: bool
 ) -> ClusterResources:
-    """`find_resources`, with a line about what is there and what is missing while it waits.
+    """`find_resources` with a line about available and missing resources while it waits.
 
     Args:
         address: of a Ray cluster; None: this machine.
-        needed: trials at once, and the CPUs and GPUs of each.
-        patience: seconds.
+        needed: trials at the same time, and the CPUs and GPUs of each.
+        patience: maximum seconds to wait.
         quiet: show nothing.
     """
     if address is None:
         return find_resources(None)
     trials, cpus, gpus = needed
     console = Console(stderr=True, quiet=quiet)
-    shown, since = "", 0.0
+    last_line, last_time = "", 0.0
 
-    def waiting(there: ClusterResources, left: float) -> None:
-        nonlocal shown, since
-        missing = trials - there.fitting(cpus, gpus)
+    def waiting(resources: ClusterResources, left: float) -> None:
+        nonlocal last_line, last_time
+        missing = trials - resources.fitting(cpus, gpus)
         line = (
-            f"waiting for workers: Ray at {address} has {there}; missing: room for {missing} "
+            f"waiting for workers: Ray at {address} has {resources}; missing: room for {missing} "
             f"more of {trials} trials with {cpus:g} CPUs and {gpus:g} GPUs each"
         )
         rest = f"for {format_duration(left)} more (--wait-for-workers)"
         status.update(f"{line}; {rest}")
-        if not console.is_terminal and (line != shown or time.monotonic() - since >= LINE_EVERY):
-            shown, since = line, time.monotonic()
+        if not console.is_terminal and (
+            line != last_line or time.monotonic() - last_time >= LINE_EVERY
+        ):
+            last_line, last_time = line, time.monotonic()
             console.print(f"{line}; {rest}", highlight=False, soft_wrap=True)
 
     with console.status("connecting to Ray") as status:
         return find_resources(
-            address, lambda there: there.fitting(cpus, gpus) >= trials, patience, waiting
+            address, lambda resources: resources.fitting(cpus, gpus) >= trials, patience, waiting
         )

@@ -1,4 +1,4 @@
-"""A folder whose work is done on another machine: files go there, and changes come back."""
+"""A folder that another machine works on: files are sent there and changes sent back."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Changes(NamedTuple):
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
-    """Contents of the files of a folder by name; hidden ones, as the lock, are left out."""
+    """Contents of the files of a folder by name, without hidden files such as the lock."""
     return {path.name: path.read_bytes() for path in _files(folder)}
 
 
 def write_changes(folder: Path, changes: Changes) -> None:
-    """Make a folder what another one has become; the metrics, which say it is done, come last."""
+    """Apply changes to a folder; the metrics, which mark it as finished, are written last."""
     for name in sorted(changes.files, key=lambda name: name == METRICS):
         write_atomic(folder / name, changes.files[name])
     for name in changes.removed:
@@ -31,21 +31,21 @@ def write_changes(folder: Path, changes: Changes) -> None:
 
 
 class FolderWatch:
-    """Tells what has changed in a folder since it was asked last."""
+    """Finds the changes in a folder since the previous call."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._known = self._stamps()
 
     def changes(self) -> Changes:
-        """Since the call before, or since this object was made."""
+        """Changes since the previous call, or since the construction."""
         before, self._known = self._known, self._stamps()
         new = [name for name, stamp in self._known.items() if before.get(name) != stamp]
         files = {name: (self._folder / name).read_bytes() for name in new}
         return Changes(files, tuple(before.keys() - self._known.keys()))
 
     def _stamps(self) -> dict[str, tuple[int, int]]:
-        """Inode and time of change of each file; whole writes make a new inode."""
+        """Inode and modification time of each file; an atomic write makes a new inode."""
         return {
             path.name: (path.stat().st_ino, path.stat().st_mtime_ns)
             for path in _files(self._folder)

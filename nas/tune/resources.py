@@ -1,4 +1,4 @@
-"""What there is to train on: this machine, or the nodes of a Ray cluster, once they are up."""
+"""Resources for trainings: this machine, or the nodes of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ import torch
 from nas.study.resources import ClusterResources, Node
 from nas.tune.session import ray_session, usable_cpus
 
-POLL = 1.0  # seconds between two looks at a cluster whose workers are waited for
+POLL = 1.0  # seconds between two checks of the cluster
 
 Waiting = Callable[[ClusterResources, float], None]
-"""Told what is there, and how many seconds more are waited."""
+"""Called with the resources so far and the seconds that remain."""
 
 
 def trials_per_gpu() -> int:
-    """How many trials share a GPU where the user does not say."""
+    """How many trials share a GPU by default."""
     return 4
 
 
 def this_machine() -> ClusterResources:
-    """CPUs that this process may use, and GPUs that PyTorch can use; Ray is not started."""
+    """CPUs that this process may use and GPUs that PyTorch can use; Ray is not started."""
     here = Node(usable_cpus(), torch.cuda.device_count())
     return ClusterResources((here,), trials_per_gpu())
 
 
 def find_resources(
     address: str | None,
-    enough: Callable[[ClusterResources], bool] = lambda there: True,
+    enough: Callable[[ClusterResources], bool] = lambda resources: True,
     patience: float = 0.0,
-    waiting: Waiting = lambda there, seconds: None,
+    waiting: Waiting = lambda resources, seconds: None,
 ) -> ClusterResources:
-    """What trials can run on; a cluster is only read.
+    """The resources of this machine or of a cluster, once they are enough.
 
     Args:
         address: of a Ray cluster; None: this machine.
-        enough: whether work can start; workers are waited for until it can.
-        patience: seconds that they are waited for, at the most.
-        waiting: called about once a second while they are.
+        enough: whether the resources suffice; until then, workers are waited for.
+        patience: maximum seconds to wait.
+        waiting: called about once a second meanwhile.
 
     Returns:
-        What is there, whether or not it is enough.
+        The resources at the end of the wait, enough or not.
 
     Raises:
-        ValueError: there is no Ray at the address.
+        ValueError: no Ray runs at the address.
     """
     if address is None:
         return this_machine()
     end = time.monotonic() + patience
     with ray_session(address):
-        while not enough(there := _nodes()) and (left := end - time.monotonic()) > 0:
-            waiting(there, left)
+        while not enough(resources := _nodes()) and (left := end - time.monotonic()) > 0:
+            waiting(resources, left)
             time.sleep(min(POLL, left))
-        return there
+        return resources
 
 
 def _nodes() -> ClusterResources:

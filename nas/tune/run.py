@@ -1,4 +1,4 @@
-"""Run a search: start Ray, let Tune work through the study's trials, clean up."""
+"""Run the trials of a search with Ray Tune."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from nas.study.storage.retrying import StorageGone
 from nas.study.study import SearchStudy
 from nas.tune.ray_private import trial_actor
 from nas.tune.scheduler import FrontScheduler
-from nas.tune.searcher import TIMEOUT, StudySearcher, View
+from nas.tune.searcher import TIMEOUT, SearchView, StudySearcher
 from nas.tune.session import collected_signals, ray_session
 from nas.tune.trainable import TrainingTrial
 
@@ -28,15 +28,18 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StopConditions:
-    """What ends a search before its budget is reached."""
+    """Conditions that end a search before its budget is reached."""
 
-    deadline: float | None  # on `time.monotonic`'s clock
+    deadline: float | None  # a time of `time.monotonic`
     max_failures: int
     trial_timeout: float | None  # seconds from a trial's start; None: no limit
 
 
 class SearchEnded(BaseException):
-    """Leaves Tune's loop between two steps; no Exception, or Tune would wait for its trials."""
+    """Ends Tune's loop between two steps.
+
+    It is not an `Exception`, since for those Tune would wait until its trials end.
+    """
 
     def __init__(self, why: str, signal_number: int | None = None) -> None:
         super().__init__(why)
@@ -49,23 +52,23 @@ def run(
     plan: Plan,
     stops: StopConditions,
     received: list[int],
-    view: View,
+    view: SearchView,
 ) -> SearchEnded | None:
     """Run trials until the budget is reached.
 
     Args:
-        study: opened, with no trial running.
-        plan: its data and recipe are what the trials get, and what they run on.
-        stops: what ends the search before.
-        received: the numbers of the signals that ask for an end are put here.
-        view: told of every change.
+        study: without running trials.
+        plan: data, recipe and resources of the trials.
+        stops: conditions that end the search earlier.
+        received: collects the numbers of SIGINT and SIGTERM; the first ends the search.
+        view: notified of every event.
 
     Returns:
-        None, or what ended the search before; running trials were then given up and
-        queued for the next start. In either case no trial is left RUNNING.
+        None, or what ended the search earlier; trials that were running are then interrupted
+        and queued again for the next start. In both cases no trial is left RUNNING.
 
     Raises:
-        StorageGone: the study can no longer be written; the next start tidies up.
+        StorageGone: the study cannot be written any more; the next start recovers it.
     """
     data, recipe, request = plan.data, plan.config.recipe, plan.request
     with (
@@ -73,11 +76,11 @@ def run(
         tempfile.TemporaryDirectory(prefix="nas-search-") as scratch,
         ray_session(request.ray_address),
     ):
-        # Without it Tune starts one actor after the other.
+        # Without this variable Tune starts one actor after the other.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(plan.concurrency)
         try:
             searcher = StudySearcher(study, recipe.epochs, plan.concurrency, view)
-            gate = StopCallback(study, stops, received, searcher)
+            stop_callback = StopCallback(study, stops, received, searcher)
             trainable = tune.with_parameters(
                 TrainingTrial,
                 data=data,
@@ -87,9 +90,11 @@ def run(
                 machine=study.config.machine,
             )
             images = recipe.evaluated(len(data.val))
-            scheduler = FrontScheduler(study, recipe.epochs, images, lost=searcher.give_up)
+            scheduler = FrontScheduler(
+                study, recipe.epochs, images, set_death_reason=searcher.set_death_reason
+            )
             per_trial = {"cpu": request.cpus_per_trial, "gpu": plan.gpus_per_trial}
-            _tuner(trainable, searcher, scheduler, per_trial, gate, scratch).fit()
+            make_tuner(trainable, searcher, scheduler, per_trial, stop_callback, scratch).fit()
         except SearchEnded as ended:
             _interrupt(study)
             return ended
@@ -107,7 +112,7 @@ def _interrupt(study: SearchStudy) -> None:
 
 
 class StopCallback(tune.Callback):  # type: ignore[misc]
-    """Leaves the loop at a safe point: no write to the study is ever cut in two."""
+    """Ends the search at a point where no write to the study can be interrupted."""
 
     def __init__(
         self,
@@ -124,17 +129,17 @@ class StopCallback(tune.Callback):  # type: ignore[misc]
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Note when the trial started, for `trial_timeout`."""
+        """Remember when the trial started, for `trial_timeout`."""
         self._started[trial.trial_id] = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Raise `SearchEnded` where a condition holds."""
+        """Raise `SearchEnded` if a condition holds."""
         if self._received:
             raise SearchEnded("interrupted", self._received[0])
         if self._stops.deadline is not None and time.monotonic() >= self._stops.deadline:
             raise SearchEnded("--timeout reached")
         if self._stops.trial_timeout is not None:
-            self._end_hanging(trials, time.monotonic() - self._stops.trial_timeout)
+            self._kill_hanging(trials, time.monotonic() - self._stops.trial_timeout)
         failures = self._study.failures
         if failures.total() > self._stops.max_failures:
             reason, times = failures.most_common(1)[0]
@@ -143,25 +148,26 @@ class StopCallback(tune.Callback):  # type: ignore[misc]
                 f"{self._stops.max_failures}; most often ({times} times): {reason}"
             )
 
-    def _end_hanging(self, trials: list[Any], latest: float) -> None:
-        """Kill the actors of trials that started before `latest`; Tune makes new ones."""
+    def _kill_hanging(self, trials: list[Any], latest: float) -> None:
+        """Kill the actors of trials that started before `latest`; Tune starts new ones."""
         for trial in trials:
             actor = trial_actor(trial)
             started = self._started.get(trial.trial_id, math.inf)
             if trial.status == "RUNNING" and actor is not None and started < latest:
                 del self._started[trial.trial_id]
-                self._searcher.give_up(trial.trial_id, TIMEOUT)
+                self._searcher.set_death_reason(trial.trial_id, TIMEOUT)
                 ray.kill(actor)
 
 
-def _tuner(
+def make_tuner(
     trainable: Any,
     searcher: StudySearcher,
     scheduler: FrontScheduler,
     per_trial: dict[str, float],
-    gate: StopCallback,
+    stop_callback: StopCallback,
     scratch: str,
 ) -> tune.Tuner:
+    """A Tuner whose only state is the study's; its own files go to the folder `scratch`."""
     return tune.Tuner(
         tune.with_resources(trainable, per_trial),
         tune_config=tune.TuneConfig(
@@ -174,7 +180,7 @@ def _tuner(
         run_config=tune.RunConfig(
             name="search",
             storage_path=scratch,
-            callbacks=[gate],
+            callbacks=[stop_callback],
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

@@ -1,4 +1,4 @@
-"""A search from its plan to its files: lock, study, trials, front."""
+"""Search: lock the study, run its trials, write its files."""
 
 from __future__ import annotations
 
@@ -25,39 +25,39 @@ from nas.study.storage.lock import Lock, lock_study, myself
 from nas.study.storage.retrying import StorageGone, open_retrying
 from nas.study.study import SearchStudy
 from nas.tune.run import SearchEnded, StopConditions, run
-from nas.tune.searcher import View
+from nas.tune.searcher import SearchView
 
 
 class SearchFailed(RuntimeError):
-    """A search that cannot go on; the message is one line that says how to continue."""
+    """The study or its files cannot be written; one line that says how to continue."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """How a search ended."""
+    """The result of a search."""
 
     study: SearchStudy
-    members: list[FrontMember]
+    members: list[FrontMember]  # of the front
     ended: SearchEnded | None  # what ended it before the budget was reached
     seconds: float  # of this run
     files: tuple[Path, ...]
 
 
 def search(
-    plan: Plan, show: Callable[[SearchStudy, Sequence[int]], AbstractContextManager[View]]
+    plan: Plan, show: Callable[[SearchStudy, Sequence[int]], AbstractContextManager[SearchView]]
 ) -> SearchResult:
     """Run or continue a search and write its files.
 
     Args:
-        plan: from `make_plan`.
-        show: makes the view of a study, and of the signals that are received.
+        plan: from `nas.study.plan.make_plan`.
+        show: makes the view, given the study and the list of signals received so far.
 
     Raises:
         StudyLocked: another process works on the study.
-        SearchFailed: the study or its files could not be written any more.
-        ValueError: the study or the resources are not what was asked for.
+        SearchFailed: the study or its files cannot be written.
+        ValueError: the study has another configuration, or there is no room for the trials.
     """
-    received: list[int] = []  # signals
+    received: list[int] = []  # numbers of signals
     start, request = time.monotonic(), plan.request
     try:
         plan.folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def search(
 
 
 def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
-    """Create the study or continue it."""
+    """Create the study, or open and recover it."""
     request = plan.request
     images = plan.config.recipe.evaluated(len(plan.data.val))
     chosen = choose_sampler(plan.sampler, plan.config, request.seed, plan.num_trials, images)
@@ -125,31 +125,30 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
 
 
 class _LogFile(logging.FileHandler):
-    """A file whose loss, as on a full disk, is not worth a word."""
+    """A log file; errors such as a full disk are ignored."""
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Go on."""
+        """Ignore the error."""
 
 
-class _Notice(logging.Handler):
-    """What a person should know at once, on standard error, also above a live view."""
+class _WarningHandler(logging.Handler):
+    """Prints warnings on standard error, above a live view if there is one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         print(f"warning: {self.format(record)}", file=sys.stderr)
 
 
 class _log_to:  # noqa: N801 - used as a context manager
-    """Send the log of the search, of Optuna and of Ray to a file.
+    """Send the log of this package, Optuna and Ray to a file.
 
-    Nothing of it goes to the screen but what is said of the database and of slow nodes, which
-    nobody else says.
+    Only warnings of the database and of slow nodes are printed too.
     """
 
     names = ("nas", "optuna", "ray")
-    noticed = ("nas.study.storage.retrying", "nas.tune.searcher")
+    printed = ("nas.study.storage.retrying", "nas.tune.searcher")
 
     def __init__(self, path: Path) -> None:
-        self._notice = _Notice(logging.WARNING)
+        self._warnings = _WarningHandler(logging.WARNING)
         self._handler = _LogFile(path)
         self._handler.setFormatter(
             logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -164,13 +163,13 @@ class _log_to:  # noqa: N801 - used as a context manager
             logger.propagate = False
         nas = logging.getLogger("nas")
         nas.setLevel(logging.INFO)
-        if nas.handlers == [self._handler]:  # else --verbose says it
-            for name in self.noticed:
-                logging.getLogger(name).addHandler(self._notice)
+        if nas.handlers == [self._handler]:  # otherwise --verbose prints them
+            for name in self.printed:
+                logging.getLogger(name).addHandler(self._warnings)
 
     def __exit__(self, *details: object) -> None:
         for name in self.names:
             logging.getLogger(name).removeHandler(self._handler)
-        for name in self.noticed:
-            logging.getLogger(name).removeHandler(self._notice)
+        for name in self.printed:
+            logging.getLogger(name).removeHandler(self._warnings)
         self._handler.close()

@@ -1,4 +1,4 @@
-"""Ray Tune's view of the study: ask for a trial, tell what it showed."""
+"""Ray Tune's searcher: asks the study for trials and tells it their results."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 
 from nas.study.study import Candidate, Measurement, SearchStudy
 
-MAX_ATTEMPTS = 3  # of an architecture whose worker died or hung
+MAX_ATTEMPTS = 3  # to train an architecture whose worker dies or hangs
 WORKER_DIED = "worker_died"
 TIMEOUT = "timeout"
 OUT_OF_MEMORY = "out_of_memory"
@@ -19,8 +19,8 @@ ACTOR_SPENT = "its actor ran out of memory in another trial"
 logger = logging.getLogger(__name__)
 
 
-class View(Protocol):
-    """What is shown while a search runs."""
+class SearchView(Protocol):
+    """The view of a running search."""
 
     def started(self, candidate: Candidate) -> None:
         """A trial was handed to Ray."""
@@ -29,34 +29,34 @@ class View(Protocol):
         """A running trial reached a rung."""
 
     def ended(self, candidate: Candidate, state: str, detail: str) -> None:
-        """A trial was recorded: `finished`, `stopped`, `failed` or `interrupted`."""
+        """The study holds the result: `finished`, `stopped`, `failed` or `interrupted`."""
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
-    """A Ray Tune searcher over `SearchStudy` (DESIGN, decision 2).
+    """A Ray Tune searcher over `SearchStudy` (docs/design.md, decision 2).
 
     Args:
-        study: the only state; nothing of it goes into Ray's files.
-        epochs: of the whole schedule; a trial that reported fewer was stopped early.
-        concurrency: trials in flight at the most.
-        view: told of every change.
+        study: the only state; Ray's files hold nothing of it.
+        epochs: of a full training; a trial with fewer epochs was stopped early.
+        concurrency: maximum number of trials at the same time.
+        view: notified of every event.
     """
 
-    def __init__(self, study: SearchStudy, epochs: int, concurrency: int, view: View) -> None:
+    def __init__(self, study: SearchStudy, epochs: int, concurrency: int, view: SearchView) -> None:
         super().__init__(metric="accuracy", mode="max")
         self._study, self._epochs, self._concurrency, self._view = study, epochs, concurrency, view
         self._numbers: dict[str, int] = {}  # Ray's trial id -> the study's number
         self._curves: dict[int, list[tuple[int, float]]] = {}
-        self._attempts: Counter[str] = Counter()  # of architectures that were lost
-        self._given_up: dict[str, str] = {}  # Ray's trial id -> why its worker was killed
-        self._notices: set[tuple[str, str]] = set()  # (node, what it said of itself)
+        self._attempts: Counter[str] = Counter()  # by arch_id, of architectures whose worker died
+        self._death_reasons: dict[str, str] = {}  # Ray's trial id -> why its worker died
+        self._notices: set[tuple[str, str]] = set()  # (node, why it is slow)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Nothing: Ray pickles its searcher, and the study holds a password."""
+        """Empty: Ray pickles its searcher, and the study holds a password."""
         return {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """A trial's configuration, None for not now, FINISHED for no more."""
+        """The configuration of a new trial; None: not now; FINISHED: no more trials."""
         if len(self._study.running) >= self._concurrency:
             return None
         candidate = self._study.ask()
@@ -68,7 +68,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         return {"arch": candidate.arch.to_json(), "seed": candidate.seed}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """A rung was reached."""
+        """Store the learning curve of a trial that has reached a rung."""
         number = self._numbers[trial_id]
         self._notice(result)
         if result.get("accuracy") is None:
@@ -79,35 +79,35 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._study.report(number, self._curves[number])
         self._view.reported(self._study.running[number], *point)
 
-    def give_up(self, trial_id: str, reason: str) -> None:
-        """The worker of this trial was killed, or is about to be, for `reason`."""
-        self._given_up.setdefault(trial_id, reason)
+    def set_death_reason(self, trial_id: str, reason: str) -> None:
+        """Give the reason why the worker of a trial has died or is about to be killed."""
+        self._death_reasons.setdefault(trial_id, reason)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """A trial ended: finished, stopped, failed, or lost with its worker."""
+        """Store the result of a trial, or handle the death of its worker."""
         number = self._numbers.pop(trial_id)
         candidate = self._study.running[number]
-        killed = self._given_up.pop(trial_id, None)
+        death_reason = self._death_reasons.pop(trial_id, WORKER_DIED)
         self._notice(result or {})
         if error or result is None:
-            self._lost(candidate, killed or WORKER_DIED)
+            self._retry_or_fail(candidate, death_reason)
         elif result.get("reason") is not None:
             self._study.fail(number, str(result["reason"]))
             self._view.ended(candidate, "failed", str(result["reason"]))
         else:
-            self._record(candidate, result)
+            self._store(candidate, result)
         self._curves.pop(number, None)
 
     def _notice(self, result: dict[str, Any]) -> None:
-        """Warn of a node that trains more slowly than it could, once."""
+        """Warn once of a node that trains more slowly than it could."""
         notice = (str(result.get("hostname")), str(result.get("notice") or ""))
         if notice[1] and notice not in self._notices:
             self._notices.add(notice)
             logger.warning("node %s: %s", *notice)
 
-    def _record(self, candidate: Candidate, result: dict[str, Any]) -> None:
+    def _store(self, candidate: Candidate, result: dict[str, Any]) -> None:
         point = (int(result["epochs"]), float(result["accuracy"]))
         curve = self._curves[candidate.number]
         if point not in curve:
@@ -127,9 +127,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             self._study.stop(candidate.number, measurement)
             self._view.ended(candidate, "stopped", f"at epoch {measurement.epochs}")
 
-    def _lost(self, candidate: Candidate, reason: str) -> None:
-        """The worker died or was killed: try again, up to a limit, but not for memory."""
-        self._attempts[candidate.arch.arch_id] += reason != ACTOR_SPENT  # not its own fault
+    def _retry_or_fail(self, candidate: Candidate, reason: str) -> None:
+        """Queue an architecture whose worker died again, except after `OUT_OF_MEMORY`."""
+        self._attempts[candidate.arch.arch_id] += reason != ACTOR_SPENT  # caused by another trial
         if self._attempts[candidate.arch.arch_id] < MAX_ATTEMPTS and reason != OUT_OF_MEMORY:
             self._study.interrupt(candidate.number)
             self._view.ended(candidate, "interrupted", reason)

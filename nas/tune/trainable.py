@@ -1,4 +1,4 @@
-"""One trial as Ray Tune runs it: an actor that trains one architecture after another."""
+"""The trainable of Ray Tune: an actor that trains one architecture after another."""
 
 from __future__ import annotations
 
@@ -23,21 +23,20 @@ logger = logging.getLogger(__name__)
 
 
 class ActorSpent(RuntimeError):
-    """An actor whose process may lack memory, and which is not to be trusted any more."""
+    """The process of this actor ran out of memory and must be replaced."""
 
 
 class OtherMachine(RuntimeError):
-    """A worker on a machine that is not the one whose latencies the study holds."""
+    """The worker is not on the machine on which the study measures latency."""
 
 
 class TrainingTrial(tune.Trainable):  # type: ignore[misc]
-    """Trains to the next rung at each step, and reports the accuracy there.
+    """Trains to the next rung at each step and reports the validation accuracy.
 
-    A trial's configuration is `arch` (canonical JSON) and `seed`. A result holds
-    `epochs`, `accuracy`, `seconds`, `latency` and its relative noise where latency is an
-    objective, `reason` for a trial that cannot go on, and `notice` where the node trains more
-    slowly than it could. Whatever goes wrong inside a trial is a result, so that the actor
-    lives on.
+    The configuration of a trial is `arch` (canonical JSON) and `seed`. A result holds `epochs`,
+    `accuracy` and `seconds`; `latency` and `latency_noise` where latency is an objective;
+    `reason` if the trial failed; and `notice` if the node trains more slowly than it could. An
+    error inside a trial is reported as a result, so that the actor survives it.
     """
 
     def setup(
@@ -49,9 +48,15 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         threads: int,
         machine: str | None,
     ) -> None:
-        """Keep what all trials of this actor share; the data comes from the object store.
+        """Store what all trials of this actor share.
 
-        `machine` is the one whose latencies are measured, None where latency is no objective.
+        Args:
+            config: of the first trial.
+            data: the splits, from Ray's object store.
+            recipe: of the trainings.
+            rungs: epochs at which the accuracy is reported.
+            threads: CPU threads of a training.
+            machine: on which latency is measured; None: latency is not an objective.
         """
         self._data, self._recipe, self._rungs = data, recipe, rungs
         self._threads, self._machine = threads, machine
@@ -60,11 +65,11 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial.
+        """Prepare for the next trial.
 
         Raises:
-            ActorSpent: the trial before ran out of memory, so that Tune makes a new actor. Were
-                False returned instead, Tune would forget the trial and tell nobody.
+            ActorSpent: an earlier trial ran out of memory; Tune then starts a new actor. If
+                this method returned False, Tune would drop the trial without a callback.
         """
         if not self._usable:
             raise ActorSpent(ACTOR_SPENT)
@@ -105,11 +110,11 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         return result
 
     def cleanup(self) -> None:
-        """Let go of the network."""
+        """Free the network."""
         self._trainer = None
 
     def _require_machine(self) -> None:
-        """Latencies of two machines never mix, whatever nodes a cluster has."""
+        """Refuse to measure latency on another machine than the study's."""
         here = machine_identity(self._device, self._threads)
         if self._machine not in (None, here):
             raise OtherMachine(f"latency is measured on {self._machine}, this is {here}")
@@ -124,16 +129,16 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
 
 
 def _reason(error: Exception) -> str:
-    """Out of memory, or the error's type and first line."""
+    """`OUT_OF_MEMORY`, or the type and the first line of the error."""
     line = (str(error).splitlines() or [""])[0]
-    # On the CPU PyTorch raises a RuntimeError with these words.
+    # On the CPU PyTorch raises a RuntimeError whose message names its allocator.
     if isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in line:
         return OUT_OF_MEMORY
     return f"{type(error).__name__}: {line}"[:200]
 
 
 def why_slow(device: torch.device) -> str | None:
-    """What keeps this process from training as fast as its node could; None where nothing does."""
+    """Why this process trains more slowly than its node could; None if it does not."""
     if device.type != "cpu":
         return None
     if ray.is_initialized() and ray.get_gpu_ids():
@@ -143,6 +148,6 @@ def why_slow(device: torch.device) -> str | None:
 
 
 def _has_gpu() -> bool:
-    """Whether this actor was given a GPU, or a share of one."""
-    # Outside of Ray the question itself would start one.
+    """Whether Ray has assigned a GPU, or a share of one, to this actor."""
+    # `get_gpu_ids` would start a Ray where there is none.
     return ray.is_initialized() and bool(ray.get_gpu_ids()) and torch.cuda.is_available()
