@@ -65,7 +65,9 @@ def start(cluster: Cluster, folder: Path, *arguments: str) -> subprocess.Popen[s
 
 
 def first_line(process: subprocess.Popen[Any]) -> str:
+    """The first line after the one that says what the command has begun."""
     assert process.stderr is not None
+    assert str(process.stderr.readline()).startswith("nas: ")
     return str(process.stderr.readline())
 
 

@@ -129,7 +129,7 @@ def test_a_search_that_was_started_again_decides_the_same(
     study.stop(stopped.number, Measurement(shown, 1, 1.0, [(1, shown)]))
     again = open_study(tmp_path, config)
     restarted = FrontScheduler(again, EPOCHS, images=360)
-    assert restarted._shown == scheduler._shown
+    assert restarted._curves == scheduler._curves
     candidate = ask(again)
     for value in (0.1, 0.5, 0.7, 0.9):
         assert step(restarted, candidate, RUNG, accuracy=value) == step(
@@ -156,7 +156,7 @@ def test_a_failed_trial_is_no_evidence(tmp_path: Path, config: StudyConfig) -> N
     failed = {"reason": "diverged", "done": True, "seconds": 1.0}
     scheduler.on_trial_complete(None, as_trial(candidate), failed)
     assert scheduler.on_trial_result(None, as_trial(candidate), failed) == CONTINUE
-    assert not scheduler._shown
+    assert not scheduler._curves
 
 
 def test_with_latency_none_is_stopped(tmp_path: Path, config: StudyConfig) -> None:
