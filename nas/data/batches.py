@@ -1,4 +1,4 @@
-"""Batches of images that stay on the device, augmented there.
+"""Batches of images, augmented on the device, where they stay unless they are mapped from a file.
 
 Shape suffixes: N images of the split, B of a batch, C channels, H x W pixels.
 """
@@ -26,7 +26,8 @@ class Batches:
     device.
 
     Args:
-        split: moved to the device once.
+        split: moved to the device once; images that are mapped from a file are read batch by
+            batch.
         info: says how to normalise, crop and flip.
         batch_size: images; a smaller split is one batch.
         device: where the batches are made.
@@ -55,10 +56,8 @@ class Batches:
         self._flip = info.flip and augment and generator is not None
         self._side = split.images.shape[-1]
         self._masked = round(cutout * self._side) if generator is not None else 0
-        padded_NCHW = F.pad(split.images, [self._crop] * 4)
-        # Pixels before channels: rows and columns are then gathered straight into
-        # channels-last images.
-        self._images_NHWC = padded_NCHW.permute(0, 2, 3, 1).contiguous().to(device)
+        self._mapped_NCHW = split.images if split.file is not None else None
+        self._images_NHWC = self._prepare(split.images[:0] if split.file else split.images, device)
         self._labels_N = split.labels.to(device)
         mean = torch.tensor(info.mean, device=device)
         std = torch.tensor(info.std, device=device)
@@ -76,7 +75,10 @@ class Batches:
         if self.generator is None:
             for start in range(0, self.size, self.batch_size):
                 chosen = slice(start, start + self.batch_size)
-                yield self._normalise(self._images_NHWC[chosen]), self._labels_N[chosen]
+                images_BHWC = self._images_NHWC[chosen]
+                if self._mapped_NCHW is not None:
+                    images_BHWC = self._prepare(self._mapped_NCHW[chosen], self.device)
+                yield self._normalise(images_BHWC), self._labels_N[chosen]
             return
         order_N, rows_N, columns_N, flipped_N, *corners_N = self._draw()
         pixels = torch.arange(self._side, device=self.device)
@@ -86,7 +88,12 @@ class Batches:
             rows_BH1 = (rows_N[chosen, None] + pixels).unsqueeze(2)
             shown_BW = torch.where(flipped_N[chosen, None], self._side - 1 - pixels, pixels)
             columns_B1W = (columns_N[chosen, None] + shown_BW).unsqueeze(1)
-            images_BHWC = self._images_NHWC[order_B11, rows_BH1, columns_B1W]
+            images_NHWC = self._images_NHWC
+            if self._mapped_NCHW is not None:
+                read = self._mapped_NCHW[order_N[chosen].cpu()]
+                images_NHWC = self._prepare(read, self.device)
+                order_B11 = torch.arange(len(read), device=self.device)[:, None, None]
+            images_BHWC = images_NHWC[order_B11, rows_BH1, columns_B1W]
             x_BCHW = self._normalise(images_BHWC)
             if corners_N:
                 inside = [
@@ -118,6 +125,15 @@ class Batches:
         if self.device.type == "cuda":  # from pinned memory the device need not be waited for
             return [n.pin_memory().to(self.device, non_blocking=True) for n in drawn]
         return drawn
+
+    def _prepare(self, images_NCHW: Tensor, device: torch.device) -> Tensor:
+        """Pad images, on the device.
+
+        Pixels come before channels: rows and columns are then gathered straight into
+        channels-last images.
+        """
+        padded_NCHW = F.pad(images_NCHW, [self._crop] * 4)
+        return padded_NCHW.permute(0, 2, 3, 1).contiguous().to(device)
 
     def _normalise(self, images_BHWC: Tensor) -> Tensor:
         x_BHWC = images_BHWC.float().mul_(self._scale_C).add_(self._shift_C)
