@@ -140,7 +140,7 @@ def test_another_configuration_under_the_same_name_is_refused(tmp_path):
         (np.zeros((4, 8, 9), np.uint8), [0, 1, 0, 1], "square"),
         (np.zeros((4, 8, 8), np.uint8), [0, 1, 0], "whole numbers"),
         (np.zeros((4, 8, 8), np.uint8), [0, 0, 0, 0], "two classes"),
-        (np.zeros((4, 8, 8), np.uint8), [0, -1, 0, 1], "-1 to 1"),
+        (np.zeros((4, 8, 8), np.uint8), [0, -1, 0, 1], "from -1 to 1"),
         (np.zeros((3, 8, 8), np.uint8), [0, 1, 1], "arrays"),
     ],
 )

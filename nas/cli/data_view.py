@@ -32,7 +32,7 @@ def describe_data(plan: Plan) -> dict[str, Any]:
 def data_rows(plan: Plan) -> dict[str, str]:
     """The same in words, one row each; a row that says nothing is left out."""
     data = describe_data(plan)
-    names, size = data["classes"], data["image_size"]
+    names, size = data["classes"], plan.config.dataset.image_size
     shown = [repr(name) if "," in name else name for name in names[:FIRST_CLASSES]]
     first = ", ".join(shown) + (", ..." if len(names) > FIRST_CLASSES else "")
     words = {"train": "training", "val": "validation", "test": "test"}
@@ -41,14 +41,14 @@ def data_rows(plan: Plan) -> dict[str, str]:
         + (f" ({data['origin'][split]})" if split in data["origin"] else "")
         for split, number in data["images"].items()
     )
-    trained = data["trained_size"]
-    shrunk = f", trained at {trained}x{trained} (--image-size N trains at N)"
+    shrunk = plan.config.recipe.size_note(size)
     rows = {
         "data set": f"{data['name']} ({plan.dataset_reason})",
         "to download": data["download"],
         "classes": f"{len(names):,}: {first}",
         "images": images,
-        "image size": f"{size}x{size}x{data['channels']}" + (shrunk if trained != size else ""),
+        "image size": f"{size}x{size}x{data['channels']}"
+        + (shrunk and f"{shrunk}; --image-size N trains at N"),
         "background": data["background"] and f"{data['background']} behind transparent pixels",
         "ignored": describe_counts(data["ignored"]),
     }

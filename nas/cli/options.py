@@ -55,6 +55,7 @@ def run_app(app: typer.Typer) -> None:
     shows a traceback.
     """
     debug = "--debug" in sys.argv
+    _use_utf8()
     _hide_password_argument()
     signal.signal(signal.SIGTERM, _terminate)
     interrupts: list[int] = []
@@ -81,6 +82,13 @@ def run_app(app: typer.Typer) -> None:
     ):  # the work is done; ignored while the interpreter exits
         signal.signal(number, signal.SIG_IGN)
     raise SystemExit(code if isinstance(code, int) else 0)
+
+
+def _use_utf8() -> None:
+    """Restart the program in Python's UTF-8 mode where the locale has no UTF-8, as file names do."""
+    if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
+        os.environ["PYTHONUTF8"] = "1"
+        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
 
 
 def _hide_password_argument() -> None:

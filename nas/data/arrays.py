@@ -99,11 +99,10 @@ def _class_names(labels: NDArray[np.integer], class_names: Sequence[str] | None)
     present = set(np.unique(labels).tolist())
     if class_names is None:
         names = tuple(map(str, range(len(present))))
-        missing = min(set(range(len(present))) - present, default=None)
-        if missing is not None:
+        if present != set(range(len(present))):
             raise DatasetError(
-                f"labels: {min(present)} to {max(present)}, but none is {missing}; accepted: 0 to "
-                f"{len(present) - 1} for {len(present)} classes, or class_names of all classes"
+                f"labels: {len(present)} classes from {min(present)} to {max(present)}; accepted: "
+                f"0 to {len(present) - 1}, or class_names that name classes without images too"
             )
     else:
         names = tuple(class_names)

@@ -205,7 +205,8 @@ def _to_json(figure: go.Figure) -> str:
 def _subtitle(data: StudyData) -> str:
     config, dataset = data.config, data.config.dataset
     return (
-        f"{dataset.name}, {dataset.image_size}×{dataset.image_size}×{dataset.in_channels}, "
+        f"{dataset.name}, {dataset.image_size}×{dataset.image_size}×{dataset.in_channels}"
+        f"{config.recipe.size_note(dataset.image_size)}, "
         f"{dataset.num_classes} classes · space {config.space.name}, "
         f"{config.space.distinct_size:,} architectures · recipe {config.recipe.name}, "
         f"{config.recipe.epochs} epochs · sampler {data.attributes.get('sampler', 'not stored')}"
@@ -300,7 +301,13 @@ def _reproduce(data: StudyData) -> dict[str, str]:
     """How to run this search again: command, space, data, recipe, versions."""
     config, attributes = data.config, data.attributes
     words = ["python", "runners/search.py", "--space", f"{config.space.name}.yaml"]
-    words += ["--dataset", config.dataset.name, "--image-size", str(config.dataset.image_size)]
+    info = config.dataset
+    words += ["--dataset", info.name]
+    if not config.recipe.size_note(info.image_size):  # else the option would train at that size
+        words += ["--image-size", str(info.image_size)]
+    if info.name.startswith("folder:"):
+        words += ["--channels", str(info.in_channels)]
+        words += ["--background", info.background] if info.background else []
     words += ["--recipe", config.recipe.name]
     preset = PRESETS.get(config.recipe.name)
     for name in ("epochs", "batch_size", "learning_rate", "train_images"):

@@ -43,6 +43,11 @@ class Recipe(BaseModel):
         most = self.image_size or MAX_IMAGE_SIZE
         return min(image_size, most, max(MIN_IMAGE_SIZE, image_size // self.shrink))
 
+    def size_note(self, image_size: int) -> str:
+        """The size that images are trained at, in words; none where that is their own."""
+        size = self.trained_size(image_size)
+        return "" if size == image_size else f", trained at {size}x{size}"
+
     def evaluated(self, images: int) -> int:
         """Number of images that a trial is evaluated on, of a validation split with `images`."""
         return min(self.val_images or images, images)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -383,6 +385,26 @@ def test_a_dry_run(run_runner: Callable[..., Any], tmp_path: Path, case: Case) -
         assert any(words in warning for warning in data["warnings"]), data["warnings"]
 
 
+@pytest.mark.parametrize(
+    ("options", "own", "trained"),
+    [
+        ((), 32, 16),
+        (("--image-size", "64"), 64, 64),
+        (("--image-size", "64", "--recipe", "short-cpu-subset"), 64, 64),
+        (("--recipe", "full"), 32, 32),
+    ],
+)
+def test_the_size_that_is_asked_for_is_trained_at(
+    run_runner: Callable[..., Any], tmp_path: Path, options: tuple[str, ...], own: int, trained: int
+) -> None:
+    plant(tmp_path / "photos", FLAT)
+    search = ("search", "--budget", "3", "--space", "tiny", "--dry-run", "-q", "--dataset")
+    data = json.loads(run_runner(*search, "folder:photos", "--json", *options).out)["data"]
+    assert (data["image_size"], data["trained_size"]) == (own, trained)
+    words = run_runner(*search, "folder:photos", *options).out
+    assert ("trained at 16x16; --image-size N trains at N" in words) == (own != trained)
+
+
 def test_bytes_that_are_not_utf8(run_runner: Callable[..., Any], tmp_path: Path) -> None:
     root = tmp_path / "photos"
     plant(root, FLAT)
@@ -395,6 +417,20 @@ def test_bytes_that_are_not_utf8(run_runner: Callable[..., Any], tmp_path: Path)
     ran = run_runner(*search, "--dataset", "folder:" + os.fsdecode(b"\xe9"))
     assert ran.code == 2
     assert "the path is not UTF-8; accepted: another name, or a symbolic link" in ran.err
+
+
+def test_a_locale_that_knows_ascii_alone(tmp_path: Path) -> None:
+    plant(tmp_path / "größe", {"größe": 10, "猫": 10})
+    runner = Path(__file__).parents[2] / "runners" / "search.py"
+    search = ("search", "--budget", "3", "--space", "tiny", "--dry-run", "--dataset")
+    ran = subprocess.run(
+        [sys.executable, runner, *search[1:], "folder:größe"],
+        cwd=tmp_path,
+        env=os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+        capture_output=True,
+        check=True,
+    )
+    assert "2: größe, 猫" in ran.stdout.decode()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser reads everything")

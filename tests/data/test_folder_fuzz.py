@@ -138,7 +138,7 @@ def draw_bad(rng: np.random.Generator, path: Path, drawn: Drawn) -> None:
 
 def damage(rng: np.random.Generator, folder: Path, drawn: Drawn) -> None:
     """Change or cut bytes of a file at random: it may be read, and as anything."""
-    paths = [path for path in folder.iterdir() if path.is_file()]
+    paths = [path for path in folder.iterdir() if path.is_file() and path.stat().st_size]
     if paths:
         path = paths[rng.integers(len(paths))]
         content = bytearray(path.read_bytes())
@@ -249,4 +249,4 @@ def check(seed: int, root: Path) -> bool:
 def test_folders_drawn_at_random(seeds: range, tmp_path: Path) -> None:
     assert not any(map(split_of, NAMES))
     loaded = sum(check(seed, tmp_path / str(seed)) for seed in seeds)
-    assert loaded > len(seeds) / 2  # most are fine
+    assert loaded > 0.4 * len(seeds)  # the others hold what is refused

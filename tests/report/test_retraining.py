@@ -10,8 +10,10 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
+from PIL import Image
 
 from nas.data import load_search_data
 from nas.progress import training_bars
@@ -185,6 +187,41 @@ def test_the_report_shows_it(
     assert "Kendall" in page
     assert "stay non-dominated" in page
     assert 'id="full-training"' not in render(found)
+
+
+def test_a_test_set_that_cannot_be_read_is_refused_before_any_training(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for place in ("train/a", "train/b", "val/a", "val/b"):  # val serves where there is no test
+        (tmp_path / "photos" / place).mkdir(parents=True)
+        for number in range(8):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "photos" / place / f"{number}.png")
+    info = load_search_data(f"folder:{tmp_path / 'photos'}", NOWHERE, image_size=8).info
+    arch = Arch(8, (stage("dct", 1),))
+    counted = cost(arch, 8, 3, 2)
+    entry = FrontEntry(
+        arch_id=arch.arch_id, arch=arch.to_dict(), accuracy=0.5, macs=counted.macs,
+        params=counted.params, trial=0, seed=0, epochs=1, knee=True,
+    )  # fmt: skip
+    contents = FrontFile(
+        study="photos", dataset=info.to_dict(), recipe=RECIPE.model_dump(mode="json"),
+        objectives=("accuracy", "macs"), versions={}, architectures=(entry,),
+    )  # fmt: skip
+    front = tmp_path / "study" / "front.json"
+    front.parent.mkdir()
+    write_front(front, contents)
+    request = RetrainRequest(
+        front=front, select="knee", recipe=RECIPE, learning_rates=(0.1,), seeds=1, references=(),
+        export=(), concurrency=1, threads=1, data_dir=NOWHERE,
+    )  # fmt: skip
+    damaged = tmp_path / "photos" / "val" / "b" / "3.png"
+    content = damaged.read_bytes()
+    damaged.write_bytes(content[:40])
+    with pytest.raises(ValueError, match=r"3\.png: not an image that can be read"):
+        retrain_front(request, SILENT)
+    assert not (front.parent / "retrained").exists()
+    damaged.write_bytes(content)
+    assert retrain_front(request, SILENT).metrics[0]["test_images"] == 16
 
 
 def test_other_settings_are_refused_before_any_work(

@@ -45,6 +45,29 @@ def test_a_bad_override_is_one_line(overrides: dict[str, object], words: str) ->
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("fields", "own", "trained"),
+    [
+        ({"shrink": 2}, 28, 14),
+        ({"shrink": 2}, 64, 32),  # by a factor, not to a constant
+        ({"shrink": 1}, 64, 64),
+        ({"shrink": 4}, 8, 4),  # the smallest there is
+        ({"image_size": 14}, 64, 14),  # as studies have it that began before there was a factor
+        ({"image_size": 14}, 8, 8),
+    ],
+)
+def test_images_are_trained_at(fields: dict[str, int], own: int, trained: int) -> None:
+    recipe = get_recipe("full", **fields)
+    assert recipe.trained_size(own) == trained
+    assert (recipe.size_note(own) == "") == (own == trained)
+
+
+def test_a_recipe_that_was_recorded_without_a_factor() -> None:
+    recorded = get_recipe("short-cpu-subset").model_dump() | {"image_size": 14}
+    del recorded["shrink"]
+    assert Recipe.model_validate(recorded).trained_size(64) == 14
+
+
 def test_an_unknown_preset_is_one_line() -> None:
     with pytest.raises(ValueError, match=f"--recipe: 'fast'; accepted: {', '.join(PRESETS)}"):
         get_recipe("fast")
