@@ -85,7 +85,7 @@ def run_app(app: typer.Typer) -> None:
 
 
 def _use_utf8() -> None:
-    """Restart the program in Python's UTF-8 mode where the locale has no UTF-8, as file names do."""
+    """Restart the program in UTF-8 mode where the locale has no UTF-8, as file names do."""
     if sys.getfilesystemencoding() != "utf-8" and os.environ.get("PYTHONUTF8") != "1":
         os.environ["PYTHONUTF8"] = "1"
         os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
