@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from nas.files import write_atomic
-from nas.format import format_count
+from nas.format import format_count, format_number
 from nas.models.reference import REFERENCES
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
 from nas.retrain.references import SEARCHED, TABLE2, TWIN
@@ -74,7 +74,7 @@ def write_figure(summary: dict[str, Any], folder: Path) -> Path:
 
 
 def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
-    """The table: a row a network, as text."""
+    """The table as text: a row for each network, those of other recipes last."""
     return [
         {
             "network": row["name"],
@@ -84,10 +84,10 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
             "learning_rate": f"{row['learning_rate']:g}",
             "seeds": str(row["seeds"]),
             "test": f"{100 * row['test_accuracy']:.2f} %"
-            + (f" ± {100 * _half_width(row):.2f}" if row["interval"] else ""),
+            + (f" ± {100 * _half_width(row):.2f}" if row.get("interval") else ""),
             "mark": _mark(row),
         }
-        for row in summary["networks"]
+        for row in [*summary["networks"], *summary.get("other_recipes", [])]
     ]
 
 
@@ -143,6 +143,8 @@ def _half_width(row: dict[str, Any]) -> float:
 
 
 def _mark(row: dict[str, Any]) -> str:
+    if "epochs" in row:
+        return f"other recipe, {format_number(row['epochs'], 'epoch')}"
     if row["family"] != SEARCHED:
         return ""
     same = len(row["not_told_apart_from"])

@@ -38,6 +38,7 @@ def summarise(front: FrontFile, folder: Path, recipe: Recipe) -> dict[str, Any] 
     - `networks`: by family and cost, with the mean test accuracy over seeds, its interval,
       the short schedule's accuracy, whether it stays on the front and with which
       probability, and from which other searched networks it does not differ significantly;
+    - `other_recipes`: networks that were trained by another recipe, and are not compared;
     - `differences`: of each searched network from each network it is compared with;
     - `short_schedule`: rank correlations between short and full accuracy of the front, and
       how many of its members stay non-dominated;
@@ -46,7 +47,8 @@ def summarise(front: FrontFile, folder: Path, recipe: Recipe) -> dict[str, Any] 
     Returns:
         The contents; None, with nothing written, where no such network is trained.
     """
-    rows = _rows(front, folder, recipe)
+    every = _rows(front, folder)
+    rows = [row for other, row in every if other == _any_rate(recipe)]
     if not rows:
         return None
     images = rows[0].pop("test_images")
@@ -69,6 +71,11 @@ def summarise(front: FrontFile, folder: Path, recipe: Recipe) -> dict[str, Any] 
             "degrees_of_freedom": _finite(noise.degrees),
         },
         "networks": rows,
+        "other_recipes": [
+            row | {"recipe": other.name, "epochs": other.epochs}
+            for other, row in every
+            if other != _any_rate(recipe)
+        ],
         "differences": _differences(rows, noise),
         "short_schedule": _short_schedule(searched, noise),
     }
@@ -85,48 +92,55 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     return summary if summary.get("schema_version") == SCHEMA_VERSION else None
 
 
-def _rows(front: FrontFile, folder: Path, recipe: Recipe) -> list[Row]:
+def _rows(front: FrontFile, folder: Path) -> list[tuple[Recipe, Row]]:
+    """A row for each network and recipe, and the recipe with a learning rate of 1."""
     short = {entry.arch_id: entry for entry in front.architectures}
-    by_network: dict[str, list[Row]] = {}
+    by_network: dict[tuple[str, str], list[tuple[Recipe, Row]]] = {}
     for path in sorted([*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/seed-*/{METRICS}")]):
         description = read_description(path.parent)
         metrics = json.loads(path.read_text())
-        same = recipe.model_copy(update={"learning_rate": description.recipe["learning_rate"]})
         if (
             description.dataset["fingerprint"] != front.dataset["fingerprint"]
-            or Recipe.model_validate(description.recipe) != same
             or not (path.parent / DESCRIPTION).exists()
             or "family" not in metrics
         ):
             continue
         metrics["learning_rate"] = description.recipe["learning_rate"]
         metrics["arch"] = description.arch
-        by_network.setdefault(metrics["network"], []).append(metrics)
+        recipe = _any_rate(Recipe.model_validate(description.recipe))
+        key = metrics["network"], recipe.model_dump_json()
+        by_network.setdefault(key, []).append((recipe, metrics))
     rows = []
-    for name, runs in by_network.items():
-        runs = sorted(runs, key=lambda run: int(run["seed"]))
+    for (name, _), found in by_network.items():
+        recipe = found[0][0]
+        runs = sorted((run for _, run in found), key=lambda run: int(run["seed"]))
         first, entry = runs[0], short.get(name)
         tests = [run["test_accuracy"] for run in runs]
-        rows.append(
-            {
-                "name": name,
-                "family": first["family"],
-                "of": first["of"],
-                "arch": None if first["arch"] is None else str(Arch.from_dict(first["arch"])),
-                "macs": first["macs"],
-                "params": first["params"],
-                "learning_rate": first["learning_rate"],
-                "seeds": len(runs),
-                "test_accuracy": mean(tests),
-                "test_accuracies": tests,
-                "val_accuracy": mean(run["val_accuracy"] for run in runs),
-                "short_accuracy": entry and entry.accuracy,
-                "hours": sum(run["seconds"] for run in runs) / 3600,
-                "test_images": first["test_images"],
-            }
-        )
-    families = {row["family"]: row["family"] != SEARCHED for row in rows}
-    return sorted(rows, key=lambda row: (families[row["family"]], row["family"], row["macs"]))
+        row = {
+            "name": name,
+            "family": first["family"],
+            "of": first["of"],
+            "arch": None if first["arch"] is None else str(Arch.from_dict(first["arch"])),
+            "macs": first["macs"],
+            "params": first["params"],
+            "learning_rate": first["learning_rate"],
+            "seeds": len(runs),
+            "test_accuracy": mean(tests),
+            "test_accuracies": tests,
+            "val_accuracy": mean(run["val_accuracy"] for run in runs),
+            "short_accuracy": entry and entry.accuracy,
+            "hours": sum(run["seconds"] for run in runs) / 3600,
+            "test_images": first["test_images"],
+        }
+        rows.append((recipe, row))
+    return sorted(
+        rows, key=lambda one: (one[1]["family"] != SEARCHED, one[1]["family"], one[1]["macs"])
+    )
+
+
+def _any_rate(recipe: Recipe) -> Recipe:
+    """The recipe without its learning rate, for comparisons."""
+    return recipe.model_copy(update={"learning_rate": 1.0})
 
 
 def _differences(rows: list[Row], noise: Noise) -> list[Row]:

@@ -164,11 +164,15 @@ def test_hovering_tells_the_architecture(browser: Any, config: StudyConfig, tmp_
     label = "".join(
         str(part.text) for part in browser.find_elements(By.CSS_SELECTOR, "#front .hovertext text")
     )
-    dearest = found.front.iloc[-1]
-    for words in (dearest["arch_id"], *str(dearest["arch"]).split(" | "), "FLOPs (multiply-adds)"):
+    last = found.front.iloc[-1]
+    for words in (
+        last["arch_id"],
+        *str(last["arch"]).split(" | "),
+        "FLOPs (multiply-adds)",
+    ):
         assert words in label
     ActionChains(browser).click().perform()
-    wait_for(browser, f"location.hash === '#arch-{dearest['arch_id']}'")
+    wait_for(browser, f"location.hash === '#arch-{last['arch_id']}'")
     assert errors(browser) == []
 
 

@@ -18,6 +18,7 @@ from PIL import Image
 from nas.data import load_search_data
 from nas.progress import training_bars
 from nas.report.analysis import read_study
+from nas.report.comparison_plots import comparison_rows
 from nas.report.page import render
 from nas.space.arch import Arch, StageArch
 from nas.space.cost import cost
@@ -174,6 +175,33 @@ def test_another_recipe_does_not_mix(
     other = replace(wanted, recipe=RECIPE.model_copy(update={"epochs": 3}))
     with pytest.raises(ValueError, match="another recipe"):
         retrain_front(replace(other, learning_rates=(0.1,)), this_machine, SILENT)
+
+
+def test_a_retraining_by_another_recipe_keeps_the_first_in_the_tables(
+    wanted: RetrainRequest,
+    tmp_path: Path,
+    synthetic_study: Callable[..., optuna.Study],
+    tiny_config: StudyConfig,
+) -> None:
+    front = tmp_path / "front.json"
+    front.write_bytes(wanted.front.read_bytes())
+    one = replace(wanted, front=front, learning_rates=(0.1,), seeds=1, references=())
+    first, second = ARCHS[0].arch_id, ARCHS[1].arch_id
+    shorter = RECIPE.model_copy(update={"epochs": 1})
+    retrain_front(replace(one, select=first, recipe=shorter), this_machine, SILENT)
+    summary = retrain_front(replace(one, select=second), this_machine, SILENT).summary
+    assert summary is not None
+    assert [row["name"] for row in summary["networks"]] == [second]
+    assert [(row["name"], row["epochs"]) for row in summary["other_recipes"]] == [(first, 1)]
+    rows = comparison_rows(summary)
+    assert [(row["network"], row["mark"]) for row in rows] == [
+        (second, ""),
+        (first, "other recipe, 1 epoch"),
+    ]
+    page = render(read_study(synthetic_study(tiny_config, 8), tiny_config), summary)
+    assert first in page
+    del summary["other_recipes"]  # as earlier versions wrote it
+    assert [row["network"] for row in comparison_rows(summary)] == [second]
 
 
 def test_the_report_shows_it(
