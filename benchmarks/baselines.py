@@ -13,7 +13,7 @@ from benchmarks.problems import Problem
 from nas.space.space import Choice
 
 OURS = "known-cost"
-OPTUNA = ("gp", "tpe", "tpe-default", "nsga2", "random")
+OPTUNA = ("gp", "tpe", "nsga2", "random")
 SAMPLERS = (OURS, "botorch", *OPTUNA)
 
 FORM = "1"  # part of the cache's key; increase it when the options of a baseline change
@@ -47,8 +47,6 @@ def make_baseline(name: str, choices: Sequence[Choice], seed: int) -> BaseSample
             return optuna.samplers.TPESampler(
                 seed=seed, multivariate=True, group=True, constant_liar=True
             )
-        if name == "tpe-default":
-            return optuna.samplers.TPESampler(seed=seed)
         if name == "nsga2":
             return optuna.samplers.NSGAIISampler(seed=seed, population_size=20)
         if name == "random":

@@ -33,8 +33,6 @@ def run_and_report(repetitions: int, json_path: Path | None) -> None:
     console.print(
         f"ready after {cold:.1f} s when compiled, {warm:.3f} s when loaded from the cache"
     )
-    for bar, held in figures["bars"].items():
-        console.print(f"{'held' if held else '[red]missed[/red]'}: {bar}")
     if json_path is not None:
         write_json(json_path, figures)
         console.print(f"written: {json_path}")

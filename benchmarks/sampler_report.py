@@ -33,7 +33,7 @@ from benchmarks.sampler import (
 )
 from nas.progress import shown
 
-COLOURS = ("#d62728", "#9467bd", "#1f77b4", "#2ca02c", "#98df8a", "#ff7f0e", "#7f7f7f")
+COLOURS = ("#d62728", "#9467bd", "#1f77b4", "#2ca02c", "#ff7f0e", "#7f7f7f")
 COLUMNS = 2
 TABLES_ONLY = ("botorch",)  # too slow for the full space: five minutes a run
 

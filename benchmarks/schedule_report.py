@@ -18,8 +18,6 @@ from nas.data import load_search_data
 from nas.progress import shown
 from nas.space.space import SearchSpace
 
-TARGET = 0.85  # of the default schedule's ratio
-
 
 def run_and_report(
     datasets: Sequence[str],
@@ -79,7 +77,6 @@ def table(summaries: Sequence[dict[str, Any]]) -> Table:
             *(_with_interval(row, name) for name in ("spearman", "partial", "seeds_partial")),
             _with_interval(row, "ratio"),
             f"{row['cost_ratio']:.1f}",
-            style="" if row["ratio"] is None or row["ratio"] >= TARGET else "dim",
         )
     return grid
 

@@ -18,7 +18,7 @@ from benchmarks.curves import CurveTable
 from benchmarks.stopping_rules import RULES, STRENGTHS, Rule
 from nas.pareto import hypervolume
 from nas.progress import Progress, silent
-from nas.stopping.rule import StoppingSettings, TrialCurve, rungs
+from nas.stopping.rule import TrialCurve, rungs
 
 
 @dataclass(frozen=True)
@@ -169,20 +169,3 @@ def _against(row: Row, rows: list[Row]) -> Row:
             epochs, volumes = zip(*curve, strict=True)
             others[name] = float(np.interp(row.epochs, epochs, np.maximum.accumulate(volumes)))
     return Row(**(asdict(row) | others))
-
-
-def bars(rows: list[Row]) -> dict[str, bool]:
-    """The targets of the rule and whether they are met, for each number of trials at a time."""
-    ours = [row for row in rows if row.rule == "front"]
-    held = {}
-    for flying in sorted({row.in_flight for row in ours}):
-        mine = [row for row in ours if row.in_flight == flying]
-        chosen = [row for row in mine if row.strength == StoppingSettings.confidence]
-        held[f"{flying} in flight: hypervolume >= 0.99 with epochs <= 1/3"] = all(
-            row.hypervolume >= 0.99 and row.epochs <= 1 / 3 for row in chosen
-        )
-        for name in ("halving", "sorting"):
-            held[f"{flying} in flight: at least {name} at equal epochs, every strength"] = all(
-                row.hypervolume >= (getattr(row, name) or 0.0) for row in mine
-            )
-    return held

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.curves import generate_curves, read_curves
-from benchmarks.stopping import Row, bars, compare
+from benchmarks.stopping import Row, compare
 from nas.progress import shown
 from nas.stopping.rule import StoppingSettings
 
@@ -63,7 +63,6 @@ def run_stopping(
     print_rows(rows, f"{name}, median of {orders * len(tables)} replays")
     if json_file is not None:
         data = {"table": name, "orders": orders, "rows": [asdict(row) for row in rows]}
-        data["bars"] = bars(rows)
         json_file.write_text(json.dumps(data, indent=2) + "\n")
     return rows
 
@@ -85,7 +84,7 @@ def parse_rungs(text: str | None) -> tuple[int, ...] | None:
 
 
 def print_rows(rows: list[Row], title: str) -> None:
-    """Print a table for each number of trials at a time, and which targets are met."""
+    """Print a table for each number of trials at a time."""
     console = Console()
     for flying in sorted({row.in_flight for row in rows}):
         table = Table(
@@ -114,5 +113,3 @@ def print_rows(rows: list[Row], title: str) -> None:
     )
     for rule, text in TITLES.items():
         console.print(f"{rule}: {text}")
-    for bar, held in bars(rows).items():
-        console.print(f"{'holds' if held else 'does not hold'}: {bar}")

@@ -53,8 +53,6 @@ def run_and_report(
         f"accuracy, ours less the baseline's: {100 * figures['accuracy_difference']:+.2f} %"
         + ("" if error is None else f", standard error {100 * error:.2f} %")
     )
-    for bar, held in figures["bars"].items():
-        console.print(f"{'held' if held else '[red]missed[/red]'}: {bar}")
     if json_path is not None:
         file.write(figures)
         console.print(f"written: {json_path}")

@@ -61,8 +61,6 @@ def test_report_compares_with_the_fastest_other_version():
     assert [row["speedup"] for row in report["rows"]] == [3.0, 1.5, 2.0]
     assert report["rows"][0]["memory"] == 0.5
     assert report["speedup"] == pytest.approx({"operator": 4.5**0.5, "block": 2.0})
-    assert report["speedup_over_repeat"] == pytest.approx(8**0.5)
-    assert list(report["bars"].values()) == [False, False, True]
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""The replay of stopping rules: its accounting, the baselines, and the bars on synthetic curves."""
+"""The replay of stopping rules: its accounting, and the rules on synthetic curves."""
 
 import json
 from pathlib import Path
@@ -79,7 +79,7 @@ def test_ours_beats_both_on_generated_curves_at_equal_epochs() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not NAAP.exists(), reason="needs the published table NAAP-440")
-def test_the_bars_on_naap_440() -> None:
+def test_the_rule_on_naap_440() -> None:
     rows = compare(
         [read_curves(NAAP)],
         orders=5,
@@ -140,7 +140,7 @@ def test_the_command_prints_a_table_and_writes_the_rows(
     printed = capsys.readouterr().out
     written = json.loads(target.read_text())
     assert {row["rule"] for row in written["rows"]} == {"front", "halving", "sorting"}
-    assert "at least sorting at equal epochs" in printed
+    assert "1 replays, 2 in flight" in printed
     for text in ("3,2", "0,9", "a", ""):
         with pytest.raises(ValueError, match="ascending epochs"):
             parse_rungs(text)

@@ -62,7 +62,7 @@ def test_images_in_colour_are_the_grey_ones(images):
     assert (data.info.in_channels, len(data.info.mean), data.info.flip) == (3, 3, True)
 
 
-def test_the_bars_take_the_faster_of_the_baselines():
+def test_the_faster_of_the_baselines_counts():
     def row(ours: float, accuracy: float) -> training.Row:
         rates = {"ours": ours, "baseline, 0 workers": 50.0, "baseline, 2 workers": 100.0}
         both = {"baseline, 0 workers": [0.1, 0.1], "baseline, 2 workers": [0.5, 0.5]}
@@ -72,6 +72,3 @@ def test_the_bars_take_the_faster_of_the_baselines():
     assert [found["speedup"] for found in figures["cases"]] == [2, 4]
     assert figures["speedup"] == {"1": pytest.approx(8**0.5)}
     assert figures["accuracy_difference"] == pytest.approx(0)
-    assert list(figures["bars"].values()) == [True, True, True]
-    worse = training.report([row(110.0, 0.2), row(110.0, 0.2), row(110.0, 0.2)])
-    assert list(worse["bars"].values()) == [False, False, False]
