@@ -58,7 +58,7 @@ def run_search(
 ) -> FrontFile:
     """Search for the networks with the best accuracy at each cost, one trial after another.
 
-    Trials run in this process. `runners/search.py` runs many at once, on one machine or on a
+    Trials run in this process. `nas search` runs many at once, on one machine or on a
     cluster; the rule for stopping early and what a study holds are the same. With a `storage`
     the same call continues a study, and the report and the dashboard show it.
 
@@ -124,7 +124,7 @@ def run_search(
     if len(objectives.known) < len(objectives.costs):
         raise ValueError(
             f"objectives: {','.join(objectives.names)}; accepted: costs that are known before "
-            "training; runners/search.py measures latency"
+            "training; nas search measures latency"
         )
     config = StudyConfig(space, info, recipe, objectives, limits or Limits())
     images = None

@@ -140,6 +140,11 @@ def option(panel: str, metavar: str, text: str, *names: str, **more: Any) -> Any
     )
 
 
+def plain_option(text: str, *names: str, **more: Any) -> Any:
+    """An option of a command whose help has no panels."""
+    return typer.Option(*names, help=text, **more)
+
+
 def version_option(panel: str) -> Any:
     """The option `--version`."""
 

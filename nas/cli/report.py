@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nas.cli.options import print_json, version_option
+from nas.cli.options import plain_option, print_json, version_option
 from nas.cli.program import announce
 
 HELP = """Write the report of a study (report.html), and notes and plots for Optuna's dashboard.
@@ -19,20 +19,16 @@ HELP = """Write the report of a study (report.html), and notes and plots for Opt
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _option(text: str, *names: str, **more: Any) -> Any:
-    return typer.Option(*names, help=text, **more)
-
-
 @app.command(help=HELP, no_args_is_help=True)
 def report(
     folder: Annotated[Path, typer.Argument(help="Folder of the study, such as results/STUDY.")],
     storage: Annotated[
         str | None,
-        _option("Study database. Default: study.db in the folder", envvar="NAS_STORAGE"),
+        plain_option("Study database. Default: study.db in the folder", envvar="NAS_STORAGE"),
     ] = None,
-    study: Annotated[str | None, _option("Name of the study. Default: the folder's")] = None,
-    json: Annotated[bool, _option("Print the result as JSON.", "--json")] = False,
-    debug: Annotated[bool, _option("Show a traceback on errors.", "--debug")] = False,
+    study: Annotated[str | None, plain_option("Name of the study. Default: the folder's")] = None,
+    json: Annotated[bool, plain_option("Print the result as JSON.", "--json")] = False,
+    debug: Annotated[bool, plain_option("Show a traceback on errors.", "--debug")] = False,
     version: Annotated[bool, version_option("Options")] = False,
 ) -> int:
     """Write the report; the help text is `HELP`."""

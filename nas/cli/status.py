@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from nas.cli.options import EXIT_FAILED, print_json, version_option
+from nas.cli.options import EXIT_FAILED, plain_option, print_json, version_option
 from nas.cli.program import announce
 from nas.format import one_line
 
@@ -23,10 +23,6 @@ HELP = """Show trials, front and lock of studies, and repair them after a crash.
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-def _option(text: str, *names: str, **more: Any) -> Any:
-    return typer.Option(*names, help=text, **more)
-
-
 @app.command(help=HELP)
 def status(
     folder: Annotated[Path, typer.Argument(help="Folder of a study, or of all studies.")] = Path(
@@ -34,15 +30,15 @@ def status(
     ),
     storage: Annotated[
         str | None,
-        _option("Study database. Default: study.db in the folders", envvar="NAS_STORAGE"),
+        plain_option("Study database. Default: study.db in the folders", envvar="NAS_STORAGE"),
     ] = None,
-    study: Annotated[str | None, _option("Name of a single study.")] = None,
+    study: Annotated[str | None, plain_option("Name of a single study.")] = None,
     repair: Annotated[
         bool,
-        _option("Queue trials of a dead search again; rewrite the study's files.", "--repair"),
+        plain_option("Queue trials of a dead search again; rewrite the study's files.", "--repair"),
     ] = False,
-    json: Annotated[bool, _option("Print the result as JSON.", "--json")] = False,
-    debug: Annotated[bool, _option("Show a traceback on errors.", "--debug")] = False,
+    json: Annotated[bool, plain_option("Print the result as JSON.", "--json")] = False,
+    debug: Annotated[bool, plain_option("Show a traceback on errors.", "--debug")] = False,
     version: Annotated[bool, version_option("Options")] = False,
 ) -> int:
     """Show the status; the help text is `HELP`."""

@@ -300,7 +300,7 @@ def _some(numbers: list[int], most: int = 8) -> str:
 def _reproduce(data: StudyData) -> dict[str, str]:
     """How to run this search again: command, space, data, recipe, versions."""
     config, attributes = data.config, data.attributes
-    words = ["python", "runners/search.py", "--space", f"{config.space.name}.yaml"]
+    words = ["nas", "search", "--space", f"{config.space.name}.yaml"]
     info = config.dataset
     words += ["--dataset", info.name]
     if not config.recipe.size_note(info.image_size):  # else the option would train at that size
