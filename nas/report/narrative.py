@@ -124,7 +124,7 @@ def _places(data: StudyData, differences: list[Difference], sign: int) -> list[s
     """Where one expansion is better; one phrase for a stage in which it always is."""
     places = []
     for stage in sorted({d.stage for d in differences}):
-        where = "taken in all stages" if stage == ALL_STAGES else f"in stage {stage}"
+        where = "in all stages" if stage == ALL_STAGES else f"in stage {stage}"
         cells = [d for d in differences if d.stage == stage]
         won = [d for d in cells if d.sign == sign]
         if len(won) == len(cells) > 1:

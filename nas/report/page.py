@@ -51,7 +51,10 @@ STATES = (
 )
 
 
-BELOW = " Below the axis: failed trials and networks of Table 2, which have a cost but no accuracy."
+BELOW = (
+    " Below the axis: failed trials and networks of the paper's Table 2, which have a cost but no "
+    "accuracy."
+)
 
 
 @dataclass(frozen=True)
