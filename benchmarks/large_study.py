@@ -135,7 +135,7 @@ def fill(folder: Path, space: Path, trials: int) -> int:
         trial.datetime_complete = trial.datetime_start + timedelta(seconds=8)
         made.setdefault(trial.user_attrs["arch_id"], trial)
     _insert(storage, storage.get_study_id_from_name(NAME), list(made.values()))
-    return plan.config.recipe.evaluated(len(plan.data.val))
+    return plan.config.recipe.evaluated(plan.data.val)
 
 
 def _insert(storage: StudyStorage, study_id: int, trials: list[FrozenTrial]) -> None:

@@ -129,7 +129,7 @@ def run_search(
     config = StudyConfig(space, info, recipe, objectives, limits or Limits())
     images = None
     if isinstance(data, SearchData):
-        images = recipe.evaluated(len(data.val))
+        images = recipe.evaluated(data.val)
     with _lock(storage, name), working_threads:
         study = _open(config, sampler, budget, seed, images, storage, name)
         with nullcontext() if quiet else Meter(name, budget, study.counted) as meter:

@@ -70,6 +70,14 @@ def search(
             "Default: accuracy,macs",
         ),
     ] = None,
+    metric: Annotated[
+        str | None,
+        option(
+            WHAT,
+            "NAME",
+            "accuracy (default), or balanced-accuracy: classes count alike, whatever their size.",
+        ),
+    ] = None,
     image_size: Annotated[
         int | None, option(WHAT, "N", "Resize images to this side and train at it.")
     ] = None,
@@ -154,6 +162,7 @@ def search(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "train_images": train_images,
+        "metric": metric,
     }
     wait = parse_wait(wait_for_workers, ray_address)
     request = Request(

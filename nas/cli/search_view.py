@@ -54,7 +54,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "cost range": f"{format_count(plan.smallest.macs)} to {format_count(plan.largest.macs)} "
         "FLOPs (multiply-adds)",
         "limits": f"FLOPs {_limit(request.max_macs)}, parameters {_limit(request.max_params)}",
-        "objectives": ", ".join(config.objectives.names),
+        "objectives": ", ".join(config.objectives.names)
+        + (" (accuracy is balanced over classes)" if recipe.balanced else ""),
         **data_rows(plan),
         "recipe": ", ".join(
             f"{name} {value}" for name, value in recipe.model_dump(exclude_none=True).items()

@@ -59,6 +59,7 @@ class Batches:
         self._mapped_NCHW = split.images if split.file is not None else None
         self._images_NHWC = self._prepare(split.images[:0] if split.file else split.images, device)
         self._labels_N = split.labels.to(device)
+        self.class_counts = torch.bincount(split.labels, minlength=info.num_classes)  # on the CPU
         mean = torch.tensor(info.mean, device=device)
         std = torch.tensor(info.std, device=device)
         self._scale_C, self._shift_C = 1 / (255 * std), -mean / std

@@ -51,7 +51,8 @@ def warn_of_pixels(info: DatasetInfo, train: Split, val: Split) -> list[str]:
         warnings.append(
             f"classes differ in size: {int(counts[largest]):,} training images of "
             f"{info.class_names[largest]!r}, {int(counts[smallest]):,} of "
-            f"{info.class_names[smallest]!r}; accuracy says little about small classes"
+            f"{info.class_names[smallest]!r}; accuracy says little about the small ones; "
+            "--metric balanced-accuracy counts classes alike"
         )
     return warnings
 

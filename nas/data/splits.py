@@ -49,6 +49,14 @@ class Split:
         chosen = torch.from_numpy(indices)
         return Split(self.images[chosen], self.labels[chosen])
 
+    def balanced_size(self) -> float:
+        """Images that would give a mean over all images the variance of a mean over classes.
+
+        K^2 / sum(1 / n) over the K classes with n images each, where the classes' errors agree.
+        """
+        counts = np.unique(self.labels.numpy(), return_counts=True)[1]
+        return float(len(counts) ** 2 / (1 / counts).sum())
+
     def chunks(self) -> Iterator[Tensor]:
         """The images, some at a time."""
         for start in range(0, len(self), CHUNK):

@@ -212,7 +212,8 @@ def _subtitle(data: StudyData) -> str:
         f"{config.recipe.size_note(dataset.image_size)}, "
         f"{dataset.num_classes} classes · space {config.space.name}, "
         f"{config.space.distinct_size:,} architectures · recipe {config.recipe.name}, "
-        f"{config.recipe.epochs} epochs · sampler {data.attributes.get('sampler', 'not stored')}"
+        f"{config.recipe.epochs} epochs{', balanced accuracy' * config.recipe.balanced} · "
+        f"sampler {data.attributes.get('sampler', 'not stored')}"
     )
 
 
@@ -313,7 +314,7 @@ def _reproduce(data: StudyData) -> dict[str, str]:
         words += ["--background", info.background] if info.background else []
     words += ["--recipe", config.recipe.name]
     preset = PRESETS.get(config.recipe.name)
-    for name in ("epochs", "batch_size", "learning_rate", "train_images"):
+    for name in ("epochs", "batch_size", "learning_rate", "train_images", "metric"):
         value = getattr(config.recipe, name)
         if value is not None and (preset is None or value != getattr(preset, name)):
             words += [f"--{name.replace('_', '-')}", f"{value}"]

@@ -130,7 +130,7 @@ def _rows(front: FrontFile, folder: Path) -> list[tuple[Recipe, Row]]:
             "val_accuracy": mean(run["val_accuracy"] for run in runs),
             "short_accuracy": entry and entry.accuracy,
             "hours": sum(run["seconds"] for run in runs) / 3600,
-            "test_images": first["test_images"],
+            "test_images": first.get("independent_images", first["test_images"]),
         }
         rows.append((recipe, row))
     return sorted(

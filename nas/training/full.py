@@ -210,7 +210,7 @@ class _Run:
 
     def finish(self, load_test: LoadTest, labels: Mapping[str, Any]) -> dict[str, Any]:
         """Evaluate the test set and write the network; `metrics.json` is written last."""
-        info, device = self.info, self.trainer.device
+        info, device, recipe = self.info, self.trainer.device, self.trainer.recipe
         tensors = {
             name: tensor.contiguous().cpu()
             for name, tensor in self.trainer.evaluated.state_dict().items()
@@ -219,11 +219,13 @@ class _Run:
         network.load_state_dict(tensors)
         network.to(device).to(memory_format=torch.channels_last)
         test = load_test()
+        batches, balanced = Batches(test, info, EVALUATION_BATCH, device), recipe.balanced
         metrics = {
             **labels,
             "val_accuracy": self.history[-1]["val_accuracy"],
-            "test_accuracy": accuracy(network, Batches(test, info, EVALUATION_BATCH, device)),
+            "test_accuracy": accuracy(network, batches, balanced=balanced),
             "test_images": len(test),
+            **({"independent_images": test.balanced_size()} if balanced else {}),
             "macs": count_macs(network, info, device),
             "params": sum(p.numel() for p in network.parameters()),
             "seconds": self.seconds,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from nas.data.splits import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE
+from nas.data.splits import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Split
 
 _Images = Annotated[int, Field(strict=True, ge=1)]
 
@@ -37,6 +37,14 @@ class Recipe(BaseModel):
     at the data set's own size."""
     shrink: Annotated[int, Field(strict=True, ge=1, le=MAX_IMAGE_SIZE)] = 1
     """Factor by which the side of the images is divided for training."""
+    metric: Literal["accuracy", "balanced-accuracy"] = "accuracy"
+    """What accuracy means: over all images, or the mean of the classes' own accuracies, for which
+    the loss weights every class by the inverse of its number of training images."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether classes count alike, whatever their size."""
+        return self.metric == "balanced-accuracy"
 
     def trained_size(self, image_size: int) -> int:
         """Side, in pixels, at which images of `image_size` x `image_size` pixels are trained."""
@@ -48,9 +56,13 @@ class Recipe(BaseModel):
         size = self.trained_size(image_size)
         return "" if size == image_size else f", trained at {size}x{size}"
 
-    def evaluated(self, images: int) -> int:
-        """Number of images that a trial is evaluated on, of a validation split with `images`."""
-        return min(self.val_images or images, images)
+    def evaluated(self, val: Split) -> int:
+        """Number of images of a validation split that the noise of a trial's accuracy is that of.
+
+        For balanced accuracy it is smaller than the number that the trial is evaluated on.
+        """
+        share = min(self.val_images or len(val), len(val)) / len(val)
+        return max(1, round(share * (val.balanced_size() if self.balanced else len(val))))
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """Learning rate of a step, counted from 0: it rises linearly, then falls as a cosine."""

@@ -90,6 +90,9 @@ class Trainer:
             generator=self._generator,
             cutout=recipe.cutout,
         )
+        self._class_weights_K = (
+            _class_weights(self._train.class_counts).to(device) if recipe.balanced else None
+        )
         statistics = max(CALIBRATION_IMAGES, data.info.num_classes)
         batch = min(EVALUATION_BATCH, max(1, EVALUATION_PIXELS // data.info.image_size**2))
         if device.type == "cuda":  # cuDNN takes long over the first batch of a new size
@@ -167,10 +170,11 @@ class Trainer:
 
     def _loss(self, logits_BK: Tensor, labels_B: Tensor, share: _Number | None) -> Tensor:
         """Cross-entropy with the labels of the images and, in mixup, of those mixed in."""
-        smoothing = self.recipe.label_smoothing
-        loss = F.cross_entropy(logits_BK, labels_B, label_smoothing=smoothing)
+        smoothing, weights_K = self.recipe.label_smoothing, self._class_weights_K
+        loss = F.cross_entropy(logits_BK, labels_B, weights_K, label_smoothing=smoothing)
         if share is not None:
-            other = F.cross_entropy(logits_BK, labels_B.flip(0), label_smoothing=smoothing)
+            flipped_B = labels_B.flip(0)
+            other = F.cross_entropy(logits_BK, flipped_B, weights_K, label_smoothing=smoothing)
             loss = share * loss + (1 - share) * other
         return loss
 
@@ -196,7 +200,7 @@ class Trainer:
             network = fold(network)
             use_fused(network)
         with _autocast(self.device):
-            return accuracy(network, self._val)
+            return accuracy(network, self._val, balanced=self.recipe.balanced)
 
     @torch.no_grad()
     def _calibrated(self) -> nn.Module:
@@ -242,17 +246,30 @@ class Trainer:
 
 
 @torch.inference_mode()
-def accuracy(network: nn.Module, batches: Batches) -> float:
-    """Share of the images that `network`, in evaluation mode, classifies right."""
+def accuracy(network: nn.Module, batches: Batches, *, balanced: bool = False) -> float:
+    """Share of the images that `network`, in evaluation mode, classifies right.
+
+    If balanced, the mean of that share over the classes that have images.
+    """
     network.eval()
-    right = torch.zeros((), dtype=torch.int64, device=batches.device)
+    counts_K = batches.class_counts
+    right_K = torch.zeros_like(counts_K, device=batches.device)
     for images_BCHW, labels_B in batches:
         images = len(labels_B)
         if batches.pads:  # the last batch is made as large as the others
             images_BCHW = F.pad(images_BCHW, [0] * 7 + [batches.batch_size - images])
         logits_BK: Tensor = network(images_BCHW)
-        right += (logits_BK[:images].argmax(1) == labels_B).sum()
-    return int(right) / batches.size
+        right_K.scatter_add_(0, labels_B, (logits_BK[:images].argmax(1) == labels_B).long())
+    right_K = right_K.cpu()
+    if not balanced:
+        return int(right_K.sum()) / batches.size
+    return float((right_K / counts_K)[counts_K > 0].double().mean())
+
+
+def _class_weights(counts_K: Tensor) -> Tensor:
+    """Weights of the classes in the loss; over the training images their mean is 1."""
+    present = counts_K > 0
+    return torch.where(present, counts_K.sum() / (present.sum() * counts_K.clamp(min=1)), 0.0)
 
 
 def _mix(images_BCHW: Tensor, share: _Number | None) -> Tensor:

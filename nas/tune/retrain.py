@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -95,6 +95,8 @@ def retrain_front(
     """
     _require_ranges(request)
     front = load_front(request.front)
+    metric = {"metric": Recipe.model_validate(front.recipe).metric}  # what the search optimised
+    request = replace(request, recipe=request.recipe.model_copy(update=metric))
     archs = [entry.build_arch() for entry in select(front, request.select)]
     info = front.dataset_info()
     networks, notes = network_specs(archs, request.references, info)

@@ -89,7 +89,7 @@ def run(
                 threads=max(1, int(request.cpus_per_trial)),
                 machine=study.config.machine,
             )
-            images = recipe.evaluated(len(data.val))
+            images = recipe.evaluated(data.val)
             scheduler = FrontScheduler(
                 study, recipe.epochs, images, set_death_reason=searcher.set_death_reason
             )

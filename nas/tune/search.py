@@ -103,7 +103,7 @@ def search(
 def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     """Create the study, or open and recover it."""
     request = plan.request
-    images = plan.config.recipe.evaluated(len(plan.data.val))
+    images = plan.config.recipe.evaluated(plan.data.val)
     chosen = choose_sampler(plan.sampler, plan.config, request.seed, plan.num_trials, images)
     storage = open_retrying(plan.storage, lock, lambda: bool(received))
     study = optuna.create_study(

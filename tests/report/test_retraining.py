@@ -232,7 +232,8 @@ def test_a_test_set_that_cannot_be_read_is_refused_before_any_training(tmp_path:
         params=counted.params, trial=0, seed=0, epochs=1, knee=True,
     )  # fmt: skip
     contents = FrontFile(
-        study="photos", dataset=info.to_dict(), recipe=RECIPE.model_dump(mode="json"),
+        study="photos", dataset=info.to_dict(),
+        recipe=RECIPE.model_dump(mode="json") | {"metric": "balanced-accuracy"},
         objectives=("accuracy", "macs"), versions={}, architectures=(entry,),
     )  # fmt: skip
     front = tmp_path / "study" / "front.json"
@@ -246,10 +247,12 @@ def test_a_test_set_that_cannot_be_read_is_refused_before_any_training(tmp_path:
     content = damaged.read_bytes()
     damaged.write_bytes(content[:40])
     with pytest.raises(ValueError, match=r"3\.png: not an image that can be read"):
-        retrain_front(request, SILENT)
+        retrain_front(request, this_machine, SILENT)
     assert not (front.parent / "retrained").exists()
     damaged.write_bytes(content)
-    assert retrain_front(request, SILENT).metrics[0]["test_images"] == 16
+    metrics = retrain_front(request, this_machine, SILENT).metrics[0]
+    assert metrics["test_images"] == 16
+    assert metrics["independent_images"] == 16  # the metric is the search's: balanced accuracy
 
 
 def test_other_settings_are_refused_before_any_work(
