@@ -88,7 +88,7 @@ def test_the_logits_are_those_that_were_evaluated(
 ) -> None:
     logits = []
 
-    def recording(network: torch.nn.Module, batches: Batches) -> float:
+    def recording(network: torch.nn.Module, batches: Batches, **_: bool) -> float:
         with torch.inference_mode():
             logits.append(torch.cat([network.eval()(x) for x, _ in batches]))
         return 0.5
