@@ -11,9 +11,9 @@ from nas.cli.options import run_app, version_option
 
 HELP = """Search for small ConvNets with the best accuracy at each cost, and use them.
 
-The networks are DyClotNets: ConvNets whose bottlenecks expand channels by a dynamic clone
-transformer (DCT), which clones each channel and shifts each clone by a value that depends on
-the image.
+The networks are DyClotNets. Their bottlenecks expand channels by a dynamic
+clone transformer (DCT): each channel is cloned, and each clone is shifted by
+a value that depends on the image.
 
 \b
   nas search --budget 200
