@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -132,6 +131,7 @@ class _Scan:
     root: Path
     ignored: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    inside: dict[Path, list[Path]] = field(default_factory=dict)  # the folders in class folders
 
     def counts(self) -> dict[str, int]:
         return dict(self.ignored.most_common())
@@ -160,25 +160,26 @@ class _Scan:
         return names, Files([image for images in inside for image in images], labels)
 
     def entries(self, path: Path) -> tuple[list[Path], list[Path]]:
-        """Folders and files in a folder, sorted; what is hidden or neither is counted."""
+        """Folders, sorted, and files in a folder; what is hidden or neither is counted."""
         folders, files = [], []
         try:
             above = {_identity(one) for start in (self.root, path) for one in _upwards(start)}
-            found = [(entry, _mode(entry)) for entry in path.iterdir()]
+            with os.scandir(path) as entries:
+                found = [(path / entry.name, _leads_to(entry)) for entry in entries]
         except OSError as error:
             raise DatasetError(f"folder {path}: cannot be read ({error.strerror})") from None
-        for entry, mode in found:
+        for entry, what in found:
             if entry.name.startswith(".") or entry.name.casefold() in JUNK:
                 self.ignored["hidden"] += 1
-            elif stat.S_ISREG(mode):
+            elif what == "file":
                 files.append(entry)
-            elif not stat.S_ISDIR(mode):
+            elif what != "folder":
                 self.ignored["broken links and other things that are no files"] += 1
             elif entry.is_symlink() and _identity(entry) in above:
                 self.ignored["circular links"] += 1
             else:
                 folders.append(entry)
-        return sorted(folders), sorted(files)
+        return sorted(folders), files
 
     def images(self, folder: Path) -> Iterator[Path]:
         """All images below a folder; links are followed, each folder is visited once."""
@@ -208,7 +209,9 @@ class _Scan:
         return sorted(self.images(folder))
 
     def _folders(self, folder: Path) -> list[Path]:
-        return _Scan(self.root).entries(folder)[0]
+        if folder not in self.inside:
+            self.inside[folder] = _Scan(self.root).entries(folder)[0]
+        return self.inside[folder]
 
     def _leave_out(self, files: Sequence[Path], where: str) -> None:
         for file in files:
@@ -318,12 +321,12 @@ def _holds_image(file: Path) -> bool:
     return file.suffix.lower() in suffixes() or is_image(file)
 
 
-def _mode(entry: Path) -> int:
-    """The mode of what a path leads to; 0 where it leads nowhere."""
+def _leads_to(entry: os.DirEntry[str]) -> str:
+    """What an entry is, or a link leads to: a file, a folder, or something else or nothing."""
     try:
-        return entry.stat().st_mode
+        return "file" if entry.is_file() else "folder" if entry.is_dir() else ""
     except OSError:
-        return 0
+        return ""
 
 
 def _upwards(folder: Path) -> tuple[Path, ...]:

@@ -59,7 +59,7 @@ class Retrained:
 
     metrics: list[dict[str, Any]]  # of each network and seed, with its `folder`
     summary: dict[str, Any] | None  # see `nas.retrain.comparison.summarise`
-    notes: list[str]  # references that do not exist for these networks
+    notes: list[str]  # where test images are from, references that do not exist
     failures: list[str]  # trainings that produced no network, and why
     files: list[Path]
 
@@ -107,6 +107,8 @@ def retrain_front(
             f"from the one in {request.data_dir} ({data.info.fingerprint})"
         )
     test = load_test_data(info.name, request.data_dir, **info.reading())  # or refused by now
+    if "test" in data.notes.origin:
+        notes.append(f"{len(test):,} test images: {data.notes.origin['test']}")
     home = request.front.parent / "retrained"
     for network in networks:
         recipe = request.recipe

@@ -250,7 +250,9 @@ def test_a_test_set_that_cannot_be_read_is_refused_before_any_training(tmp_path:
         retrain_front(request, this_machine, SILENT)
     assert not (front.parent / "retrained").exists()
     damaged.write_bytes(content)
-    metrics = retrain_front(request, this_machine, SILENT).metrics[0]
+    retrained = retrain_front(request, this_machine, SILENT)
+    assert retrained.notes == ["16 test images: val/, as there is no folder of test images"]
+    metrics = retrained.metrics[0]
     assert metrics["test_images"] == 16
     assert metrics["independent_images"] == 16  # the metric is the search's: balanced accuracy
 
