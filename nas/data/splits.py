@@ -136,7 +136,9 @@ def thin_out(split: Split, images: int, seed: int) -> Split:
     """
     if images >= len(split):
         return split
-    if len(split) - images < len(np.unique(split.labels)) <= images:  # too few go to stratify
+    counts = np.unique(split.labels, return_counts=True)[1]
+    few = counts.min() < 2 or len(split) - images < len(counts)  # to stratify
+    if few and len(counts) <= images:
         chosen = np.sort(np.random.default_rng(seed).permutation(len(split))[:images])
         return split.take(chosen)
     _, chosen = stratified(split.labels.numpy(), images, seed)

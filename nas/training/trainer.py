@@ -285,7 +285,9 @@ def _shorten(data: SearchData, recipe: Recipe) -> SearchData:
     info = replace(data.info, image_size=size, crop=crop)
 
     def shorten(split: Split, images: int | None) -> Split:
-        return resize(split if images is None else thin_out(split, images, SUBSET_SEED), size)
+        if images is not None:  # with thousands of classes the subset holds one image of each
+            split = thin_out(split, max(images, info.num_classes), SUBSET_SEED)
+        return resize(split, size)
 
     return SearchData(
         info, shorten(data.train, recipe.train_images), shorten(data.val, recipe.val_images)

@@ -64,6 +64,14 @@ def test_subset_of_all_but_a_few() -> None:
         thin_out(split.take(np.arange(18)), 8, seed=0)
 
 
+def test_subset_of_classes_of_one_image() -> None:
+    labels = torch.cat([torch.zeros(90, dtype=torch.int64), torch.arange(1, 11)])
+    split = Split(torch.arange(100).to(torch.uint8)[:, None, None, None], labels)
+    subset = thin_out(split, 50, seed=0)
+    assert len(subset.images.unique()) == 50
+    assert torch.equal(subset.images, thin_out(split, 50, seed=0).images)
+
+
 def test_shrinking_averages_areas() -> None:
     images = torch.randint(0, 256, (5, 3, 28, 28), dtype=torch.uint8)
     small = resize(Split(images, torch.zeros(5, dtype=torch.int64)), 14).images

@@ -61,6 +61,14 @@ def test_its_variance_is_that_of_fewer_images() -> None:
     assert splits((50, 50)).balanced_size() == pytest.approx(100)
 
 
+def test_a_validation_subset_has_an_image_of_each_class() -> None:
+    split = splits((10, 10, 10))
+    recipe = get_recipe("short-cpu", val_images=1)  # as 2,000 images of 3,000 classes would be
+    network = build(dyclotnet(0.25, 2, 4).arch, INFO, 0)
+    trainer = Trainer(network, SearchData(INFO, split, split), recipe, seed=0, device=CPU)
+    assert trainer.evaluate() in (0.0, 1 / 3, 2 / 3, 1.0)
+
+
 def learnable(counts: tuple[int, int]) -> Split:
     """Two classes whose brightness overlaps."""
     labels = torch.arange(2).repeat_interleave(torch.tensor(counts))
