@@ -88,10 +88,10 @@ def from_arrays(
         seed=seed,
         notes=DataNotes(),
     )
-    found = tuple(warn_of_pixels(data.info, data.train, data.val))
-    for text in found:
+    notes = DataNotes(warnings=tuple(warn_of_pixels(data.info, data.train, data.val)))
+    for text in notes.warnings:
         warnings.warn(f"{name}: {text}", stacklevel=2)
-    return replace(data, notes=DataNotes(warnings=found))
+    return replace(data, notes=notes)
 
 
 def _class_names(labels: NDArray[np.integer], class_names: Sequence[str] | None) -> tuple[str, ...]:

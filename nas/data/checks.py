@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from nas.data.folder import Found
+from nas.data.folder import FileCounts
 from nas.data.info import MIN_STD, DatasetInfo
 from nas.data.splits import Split
 
@@ -57,34 +57,36 @@ def warn_of_pixels(info: DatasetInfo, train: Split, val: Split) -> list[str]:
     return warnings
 
 
-def warn_of_files(seen: Sequence[Path], test: Sequence[Path], found: Found, size: int) -> list[str]:
+def warn_of_files(
+    seen: Sequence[Path], test: Sequence[Path], counts: FileCounts, size: int
+) -> list[str]:
     """What the files show: copies in the test set, several frames, what squares do to them.
 
     Args:
         seen: the files of the training and the validation split.
         test: those of the test set, which are not decoded.
-        found: in the training split.
+        counts: of what was read for the training split.
         size: that images are read at, pixels.
     """
-    warnings, images = [], found.images
+    warnings, images = [], counts.images
     copies = _copies(seen, test)
     if copies:
         warnings.append(
             f"{copies:,} of {len(test):,} test images are also training or validation images, so "
             "test accuracies are too high"
         )
-    if found.frames:
+    if counts.frames:
         warnings.append(
-            f"{found.frames:,} files hold several frames or pages; the first one counts"
+            f"{counts.frames:,} files hold several frames or pages; the first one counts"
         )
-    if found.stretched > STRETCHED * images:
+    if counts.stretched > STRETCHED * images:
         warnings.append(
-            f"{found.stretched:,} of {images:,} images are more than twice as long as wide and are "
-            "squeezed to squares"
+            f"{counts.stretched:,} of {images:,} images are more than twice as long as wide and "
+            "are squeezed to squares"
         )
-    if found.enlarged > MANY * images:
+    if counts.enlarged > MANY * images:
         warnings.append(
-            f"{found.enlarged:,} of {images:,} images are smaller than {size}x{size} and are "
+            f"{counts.enlarged:,} of {images:,} images are smaller than {size}x{size} and are "
             "enlarged; --image-size sets the size"
         )
     return warnings

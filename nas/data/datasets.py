@@ -116,11 +116,11 @@ def load_search_data(
     own_size = source.shape[-1]
     size = image_size or own_size
     try:
-        found, class_names = source.load(data_dir, train=True, download=download)
+        whole, class_names = source.load(data_dir, train=True, download=download)
     except NotDownloaded as missing:
         raise NotHere(str(missing), _outline(name, source, size)) from None
     return divide(
-        resize(found, size),
+        resize(whole, size),
         class_names,
         name=name,
         val_fraction=val_fraction or source.val_fraction,
@@ -252,22 +252,24 @@ def _load_folder(
     notes = DataNotes(len(layout.test), origin, layout.ignored, layout.warnings)
     how = (size, channels or 3, background, layout.path)
     try:
-        train, found = read_files(train_files, *how, "train", keep=keep)
-        val, found_val = read_files(val_files, *how, "val", keep=keep)
+        train, train_counts = read_files(train_files, *how, "train", keep=keep)
+        val, val_counts = read_files(val_files, *how, "val", keep=keep)
     except NotKept as error:
         shape, images = (channels or 3, size, size), (len(train_files), len(val_files))
         known = black_images(name, images, shape, layout.class_names, notes)
         raise NotHere(str(error), known) from None
     if channels is None and all_grey(train) and all_grey(val):
         train, val = first_channel(train), first_channel(val)
-    if background is None and (found.transparent or found_val.transparent):
+    if background is None and (train_counts.transparent or val_counts.transparent):
         background = WHITE
     # Letters and digits are common in such folders, and a flip would spoil their labels.
     info = _describe(name, layout.class_names, train, val, crop=size // 8, flip=False)
     info = replace(info, background=background)
     warnings = (
         *layout.warnings,
-        *warn_of_files([*train_files.paths, *val_files.paths], layout.test.paths, found, size),
+        *warn_of_files(
+            [*train_files.paths, *val_files.paths], layout.test.paths, train_counts, size
+        ),
         *warn_of_pixels(info, train, val),
     )
     return SearchData(info, train, val, replace(notes, warnings=warnings))

@@ -31,7 +31,7 @@ class NotKept(DatasetError):
 
 
 @dataclass(frozen=True)
-class Found:
+class FileCounts:
     """How many files of a split have something that is worth saying."""
 
     images: int = 0
@@ -50,7 +50,7 @@ def read_files(
     split: str,
     *,
     keep: bool = True,
-) -> tuple[Split, Found]:
+) -> tuple[Split, FileCounts]:
     """The images of a split, squeezed to squares.
 
     Args:
@@ -79,8 +79,8 @@ def read_files(
             f"{root / FOLDER}"
         )
     key = _key(files, shape, background or WHITE, root)
-    file, found = remember(root, split, key, shape, lambda images: asdict(read(images)))
-    return map_split(file, channels, labels), Found(**found)
+    file, counts = remember(root, split, key, shape, lambda images: asdict(read(images)))
+    return map_split(file, channels, labels), FileCounts(**counts)
 
 
 def all_grey(split: Split) -> bool:
@@ -100,7 +100,7 @@ def first_channel(split: Split) -> Split:
 
 def _read(
     files: Files, size: int, channels: int, background: str, images: NDArray[np.uint8]
-) -> Found:
+) -> FileCounts:
     """Fill `images`."""
 
     def read(index: int) -> Pixels | DatasetError:
@@ -128,7 +128,7 @@ def _read(
         raise DatasetError(
             "; ".join(errors[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
         )
-    return Found(len(files), transparent, frames, stretched, enlarged)
+    return FileCounts(len(files), transparent, frames, stretched, enlarged)
 
 
 def _key(files: Files, shape: tuple[int, ...], background: str, root: Path) -> str:

@@ -58,12 +58,12 @@ def remember(
                 )
             unfinished = folder / f"{name}-unfinished.npy"
             array = np.lib.format.open_memmap(unfinished, "w+", np.uint8, shape)
-            found = read(array)
+            values = read(array)
             array.flush()
             del array
-            said.write_text(json.dumps(found))
+            said.write_text(json.dumps(values))
             unfinished.replace(images)  # from here on both count
-            return images, found
+            return images, values
     except (OSError, json.JSONDecodeError) as error:
         reason = getattr(error, "strerror", None) or error
         raise DatasetError(

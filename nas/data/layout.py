@@ -165,10 +165,10 @@ class _Scan:
         try:
             above = {_identity(one) for start in (self.root, path) for one in _upwards(start)}
             with os.scandir(path) as entries:
-                found = [(path / entry.name, _leads_to(entry)) for entry in entries]
+                listed = [(path / entry.name, _leads_to(entry)) for entry in entries]
         except OSError as error:
             raise DatasetError(f"folder {path}: cannot be read ({error.strerror})") from None
-        for entry, what in found:
+        for entry, what in listed:
             if entry.name.startswith(".") or entry.name.casefold() in JUNK:
                 self.ignored["hidden"] += 1
             elif what == "file":
@@ -234,10 +234,10 @@ class _Scan:
         names = {folder.name for folder in folders}
         inside = {folder: {inner.name for inner in self._folders(folder)} for folder in folders}
         for folder, inner in inside.items():
-            if found := inner & names:
+            if shared := inner & names:
                 self._note(
                     f"class folder {class_name(folder)!r} holds folders named like classes "
-                    f"({_list(found)}); their images count as {class_name(folder)!r}"
+                    f"({_list(shared)}); their images count as {class_name(folder)!r}"
                 )
         shared = set.intersection(*inside.values())
         if len(shared) > 1:
@@ -306,8 +306,8 @@ def _split_folders(path: Path, scan: _Scan) -> dict[str, Path] | None:
 def _loosely(folder: Path) -> str | None:
     """The split in a name such as seg_train; it counts where another folder has another one."""
     words = re.split(r"[\W_]+", folder.name.casefold())
-    found = {_SPLIT_OF[word] for word in words if word in _SPLIT_OF}
-    return found.pop() if len(found) == 1 else None
+    splits = {_SPLIT_OF[word] for word in words if word in _SPLIT_OF}
+    return splits.pop() if len(splits) == 1 else None
 
 
 def _carve_test(whole: Files, class_names: tuple[str, ...]) -> tuple[Files, Files]:
