@@ -298,6 +298,18 @@ class Posteriors:
             ]
         )
 
+    @property
+    def map_noise(self) -> float:
+        """Variance of the noise of a target under the MAP sample."""
+        return float(self._covariances[0].noise)
+
+    def predict_jointly(self, points: Points) -> tuple[Array, Array]:
+        """Mean, [N], and covariance, [N, N], under the MAP sample, without measurement noise."""
+        cross = _solve_triangular(self._factor[0], self._covariances[0](self._points, points))
+        covariance = self._covariances[0](points, points) - cross.T @ cross
+        covariance[np.diag_indices_from(covariance)] += self._own[0]
+        return self._solved[0] @ cross, covariance
+
     def predict_pool(self) -> tuple[Array, Array]:
         """Posterior mean and variance over the pool, [P] each, of the MAP sample."""
         cross = self._buffer[: self._solved.shape[1]]

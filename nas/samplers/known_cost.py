@@ -19,15 +19,13 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.pareto import non_dominated
+from nas.samplers.acquisition import PRESELECTED, EnsembleEHVI
 from nas.samplers.candidates import CLIMBERS, Candidates, Costs
-from nas.samplers.ehvi import Boxes, box_decomposition, expected_improvement
 from nas.samplers.encoding import Code, Encoding
 from nas.samplers.error_model import MIN_FINISHED, ErrorModel
-from nas.samplers.gaussian_process import FitError, Posteriors
+from nas.samplers.gaussian_process import FitError
 from nas.samplers.history import History, read
 from nas.samplers.initial_design import spread_start
-from nas.samplers.outcome_transform import OutcomeTransform
 from nas.samplers.parameters import SpaceExhausted, distribution
 from nas.space.space import Choice, Setting
 from nas.threads import blas_threads
@@ -38,10 +36,8 @@ _log = logging.getLogger(__name__)
 
 START = 6  # trials of the initial design
 ROUNDS = 3  # hill climbing on the expected improvement takes at most so many rounds
-# Candidates that are scored under every hyperparameter sample, preselected by the MAP sample:
-PRESELECTED_ENUMERABLE = 200  # in an enumerable space
-PRESELECTED = 60  # in a pool, and in each round of hill climbing
-REFERENCE_PERCENTILE = 90  # the reference point has this percentile of the predicted errors
+BATCH_PARTS = 4  # parts of the range of cost from which a batch is chosen, for each of its trials
+PRESELECTED_ENUMERABLE = 200  # as `PRESELECTED`, in an enumerable space
 
 
 class KnownCostSampler(optuna.samplers.BaseSampler):
@@ -97,7 +93,18 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         self._model: ErrorModel | None = None
         # Settings of running trials by study and number: Optuna stores them one by one.
         self._suggested: dict[tuple[str, int], Setting] = {}
+        self._expected = 1  # trials that will be asked for before any result is told
+        self._batch: list[Code] = []  # suggestions that were chosen with the one before
         self._lock = threading.Lock()  # `study.optimize(n_jobs=...)` asks from several threads
+
+    def expect(self, asks: int) -> None:
+        """Announce how many trials will be asked for before any result is told.
+
+        Their suggestions then come from one look at the model, each chosen beside those
+        before it, which takes little longer than one suggestion.
+        """
+        with self._lock:
+            self._expected, self._batch = asks, []
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is computed again or cannot be pickled."""
@@ -133,6 +140,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             last = len(study.directions) - 1
             raise ValueError(f"objective: {self._objective}; accepted: 0 to {last} in this study")
         candidates = self._candidates or self._draw_candidates(0)
+        if self._batch:
+            return candidates.encoding.decode(self._batch.pop(0))
         suggested = {n: s for (name, n), s in self._suggested.items() if name == study.study_name}
         history = read(study, number, candidates, self._objective, suggested)
         untried = candidates.untried(history.tried)
@@ -146,11 +155,14 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             )
         for other in history.asking:  # simulate what that trial is about to be told
             if len(untried) > 1:
-                code = self._suggest(candidates, history, untried, self._rng(other))
+                code = self._suggest(candidates, history, untried, self._rng(other), 1)[0]
                 history.pending.append(code)
                 history.tried.add(candidates.info(code).identity)
                 untried = candidates.untried(history.tried)
-        code = self._suggest(candidates, history, untried, self._rng(number))
+        count, self._expected = self._expected, 1
+        code, *self._batch = self._suggest(candidates, history, untried, self._rng(number), count)
+        if not self._batch:  # there is no model yet
+            self._expected = max(1, count - 1)
         return candidates.encoding.decode(code)
 
     def _rng(self, number: int) -> np.random.Generator:
@@ -190,17 +202,19 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         history: History,
         untried: list[int],
         rng: np.random.Generator,
-    ) -> Code:
+        count: int,
+    ) -> list[Code]:
+        """One code at least; `count` where the model chooses."""
         if history.started >= START and len(history.finished) >= MIN_FINISHED:
             try:
                 if self._model is None:
                     self._model = ErrorModel(candidates, self._seed, self._images)
-                return self._best(candidates, self._model, history, untried, rng)
+                return self._best(candidates, self._model, history, untried, rng, count)
             except FitError as error:
                 self._model = None
                 _log.warning("known-cost: %s; this trial is from the initial design", error)
         taken = [*(trial.code for trial in history.ended), *history.pending]
-        return candidates.codes[spread_start(candidates, untried, taken, self._seed)]
+        return [candidates.codes[spread_start(candidates, untried, taken, self._seed)]]
 
     @staticmethod
     def _best(
@@ -209,14 +223,16 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         history: History,
         untried: list[int],
         rng: np.random.Generator,
-    ) -> Code:
-        """The candidate of the largest expected improvement."""
+        count: int,
+    ) -> list[Code]:
+        """The candidates of the largest expected improvement."""
         acquisition = EnsembleEHVI(model, model.condition(history), history, candidates)
-        count = PRESELECTED_ENUMERABLE if candidates.enumerable else PRESELECTED
-        codes, values = acquisition.score_pool(untried, count)
+        preselected = PRESELECTED_ENUMERABLE if candidates.enumerable else PRESELECTED
+        codes, values = acquisition.score_pool(untried, preselected)
+        of_pool = dict(zip(codes, values.tolist(), strict=True))
         best = codes[int(values.argmax())]
         if candidates.enumerable:
-            return best
+            return [best] if count == 1 else acquisition.choose_batch(of_pool, count)
         top = [codes[i] for i in np.argsort(-values, kind="stable")[:CLIMBERS]]
 
         def is_untried(code: Code) -> bool:
@@ -238,81 +254,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
                 break
             climbers = sorted(scores, key=lambda code: -scores[code])[:CLIMBERS]
             nearby = candidates.neighbours(climbers, rng)
-        return max(scores, key=lambda code: scores[code])
-
-
-class EnsembleEHVI:
-    """Expected hypervolume improvement, averaged over the hyperparameter samples.
-
-    Under each sample, the front is made of the posterior means at the finished and pending
-    trials, not of the measured errors: an error that was measured too low would hide better
-    architectures. Where errors are exact, both are the same. Where trials are stopped early, a
-    trial that does not beat the measured errors does not finish, so there the front is made of
-    the lower of the two.
-
-    Only candidates that the MAP sample scores highest are scored under the other samples.
-    """
-
-    def __init__(
-        self, model: ErrorModel, posteriors: Posteriors, history: History, candidates: Candidates
-    ) -> None:
-        self._model, self._posteriors, self._candidates = model, posteriors, candidates
-        self._pool_moments = _log_moments(posteriors.transforms[0], *posteriors.predict_pool())
-        worst = np.exp(np.percentile(self._pool_moments[0], REFERENCE_PERCENTILE))
-        reference = [*candidates.base_costs.max(axis=0), worst + posteriors.transforms[0].floor]
-        codes = [*history.finished, *history.pending]
-        costs = candidates.costs(codes)
-        to_beat = np.full(len(codes), np.inf)
-        if len(history.finished) < len(history.ended):
-            to_beat[: len(history.finished)] = history.errors
-        smoothed = posteriors.smoothed()  # of finished, stopped, then pending trials
-        stopped = slice(len(history.finished), smoothed.shape[1] - len(history.pending))
-        smoothed = np.delete(smoothed, stopped, axis=1)
-        front: dict[Code, None] = {}
-        self._boxes: list[Boxes] = []
-        for transform, means in zip(posteriors.transforms, smoothed, strict=True):
-            errors = np.minimum(transform.errors(means), to_beat)
-            keep = non_dominated(np.column_stack([costs, errors]))
-            front |= dict.fromkeys(code for code, kept in zip(codes, keep, strict=True) if kept)
-            self._boxes.append(box_decomposition(costs[keep], errors[keep], reference))
-        self.front = list(front)  # under any of the samples
-
-    def score_pool(self, rows: list[int], count: int) -> tuple[list[Code], Array]:
-        """The best `count` candidates among some rows of the pool, and their EHVI."""
-        mean, deviation = (moment[rows] for moment in self._pool_moments)
-        by_map = self._ehvi(0, self._candidates.base_costs[rows], mean, deviation)
-        return self._score_best([self._candidates.codes[row] for row in rows], by_map, count)
-
-    def score(self, codes: list[Code]) -> tuple[list[Code], Array]:
-        """The best `PRESELECTED` of some codes, and their EHVI."""
-        return self._score_best(codes, self._ehvi_of_samples(codes, slice(1))[0], PRESELECTED)
-
-    def _score_best(self, codes: list[Code], by_map: Array, count: int) -> tuple[list[Code], Array]:
-        """The best codes by their EHVI under the MAP sample, and their mean over all samples."""
-        best = np.sort(np.argsort(-by_map, kind="stable")[:count])
-        codes = [codes[i] for i in best]
-        by_others = self._ehvi_of_samples(codes, slice(1, None))
-        return codes, np.mean([by_map[best], *by_others], axis=0)
-
-    def _ehvi_of_samples(self, codes: list[Code], samples: slice) -> list[Array]:
-        """EHVI of codes, [N], under each of some samples."""
-        indices = range(len(self._boxes))[samples]
-        if not indices:
-            return []
-        costs, points = self._candidates.costs(codes), self._model.points(codes)
-        predicted = zip(indices, *self._posteriors.predict(points, samples), strict=True)
-        return [
-            self._ehvi(i, costs, *_log_moments(self._posteriors.transforms[i], *moments))
-            for i, *moments in predicted
-        ]
-
-    def _ehvi(self, sample: int, costs: Array, mean: Array, deviation: Array) -> Array:
-        floor = self._posteriors.transforms[sample].floor
-        ehvi = expected_improvement(self._boxes[sample], costs, mean, deviation, floor=floor)
-        # Where no improvement is expected, prefer the candidate that is least certain.
-        return ehvi + 1e-15 * deviation
-
-
-def _log_moments(transform: OutcomeTransform, mean: Array, variance: Array) -> tuple[Array, Array]:
-    """Mean and standard deviation of log(error - floor), from those of the targets."""
-    return mean * transform.deviation + transform.mean, np.sqrt(variance) * transform.deviation
+        if count == 1:
+            return [max(scores, key=lambda code: scores[code])]
+        every = acquisition.score_over_costs(untried, BATCH_PARTS * count) | of_pool | scores
+        distinct = {candidates.info(code).identity: code for code in every}
+        return acquisition.choose_batch({code: every[code] for code in distinct.values()}, count)

@@ -13,12 +13,12 @@ import nas
 from benchmarks.synthetic import SyntheticProblem
 from nas.pareto import HypervolumeTracker, hypervolume
 from nas.samplers import KnownCostSampler, SpaceExhausted
+from nas.samplers.acquisition import EnsembleEHVI
 from nas.samplers.candidates import BINS, POOL, Candidates
 from nas.samplers.encoding import Encoding
 from nas.samplers.error_model import ErrorModel
 from nas.samplers.gaussian_process import FitError
 from nas.samplers.history import read
-from nas.samplers.known_cost import EnsembleEHVI
 from nas.space.cost import cost
 from nas.space.limits import extreme
 from nas.space.space import Choice, SearchSpace
@@ -292,6 +292,43 @@ def test_pending_trials_change_what_is_suggested():
     first = suggest(alone.ask())
     second = suggest(alone.ask())
     assert key(first) != key(second)
+
+
+@pytest.mark.parametrize("space", ["small", "large"])
+def test_a_batch_begins_with_the_single_suggestion_and_is_as_spread_as_pending_ones(
+    space, full_space
+):
+    """What is chosen at once resembles what is chosen one after the other, running all."""
+    problem = SyntheticProblem(0, full_space)
+    choices, cost = (CHOICES, macs) if space == "small" else (
+        problem.choices, lambda setting: (problem.macs(setting),))  # fmt: skip
+    value = accuracy if space == "small" else lambda setting: 1 - problem.error(setting)
+
+    def asked(batch):
+        study = new_study(KnownCostSampler(choices, cost))
+        search(None, 14, choices, value, cost, study)
+        if batch:
+            study.sampler.expect(8)
+        settings = [suggest(study.ask(), choices) for _ in range(8)]
+        assert len({key(setting) for setting in settings}) == 8
+        return settings, np.log10([cost(setting)[0] for setting in settings])
+
+    (single, costs), (batch, of_batch) = asked(False), asked(True)
+    assert batch[0] == single[0]
+    assert of_batch.std() > 0.5 * costs.std()
+
+
+def test_a_batch_ends_with_what_was_announced():
+    """Results that come later count: nothing is left over from before."""
+    study = new_study(KnownCostSampler(CHOICES, macs))
+    search(None, 14, study=study)
+    study.sampler.expect(3)
+    trials = [study.ask() for _ in range(3)]
+    for trial in trials:
+        study.tell(trial, [accuracy(setting := suggest(trial)), *macs(setting)])
+    continued = new_study(KnownCostSampler(CHOICES, macs))
+    continued.add_trials(study.trials)
+    assert suggest(study.ask()) == suggest(continued.ask())
 
 
 def test_failed_out_of_memory_and_stopped_trials_are_not_suggested_again():
