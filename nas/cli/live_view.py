@@ -70,12 +70,14 @@ class LiveView:
     def started(self) -> None:
         """A trial was handed to Ray."""
         self.phase = "first trials running"
+        self.running += 1
         self._refresh()
 
     def ended(self, candidate: Candidate, state: str) -> None:
         """The study holds a result; for `state` see `nas.tune.searcher.SearchView.ended`."""
         now = time.monotonic()
         self.counts[state] += 1
+        self.running -= 1
         if state in ("finished", "stopped"):
             self._ends.append(now)
         if state == "finished":
@@ -91,7 +93,6 @@ class LiveView:
             self.members = []
 
     def _refresh(self) -> None:
-        self.running = len(self._study.running)
         self.duplicates = self._study.duplicates
         if not self.members and self.counts["finished"]:
             self.members = front(self._study.study, self._study.config.objectives)

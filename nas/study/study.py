@@ -150,6 +150,12 @@ class SearchStudy:
         data = self.config.dataset
         return cost(arch, data.image_size, data.in_channels, data.num_classes)
 
+    def expect(self, asks: int) -> None:
+        """Tell the sampler how many trials are asked for next, before any result is told."""
+        expect = getattr(self.study.sampler, "expect", None)
+        if expect is not None:
+            expect(asks)
+
     def ask(self) -> Candidate | None:
         """The next architecture to train; None where the budget or the space has no more.
 
@@ -195,14 +201,19 @@ class SearchStudy:
         self.failures[reason] += 1
         self._tell(number, TrialState.FAIL, {"reason": reason})
 
-    def interrupt(self, number: int) -> None:
-        """Give up a running trial through no fault of its own; it is queued again."""
+    def interrupt(self, number: int, *, launched: bool = True) -> None:
+        """Give up a running trial through no fault of its own; it is queued again.
+
+        Args:
+            number: of the trial.
+            launched: False for one that was asked for ahead and never started.
+        """
         candidate, trial = self._running[number], self._trials[number]
         self.exhausted = False
         self._enqueue(
             dict(trial.params), {"retry_of": number, "retry_arch": candidate.arch.arch_id}
         )
-        trial.set_user_attr("reason", INTERRUPTED)
+        trial.set_user_attr("reason", INTERRUPTED if launched else NEVER_LAUNCHED)
         self.study.tell(trial, state=TrialState.FAIL)
         del self._running[number], self._trials[number]
 

@@ -78,8 +78,8 @@ def run(
     ):
         # Without this variable Tune starts one actor after the other.
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(plan.concurrency)
+        searcher = StudySearcher(study, recipe.epochs, plan.concurrency, view)
         try:
-            searcher = StudySearcher(study, recipe.epochs, plan.concurrency, view)
             stop_callback = StopCallback(study, stops, received, searcher)
             trainable = tune.with_parameters(
                 TrainingTrial,
@@ -94,21 +94,25 @@ def run(
                 study, recipe.epochs, images, set_death_reason=searcher.set_death_reason
             )
             per_trial = {"cpu": request.cpus_per_trial, "gpu": plan.gpus_per_trial}
-            make_tuner(trainable, searcher, scheduler, per_trial, stop_callback, scratch).fit()
+            tuner = make_tuner(trainable, searcher, scheduler, per_trial, stop_callback, scratch)
+            with searcher:
+                tuner.fit()
         except SearchEnded as ended:
-            _interrupt(study)
+            _interrupt(study, searcher)
             return ended
         except StorageGone:
             raise
         except BaseException:
-            _interrupt(study)
+            _interrupt(study, searcher)
             raise
     return None
 
 
-def _interrupt(study: SearchStudy) -> None:
+def _interrupt(study: SearchStudy, searcher: StudySearcher) -> None:
+    """Queue the architectures that run, and those that were asked for ahead, again."""
+    launched = {candidate.number for candidate in searcher.launched.values()}
     for number in list(study.running):
-        study.interrupt(number)
+        study.interrupt(number, launched=number in launched)
 
 
 class StopCallback(tune.Callback):  # type: ignore[misc]
@@ -133,7 +137,8 @@ class StopCallback(tune.Callback):  # type: ignore[misc]
         self._started[trial.trial_id] = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Raise `SearchEnded` if a condition holds."""
+        """Raise `SearchEnded` if a condition holds, or what ended the study's thread."""
+        self._searcher.check()
         if self._received:
             raise SearchEnded("interrupted", self._received[0])
         if self._stops.deadline is not None and time.monotonic() >= self._stops.deadline:

@@ -222,10 +222,11 @@ def test_under_ray_tune(tmp_path: Path, config: StudyConfig) -> None:
         logging_level="ERROR",
     )
     try:
-        tune.Tuner(
+        searcher = StudySearcher(study, EPOCHS, 2, Quiet())
+        tuner = tune.Tuner(
             tune.with_resources(tune.with_parameters(SyntheticStudy, macs=macs), {"cpu": 1}),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearcher(study, EPOCHS, 2, Quiet()),
+                search_alg=searcher,
                 scheduler=FrontScheduler(study, EPOCHS, images=360),
                 num_samples=-1,
                 reuse_actors=True,
@@ -235,7 +236,9 @@ def test_under_ray_tune(tmp_path: Path, config: StudyConfig) -> None:
                 verbose=0,
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
-        ).fit()
+        )
+        with searcher:
+            tuner.fit()
     finally:
         ray.shutdown()
     trials = study.study.get_trials(deepcopy=False)
