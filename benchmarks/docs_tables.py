@@ -221,7 +221,21 @@ def overhead() -> str:
         ])  # fmt: skip
     sizes = file["sizes"]
     busy = f"busy share of {sizes['slots']} slots, trials of {sizes['sleep']:g} s"
-    return table(["", "s per trial", "beyond the bare Tuner, s", busy], lines)
+    around = table(["", "s per trial", "beyond the bare Tuner, s", busy], lines)
+    short = file.get("short_trials")
+    if short is None:
+        return around
+    case = f"{sizes['slots']} slots, trials of {sizes['short_sleep']:g} s"
+    return f"{around}\n" + table(
+        [case, "busy share, bare Tuner", "busy share, known-cost", "median wait for a trial, s"],
+        [[
+            f"repetition {number}", *(f"{row[key]:.2f}" for key in
+                                      ("bare_busy_share", "busy_share", "median_wait")),
+        ] for number, row in enumerate(
+            (dict(zip(short, values, strict=True)) for values in zip(*short.values(), strict=True)),
+            1,
+        )],
+    )  # fmt: skip
 
 
 def large_study() -> str:

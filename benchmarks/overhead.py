@@ -1,7 +1,8 @@
 """The overhead of a search around its trials.
 
-Three parts: seconds per trial beyond those of a bare Ray Tuner, with no-op trials; the busy
-share of many slots, with trials that sleep; operations on a study of thousands of trials.
+Four parts: seconds per trial beyond those of a bare Ray Tuner, with no-op trials; the busy
+share of many slots, with trials that sleep; the same with trials as short as those of a GPU,
+and how long a slot waits for one; operations on a study of thousands of trials.
 Run as `python runners/benchmark.py overhead --json FILE`.
 """
 
@@ -48,13 +49,15 @@ class Sizes:
     slots: int = 64
     sleeping: int = 256  # trials
     sleep: float = 30.0  # seconds
+    short_trials: int = 512
+    short_sleep: float = 4.0  # seconds
     stored: int = 10_000  # trials of the large study
 
 
 def measure(
     space: Path, sizes: Sizes, step: Callable[[str], None] = lambda name: None
 ) -> dict[str, Any]:
-    """Measure all three parts.
+    """Measure all parts.
 
     Args:
         space: file of the space that is searched.
@@ -63,15 +66,16 @@ def measure(
     """
     per_trial = noop(space, sizes, step)
     busy = sleeping(space, sizes, step)
+    short = short_trials(space, sizes, step)
     step(f"study of {sizes.stored} trials")
     with tempfile.TemporaryDirectory(prefix="nas-overhead-") as folder:
         timings = large_study.measure(Path(folder), space, sizes.stored)
-    return report(sizes, per_trial, busy, timings)
+    return report(sizes, per_trial, busy, short, timings)
 
 
 def steps(sizes: Sizes) -> int:
     """Number of steps of `measure`."""
-    return (1 + len(SAMPLERS)) * sizes.repetitions + 2 + 1
+    return (1 + len(SAMPLERS)) * sizes.repetitions + 2 + 2 * sizes.repetitions + 1
 
 
 def noop(space: Path, sizes: Sizes, step: Callable[[str], None]) -> dict[str, list[float]]:
@@ -97,6 +101,36 @@ def sleeping(space: Path, sizes: Sizes, step: Callable[[str], None]) -> dict[str
     return shares
 
 
+def short_trials(
+    space: Path, sizes: Sizes, step: Callable[[str], None] = lambda name: None
+) -> dict[str, list[float]]:
+    """The bare Tuner and ours with short trials, in turns: an entry for each repetition.
+
+    Returns:
+        `bare_busy_share`, `busy_share`; `median_wait` and `p95_wait`, the seconds that Tune's
+        loop waited for a trial of ours where a slot was free, once all slots had one.
+    """
+    figures: dict[str, list[float]] = {
+        name: [] for name in ("bare_busy_share", "busy_share", "median_wait", "p95_wait")
+    }
+    with started_ray(sizes.slots):
+        for _ in range(sizes.repetitions):
+            case = f"{sizes.short_trials} trials that sleep {sizes.short_sleep:g} s"
+            step(f"{case}, {BARE}")
+            ran = run_bare(space, sizes.short_trials, sizes.slots, sizes.short_sleep)
+            figures["bare_busy_share"].append(busy_share(ran, sizes.slots))
+            step(f"{case}, {SAMPLERS[0]}")
+            waits: list[float] = []
+            ran = run_ours(
+                *(space, sizes.short_trials, sizes.slots, sizes.short_sleep), waits=waits
+            )
+            figures["busy_share"].append(busy_share(ran, sizes.slots))
+            later = sorted(waits[sizes.slots :])
+            figures["median_wait"].append(median(later))
+            figures["p95_wait"].append(later[int(0.95 * (len(later) - 1))])
+    return figures
+
+
 def _run(name: str, space: Path, trials: int, concurrency: int, sleep: float) -> list[Ran]:
     if name == BARE:
         return run_bare(space, trials, concurrency, sleep)
@@ -107,6 +141,7 @@ def report(
     sizes: Sizes,
     per_trial: dict[str, list[float]],
     busy: dict[str, float],
+    short: dict[str, list[float]],
     timings: list[Timing],
 ) -> dict[str, Any]:
     """The figures as plain values, with versions, machine and targets, for the JSON file."""
@@ -121,10 +156,17 @@ def report(
         "seconds_per_trial": per_trial,
         "seconds_over_the_floor": over,
         "busy_share": busy,
+        "short_trials": short,
         "study": [asdict(timing) for timing in timings],
         "bars": {
             "seconds per trial over the floor <= 0.15": over[SAMPLERS[0]] <= 0.15,
             "busy share >= 0.95x the bare Tuner's": busy[SAMPLERS[0]] >= 0.95 * busy[BARE],
+            "busy share of short trials >= the bare Tuner's": median(
+                ours / bare
+                for ours, bare in zip(short["busy_share"], short["bare_busy_share"], strict=True)
+            )
+            >= 1,
+            "median wait for a short trial <= 0.2 s": median(short["median_wait"]) <= 0.2,
         }
         | {
             f"{timing.operation} < {timing.limit:g} s": timing.seconds < timing.limit
@@ -160,7 +202,7 @@ def run_and_report(space: Path, json_path: Path | None) -> None:
 
 
 def tables(figures: dict[str, Any]) -> list[Table]:
-    """A table of the trials and one of the large study."""
+    """Tables of the trials, of short ones, and of the large study."""
     sizes = figures["sizes"]
     around = Table(title=f"Around trials; {sizes['slots']} slots, concurrency {CONCURRENCY}")
     for column in ("", "s per trial", "over the floor", "slots busy"):
@@ -173,6 +215,18 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             "" if over is None else f"{over:+.3f}",
             "" if share is None else f"{share:.3f}",
         )
+    short = figures["short_trials"]
+    waits = Table(title=f"{sizes['slots']} slots, trials of {sizes['short_sleep']:g} s")
+    for column in (
+        "repetition",
+        f"{BARE}, slots busy",
+        "ours, slots busy",
+        "median wait, s",
+        "95 %",
+    ):
+        waits.add_column(column, justify="right")
+    for number, row in enumerate(zip(*short.values(), strict=True), 1):
+        waits.add_row(str(number), *(f"{value:.3f}" for value in row))
     study = Table(title=f"A study of {sizes['stored']} trials in SQLite")
     for column in ("operation", "s", "CPU s", "at most"):
         study.add_column(column, justify="left" if column == "operation" else "right")
@@ -184,4 +238,4 @@ def tables(figures: dict[str, Any]) -> list[Table]:
             f"{timing['cpu_seconds']:.2f}",
             limit,
         )
-    return [around, study]
+    return [around, waits, study]

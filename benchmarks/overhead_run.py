@@ -9,10 +9,12 @@ from __future__ import annotations
 import logging
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 from ray import tune
@@ -86,9 +88,17 @@ def run_bare(space: Path, trials: int, concurrency: int, sleep: float) -> list[R
 
 
 def run_ours(
-    space: Path, trials: int, concurrency: int, sleep: float, sampler: str = "known-cost"
+    space: Path,
+    trials: int,
+    concurrency: int,
+    sleep: float,
+    sampler: str = "known-cost",
+    waits: list[float] | None = None,
 ) -> list[Ran]:
-    """Run a search with its study in SQLite, its searcher, scheduler and sampler."""
+    """Run a search with its study in SQLite, its searcher, scheduler and sampler.
+
+    `waits` gets the seconds that Tune's loop, and with it each free slot, waited for a trial.
+    """
     logging.getLogger("nas").setLevel(logging.WARNING)
     with tempfile.TemporaryDirectory(prefix="nas-overhead-") as folder:
         request = Request(
@@ -106,7 +116,7 @@ def run_ours(
         lock = lock_study(plan.storage, plan.study_name)
         try:
             study = _open(plan, lock, [])
-            searcher = StudySearcher(study, 1, concurrency, _Silent())
+            searcher = _TimedSearcher(study, 1, concurrency, _Silent())
             tuner = make_tuner(
                 tune.with_parameters(NoopTrial, sleep=sleep),
                 searcher,
@@ -117,9 +127,28 @@ def run_ours(
                 StopCallback(study, StopConditions(None, 0, None), [], searcher),
                 folder,
             )
-            return _ran(tuner.fit())
+            with searcher:
+                ran = _ran(tuner.fit())
+            if waits is not None:
+                waits += searcher.waits
+            return ran
         finally:
             lock.release()
+
+
+class _TimedSearcher(StudySearcher):
+    """Measures how long Tune's loop waits for each trial."""
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.waits: list[float] = []  # seconds
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        start = time.perf_counter()
+        suggested = super().suggest(trial_id)
+        if isinstance(suggested, dict):
+            self.waits.append(time.perf_counter() - start)
+        return suggested
 
 
 class _Silent:

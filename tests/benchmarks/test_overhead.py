@@ -37,9 +37,13 @@ def test_bars():
     timings = [Timing("open", 9.0, 1.0, 10), Timing("export", 9.0, 1.0, None)]
     per_trial = {overhead.BARE: [0.1, 0.2, 9.0], "known-cost": [0.3, 0.4, 0.3], "random": [0.2]}
     busy = {overhead.BARE: 0.8, "known-cost": 0.7}
-    figures = overhead.report(overhead.Sizes(), per_trial, busy, timings)
+    short = {
+        "bare_busy_share": [0.5, 0.6, 0.5], "busy_share": [0.6, 0.5, 0.5],
+        "median_wait": [0.1, 0.3, 0.4], "p95_wait": [1.0, 1.0, 1.0],
+    }  # fmt: skip
+    figures = overhead.report(overhead.Sizes(), per_trial, busy, short, timings)
     assert figures["seconds_over_the_floor"]["known-cost"] == pytest.approx(0.1)
-    assert list(figures["bars"].values()) == [True, False, True]
+    assert list(figures["bars"].values()) == [True, False, True, False, True]
     assert json.loads(json.dumps(figures)) == figures
 
 
@@ -73,9 +77,19 @@ def test_the_large_study_is_one_that_a_search_reads(tmp_path):
 
 @pytest.mark.slow
 def test_all_parts_run():
-    sizes = overhead.Sizes(trials=6, repetitions=1, slots=3, sleeping=9, sleep=0.5, stored=50)
+    sizes = overhead.Sizes(
+        trials=6,
+        repetitions=1,
+        slots=3,
+        sleeping=9,
+        sleep=0.5,
+        short_trials=9,
+        short_sleep=0.2,
+        stored=50,
+    )
     steps = []
     figures = overhead.measure(SPACE, sizes, steps.append)
     assert len(steps) == overhead.steps(sizes)
     assert all(0 < share <= 1 for share in figures["busy_share"].values())
+    assert all(value > 0 for values in figures["short_trials"].values() for value in values)
     assert all(seconds[0] > 0 for seconds in figures["seconds_per_trial"].values())
