@@ -88,9 +88,7 @@ def test_at_a_time_as_one_after_the_other(
     assert [one.epochs for one in everyone.values()] == [list(range(1, 13))] * 3
     hot = RECIPE.model_copy(update={"learning_rate": 100.0, "weight_decay": 1.0})
     diverging = replace(trainings(tmp_path)[0], name="hot", recipe=hot, folder=tmp_path / "hot")
-    killer = threading.Thread(
-        target=kill_one, args=(tmp_path / "together",), daemon=True
-    )
+    killer = threading.Thread(target=kill_one, args=(tmp_path / "together",), daemon=True)
     with training_runner(data, load_test, Pool(None, 2, 1.0, 0.0, 1)) as run:
         killer.start()
         *together, failed = run([*trainings(tmp_path / "together"), diverging], Quiet)
