@@ -131,6 +131,8 @@ def stopping() -> str:
     rows = _read(BENCHMARKS / "stopping.json")["rows"]
     strength = StoppingSettings.confidence
     chosen = [row for row in rows if (row["rule"], row["strength"]) == ("front", strength)]
+    if not chosen:
+        raise ValueError(f"stopping.json: no rows at confidence {strength}; measure it first")
     return table(
         ["trials at a time", "hypervolume kept [quartiles]", "epochs spent",
          "successive halving at equal epochs", "non-dominated sorting at equal epochs"],

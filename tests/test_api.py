@@ -7,7 +7,7 @@ import nas
 import nas.api
 from nas.data import DatasetError
 from nas.data.arrays import from_arrays
-from nas.study.study import FINISHED
+from nas.study.study import ENDED
 from nas.training import Diverged, get_recipe
 
 SPACE = nas.SearchSpace.from_yaml("search_spaces/tiny.yaml")
@@ -31,7 +31,7 @@ def synthetic(arch, seed):
 
 def trials(storage, name="search"):
     study = optuna.load_study(study_name=name, storage=storage)
-    return study.get_trials(states=FINISHED)
+    return study.get_trials(states=ENDED)
 
 
 def test_images_of_ones_own_are_trained_on_and_learned():

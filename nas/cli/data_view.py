@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from nas.data.layout import describe_counts
+from nas.data.folder_layout import describe_counts
 from nas.study.plan import Plan
 
 FIRST_CLASSES = 5

@@ -21,9 +21,6 @@ def load_cifar10(data_dir: Path, *, train: bool, download: bool = True) -> Label
     return _load("cifar10", CIFAR10, data_dir, train, download)
 
 
-ARCHIVE_BYTES = {"cifar10": 170_498_071, "cifar100": 169_001_437}
-
-
 def load_cifar100(data_dir: Path, *, train: bool, download: bool = True) -> Labelled:
     """CIFAR-100, found in `data_dir` or downloaded into it."""
     from torchvision.datasets import CIFAR100

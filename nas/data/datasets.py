@@ -7,9 +7,10 @@ A search calls `load_search_data`, which never opens a test image; only retraini
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -17,9 +18,9 @@ from nas.data import cifar, digits, fashion_mnist
 from nas.data.checks import warn_of_files, warn_of_pixels
 from nas.data.download import NotDownloaded
 from nas.data.folder import DEFAULT_IMAGE_SIZE, NotKept, all_grey, first_channel, read_files
+from nas.data.folder_layout import find_layout
 from nas.data.image_file import WHITE, parse_background
 from nas.data.info import DataNotes, DatasetInfo, SearchData, fingerprint, mean_std
-from nas.data.layout import find_layout
 from nas.data.splits import (
     MAX_IMAGE_SIZE,
     MIN_IMAGE_SIZE,
@@ -48,11 +49,27 @@ FOLDER_PREFIX = "folder:"
 FOLDER_VAL_FRACTION = 0.2  # of the training set
 
 
+class Load(Protocol):
+    """Reads a data set that has a name."""
+
+    def __call__(self, data_dir: Path, *, train: bool, download: bool) -> Labelled:
+        """Read the training images (`train`) or the test images, downloading what is not there.
+
+        Returns:
+            A `Split` of uint8 images [N, C, H, W] and int64 labels [N] from 0, and the names of
+            the classes.
+
+        Raises:
+            NotDownloaded: the files are not in `data_dir`, and `download` is False.
+            DatasetError: the files are damaged, or `nas.data.download.downloading` failed.
+        """
+
+
 @dataclass(frozen=True)
 class Source:
     """A data set that has a name: where it comes from, how it is divided and augmented."""
 
-    load: Callable[..., Labelled]  # (data_dir, *, train, download)
+    load: Load
     shape: tuple[int, int, int]  # channels, height and width of an image
     train_images: int  # before the validation split is carved out
     test_images: int

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nas.data.folder_layout import Files
 from nas.data.image_cache import FOLDER, remember
 from nas.data.image_file import WHITE, Pixels, read_pixels
-from nas.data.layout import Files
 from nas.data.splits import DatasetError, Split, map_split
 
 DEFAULT_IMAGE_SIZE = 32  # pixels

@@ -16,7 +16,7 @@ from nas.samplers.encoding import Code
 from nas.samplers.gaussian_process import Posteriors, fit
 from nas.samplers.history import EndedTrial, History
 from nas.samplers.outcome_transform import OutcomeTransformFamily
-from nas.samplers.stopped import CurvesWithCosts, forecast_final_errors
+from nas.samplers.stopped_trials import CurvesWithCosts, forecast_final_errors
 
 Array = NDArray[np.float64]
 
@@ -105,8 +105,10 @@ class ErrorModel:
             self._curves(stopped),
             self._curves(finished),
             errors,
-            floor=floor,
-            least=max(1e-4, denoised.min()),  # the outcome transform depends on the lowest error
+            min_error=floor,
+            min_forecast=max(
+                1e-4, denoised.min()
+            ),  # the outcome transform depends on the lowest error
         )
         return FinalErrors(
             [trial.code for trial in (*finished, *(stopped[row] for row in rows))],

@@ -8,8 +8,9 @@ bound that g stays below with a given confidence q:
     u = mean + t_v(q) sqrt(max(w - n, f w) + w h),    w = max(s^2, n)                    (1)
 
 with mean, s^2, h and v of the forecast, the quantile t_v of Student's t distribution, the
-binomial noise n of the last evaluation, and f = `min_own_share`. The noise is subtracted,
-because a trial goes on for the accuracy of its network, not for what one evaluation may show.
+binomial noise n of an evaluation with the forecast error, and f = `min_own_share`. The noise is
+subtracted, because a trial goes on for the accuracy of its network, not for what one evaluation
+may show.
 At a trial's first evaluation, within the first quarter of the schedule, q is lower, because
 nearly all of the training still lies ahead: its odds are divided by `first_odds`,
 
@@ -54,8 +55,8 @@ class StoppingSettings:
         ValueError: `confidence` is not between 0 and 1.
     """
 
-    confidence: float = 0.96  # q in (1): that the final accuracy stays below the bound; in (0, 1)
-    first_odds: float = 5.0  # divides the odds of the confidence at a first evaluation (2)
+    confidence: float = 0.96  # q in (1), in (0, 1); higher stops fewer trials
+    first_odds: float = 5.0  # divides the odds of q at a first evaluation: 0.96 becomes 0.83 (2)
     min_finished: int = 4  # no trial is stopped before so many have finished
     cost_range: float = 2.0  # only stopped if another trial is within this factor of every cost
     min_gain: float = 0.03  # share of an average trial's gain that the cheapest trial must add (3)

@@ -12,7 +12,7 @@ from nas.study.front import FrontMember, front
 from nas.study.location import StudyLocation, open_study
 from nas.study.storage.engine import hide_password
 from nas.study.storage.lock import lock_owner
-from nas.study.study import FINISHED
+from nas.study.study import ENDED
 from nas.study.trial_state import STATES, trial_state
 
 
@@ -50,7 +50,7 @@ def study_status(location: StudyLocation) -> StudyStatus:
     return StudyStatus(
         study=location.name,
         storage=shown,
-        counted=len({t.user_attrs["arch_id"] for t in launched if t.state in FINISHED}),
+        counted=len({t.user_attrs["arch_id"] for t in launched if t.state in ENDED}),
         repeats=len(trials) - len(launched),
         states={state: states[state] for state in STATES if states[state]},
         reasons=dict(

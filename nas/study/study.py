@@ -33,7 +33,7 @@ MAX_REPEATS_IN_A_ROW = 20  # unusable suggestions, after which one is drawn at r
 MAX_ENUMERATED = 20_000  # spaces up to this many settings are searched for what is unseen
 MAX_DRAWS = 10_000  # tries to draw an unseen architecture of a larger space
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)  # finished, and stopped early
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class SearchStudy:
     @property
     def counted(self) -> int:
         """Distinct architectures that count for the budget."""
-        return sum(trial.state in FINISHED for trial in self._outcomes.values())
+        return sum(trial.state in ENDED for trial in self._outcomes.values())
 
     @property
     def running(self) -> Mapping[int, Candidate]:
@@ -326,7 +326,7 @@ class SearchStudy:
         self._next = len(trials)
         for trial in trials:
             arch_id = trial.user_attrs.get("arch_id")
-            final = trial.state in FINISHED or (
+            final = trial.state in ENDED or (
                 trial.state == TrialState.FAIL and trial.user_attrs.get("reason") not in UNCOUNTED
             )
             if final and arch_id and "duplicate_of" not in trial.user_attrs:

@@ -6,7 +6,7 @@ from nas.samplers.history import curve
 from nas.space.cost import Cost
 from nas.stopping.rule import TrialCurve
 from nas.study.objectives import known_values
-from nas.study.study import FINISHED, SearchStudy
+from nas.study.study import ENDED, SearchStudy
 
 
 def known_costs(study: SearchStudy, cost: Cost) -> tuple[float, ...]:
@@ -23,6 +23,6 @@ def trial_curves(study: SearchStudy) -> dict[str, TrialCurve]:
             tuple(float(trial.user_attrs[name]) for name in costs),
             points,
         )
-        for trial in study.study.get_trials(deepcopy=False, states=FINISHED)
+        for trial in study.study.get_trials(deepcopy=False, states=ENDED)
         if "duplicate_of" not in trial.user_attrs and (points := curve(trial))
     }

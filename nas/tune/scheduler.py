@@ -10,7 +10,7 @@ from typing import Any
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
 from nas.space.arch import Arch
-from nas.stopping.rule import DEFAULT_SETTINGS, StoppingSettings, TrialCurve, decide
+from nas.stopping.rule import DEFAULT_SETTINGS, TrialCurve, decide
 from nas.study.study import SearchStudy
 from nas.study.trial_curves import known_costs, trial_curves
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
@@ -31,7 +31,6 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         study: the trials and their costs.
         epochs: of a full training.
         images: of the validation split.
-        settings: of the stopping rule.
         set_death_reason: called with a Ray trial id and a reason when a worker dies because
             its trial, or another one of the same actor, ran out of memory.
     """
@@ -41,13 +40,12 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         study: SearchStudy,
         epochs: int,
         images: int,
-        settings: StoppingSettings = DEFAULT_SETTINGS,
         set_death_reason: Callable[[str, str], None] | None = None,
     ) -> None:
         super().__init__()
         self._set_death_reason = set_death_reason
         self._study, self._epochs = study, epochs
-        self._images, self._settings = images, settings
+        self._images = images
         objectives = study.config.objectives
         self._decides = len(objectives.known) + 1 == len(objectives.names)
         self._curves = trial_curves(study)  # by arch_id, so a retried architecture counts once
@@ -65,14 +63,13 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
             self._curves[arch_id],
             [curve for other, curve in self._curves.items() if other != arch_id],
             self._epochs,
-            self._settings,
             images=self._images,
         )
         if decision.goes_on:
             return str(TrialScheduler.CONTINUE)
         logger.info(
-            "%s stopped at epoch %d with %.2f %%: expected to reach at most %.2f %%, while the "
-            "front has %.2f %% at no higher cost",
+            "%s stopped at epoch %d with %.2f %%: bound of the forecast %.2f %%, best at no higher "
+            "cost %.2f %%",
             arch_id,
             result["epochs"],
             100 * result["accuracy"],
@@ -97,7 +94,7 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
 
     def debug_string(self) -> str:
         """For Ray's status lines."""
-        return f"Stopping early with confidence {self._settings.confidence:g}"
+        return f"Stopping early with confidence {DEFAULT_SETTINGS.confidence:g}"
 
     def _add_result(self, trial: Any, result: dict[str, Any]) -> str | None:
         """Add a result to its curve; return the arch_id, None for a trial that failed."""

@@ -22,7 +22,7 @@ from nas.data import (
     datasets,
     download,
     fashion_mnist,
-    layout,
+    folder_layout,
     load_search_data,
     load_test_data,
     resolve_dataset,
@@ -231,7 +231,7 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
 
 def test_a_search_opens_no_test_image(tmp_path: Path) -> None:
     write_folder(tmp_path)
-    for path in layout.find_layout(tmp_path).test.paths:
+    for path in folder_layout.find_layout(tmp_path).test.paths:
         path.write_bytes(b"damaged")
     assert load_search_data(f"folder:{tmp_path}", Path("unused"))
     with pytest.raises(DatasetError, match="not an image"):
@@ -260,13 +260,13 @@ def break_one_class(path: Path) -> None:
 
 def break_image(path: Path) -> None:
     write_folder(path)
-    image = layout.find_layout(path).train.paths[0]
+    image = folder_layout.find_layout(path).train.paths[0]
     image.write_bytes(image.read_bytes()[:45])
 
 
 def break_by_bomb(path: Path) -> None:
     write_folder(path)
-    Image.new("1", (10_000, 10_000)).save(layout.find_layout(path).train.paths[0])
+    Image.new("1", (10_000, 10_000)).save(folder_layout.find_layout(path).train.paths[0])
 
 
 @pytest.mark.parametrize(

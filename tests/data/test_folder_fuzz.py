@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from nas.data import DatasetError, load_search_data, load_test_data
-from nas.data.layout import split_of
+from nas.data.folder_layout import split_of
 
 SIZE = 8
 SECONDS = 2.0  # of CPU time, for one folder

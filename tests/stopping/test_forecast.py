@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from nas.samplers.stopped import MIN_REACHED, CurvesWithCosts, forecast_final_errors
+from nas.samplers.stopped_trials import MIN_REACHED, CurvesWithCosts, forecast_final_errors
 from nas.stopping.forecast import forecast
 
 RUNG, LAST = 2, 8
-LIMITS = {"floor": 1e-4, "least": 0.01}
+LIMITS = {"min_error": 1e-4, "min_forecast": 0.01}
 
 
 def finished(count: int, noise: float = 0.0) -> tuple[CurvesWithCosts, np.ndarray]:
@@ -79,7 +79,7 @@ def test_no_forecast_is_below_the_limit() -> None:
     better_than_all = CurvesWithCosts(np.array([[2.0]]), [{RUNG: 0.999}])
     hopeless = CurvesWithCosts(np.array([[0.0]]), [{RUNG: 0.0}])
     _, mean, _ = forecast_final_errors(better_than_all, others, errors, **LIMITS)
-    assert np.exp(mean) == pytest.approx(LIMITS["least"])
+    assert np.exp(mean) == pytest.approx(LIMITS["min_forecast"])
     assert np.exp(forecast_final_errors(hopeless, others, errors, **LIMITS)[1]) <= 1.0
 
 
@@ -93,7 +93,7 @@ def test_the_forecast_starts_at_the_last_epoch_that_enough_trials_reached() -> N
     assert still == pytest.approx(at_rung)
     others.curves[MIN_REACHED][4] = 0.1
     _, later, _ = forecast_final_errors(trial, others, errors, **LIMITS)
-    assert later == math.log(LIMITS["least"])  # 0.99 is better than all of them
+    assert later == math.log(LIMITS["min_forecast"])  # 0.99 is better than all of them
 
 
 def test_an_epoch_that_too_few_trials_reached_gives_no_forecast() -> None:

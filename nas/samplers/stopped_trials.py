@@ -1,4 +1,8 @@
-"""What a trial that was stopped early teaches the sampler: a forecast of its final error."""
+"""What a trial that was stopped early (PRUNED) teaches the sampler: a forecast of its final error.
+
+`ErrorModel` calls it before each fit and adds the forecasts to the errors of finished trials, with
+their variances. Logarithms are to base 10 for costs and natural for errors.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +26,10 @@ class CurvesWithCosts(NamedTuple):
     costs: Array  # [N, costs], logarithms
     curves: Sequence[Mapping[int, float]]  # of each trial: epoch -> accuracy
 
-    def features(self, rows: Sequence[int], epoch: int, floor: float) -> Array:
+    def features(self, rows: Sequence[int], epoch: int, min_error: float) -> Array:
         """[rows, 1 + costs]: the negative log error at an epoch, and log costs."""
         errors = [1.0 - self.curves[row][epoch] for row in rows]
-        return np.column_stack([-np.log(np.maximum(errors, floor)), self.costs[list(rows)]])
+        return np.column_stack([-np.log(np.maximum(errors, min_error)), self.costs[list(rows)]])
 
 
 def forecast_final_errors(
@@ -33,8 +37,8 @@ def forecast_final_errors(
     finished: CurvesWithCosts,
     errors: Array,
     *,
-    floor: float,
-    least: float,
+    min_error: float,
+    min_forecast: float,
 ) -> tuple[NDArray[np.int64], Array, Array]:
     """Forecast the final errors of stopped trials from those of finished ones.
 
@@ -45,14 +49,14 @@ def forecast_final_errors(
         stopped: trials that were stopped early.
         finished: trials that finished.
         errors: [finished], their final errors.
-        floor: errors below it are raised to it before the logarithm is taken.
-        least: lower bound of the forecast errors.
+        min_error: errors below it are raised to it before the logarithm is taken.
+        min_forecast: lower bound of the forecast errors.
 
     Returns:
         The rows of `stopped` that have a forecast, ascending; the forecast log errors; their
         variances.
     """
-    final = -np.log(np.maximum(errors, floor))
+    final = -np.log(np.maximum(errors, min_error))
     epochs = {epoch for curve in finished.curves for epoch in curve}
     reached = {e: [row for row, c in enumerate(finished.curves) if e in c] for e in epochs}
     usable = {epoch for epoch, rows in reached.items() if len(rows) >= MIN_REACHED}
@@ -60,9 +64,10 @@ def forecast_final_errors(
     mean, variance = np.full(len(last), np.nan), np.full(len(last), np.nan)
     for epoch in usable.intersection(last):
         rows = [row for row, last_epoch in enumerate(last) if last_epoch == epoch]
-        at_epoch = finished.features(reached[epoch], epoch, floor)
-        predicted = forecast(at_epoch, final[reached[epoch]], stopped.features(rows, epoch, floor))
-        mean[rows] = np.clip(-predicted.mean, np.log(least), 0.0)
+        at_epoch = finished.features(reached[epoch], epoch, min_error)
+        targets = stopped.features(rows, epoch, min_error)
+        predicted = forecast(at_epoch, final[reached[epoch]], targets)
+        mean[rows] = np.clip(-predicted.mean, np.log(min_forecast), 0.0)
         variance[rows] = predicted.residual_variance * (1.0 + predicted.leverage) + MIN_VARIANCE
     known = np.flatnonzero(np.isfinite(mean))
     return known, mean[known], variance[known]
