@@ -48,7 +48,8 @@ bench: .venv/.benchmarks
 
 dashboard: .venv/.run
 	@test -n "$(STUDY)" || { echo "no study in results/; run: make search" >&2; exit 2; }
-	.venv/bin/optuna-dashboard --host 127.0.0.1 --port $(PORT) sqlite:///$(abspath $(if $(filter %.db,$(STUDY)),$(STUDY),$(STUDY)/study.db))
+	@echo "http://127.0.0.1:$(PORT)/dashboard/ opens once Python has loaded the dashboard (seconds)"
+	@.venv/bin/optuna-dashboard --host 127.0.0.1 --port $(PORT) sqlite:///$(abspath $(if $(filter %.db,$(STUDY)),$(STUDY),$(STUDY)/study.db))
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -260,6 +260,8 @@ def _open(
     begin(opened, config)
     opened.set_user_attr("sampler", sampler)
     opened.set_user_attr("seed", seed)
+    if images is not None:
+        opened.set_user_attr("val_images", images)
     num_trials = len(opened.get_trials(deepcopy=False))
     chosen = choose_sampler(sampler, config, seed, num_trials, images)
     opened.sampler = chosen.sampler

@@ -20,13 +20,12 @@ LEGEND = (
 )
 
 
-def front_table(members: list[FrontMember], max_rows: int = 20, *, fill: bool = False) -> Table:
-    """The front as a table, the cheapest network first, one line for each.
+def front_table(members: list[FrontMember], max_rows: int = 20) -> Table:
+    """The front as a table, the cheapest network first; architectures wrap where they must.
 
     Args:
         members: of the front, by cost.
         max_rows: a longer front is reduced by `subsample`.
-        fill: make the table as wide as the terminal and truncate architectures that do not fit.
     """
     rows = subsample(members, max_rows)
     title = f"Pareto front, {len(members)} networks"
@@ -38,24 +37,37 @@ def front_table(members: list[FrontMember], max_rows: int = 20, *, fill: bool = 
         caption_justify="left",
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        expand=fill,
         padding=(0, 2, 0, 0),
     )
-    add_networks(table, "arch_id", lambda member: str(member.attributes["arch_id"]), rows)
+    add_networks(
+        table, "arch_id", lambda member: str(member.attributes["arch_id"]), rows, wrap=True
+    )
     return table
 
 
 def add_networks(
-    table: Table, title: str, label: Callable[[FrontMember], str], members: list[FrontMember]
+    table: Table,
+    title: str,
+    label: Callable[[FrontMember], str],
+    members: list[FrontMember],
+    *,
+    wrap: bool = False,
 ) -> None:
-    """Add columns and rows of networks; the first column has this title and these labels."""
+    """Add columns and rows of networks; the first column has this title and these labels.
+
+    An architecture that does not fit is truncated, or with `wrap` continued on further lines.
+    """
     names = [
         name for name in OBJECTIVES if members and all(name in one.attributes for one in members)
     ]
     table.add_column(title, no_wrap=True)
     for name in names:
-        table.add_column(OBJECTIVES[name].label, justify="right", no_wrap=True)
-    table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
+        title = OBJECTIVES[name].label.replace(" (", "\n(")  # leaves room for the architecture
+        table.add_column(title, justify="right", no_wrap=not wrap)
+    if wrap:
+        table.add_column("architecture", overflow="fold")
+    else:
+        table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
     for member in members:
         attributes = member.attributes
         table.add_row(

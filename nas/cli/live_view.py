@@ -21,6 +21,7 @@ from nas.study.trial_state import trial_state
 SPEED_WINDOW = 20  # latest trials that the estimate of the speed is based on
 OTHER_LINES = 10  # lines of the view that are not rows of the front
 MAX_ROWS = 12  # of the front
+ECHO = 5  # columns, for ^C twice
 MAX_WIDTH = 140  # columns; longer lines are hard to read
 
 
@@ -136,7 +137,9 @@ class LiveView:
         return format_duration(time.monotonic() - self._start)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        width = min(MAX_WIDTH, options.max_width - 1)
+        # A terminal echoes ^C after the last line; if that wrapped, the view would be erased from
+        # one line too low, and its first line would stay.
+        width = min(MAX_WIDTH, options.max_width - ECHO)
         budget = self._study.budget
         bar = Table.grid(padding=(0, 2))
         bar.add_column(width=max(8, width - 42), no_wrap=True)

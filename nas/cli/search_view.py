@@ -109,7 +109,7 @@ def print_result(plan: Plan, result: SearchResult) -> None:
     if note := chance_note(result.members, plan.config):
         console.print(f"warning: {note}", highlight=False, soft_wrap=True)
     if result.members:
-        console.print(front_table(result.members, fill=console.is_terminal))
+        console.print(front_table(result.members))
     if study.exhausted and study.counted < study.budget:
         print("the space is exhausted: no further architecture is within the limits")
     if result.ended is not None:

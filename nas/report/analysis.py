@@ -12,6 +12,7 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from nas.report.objective_scale import ObjectiveScale
+from nas.retrain.statistics import wilson
 from nas.space.arch import Arch, table2_arch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig
@@ -44,6 +45,14 @@ class StudyData:
         """Trials that were trained to the end, each architecture once."""
         return self.trials[self.trials["state"] == "finished"]
 
+    def interval(self, accuracy: float) -> tuple[float, float] | None:
+        """The accuracy's interval by the binomial noise of the validation split.
+
+        None where the study does not hold how many images it evaluates on.
+        """
+        images = self.attributes.get("val_images")
+        return wilson(accuracy, int(images)) if images else None
+
     def of_state(self, state: str) -> pd.DataFrame:
         """Trials that are in one of the states of `nas.study.trial_state`."""
         return self.trials[self.trials["state"] == state]
@@ -57,6 +66,11 @@ class StudyData:
     def front(self) -> pd.DataFrame:
         """The front's trials, cheapest first."""
         return self.trials.loc[[member.trial.number for member in self.members]]
+
+
+def interval_text(ends: tuple[float, float]) -> str:
+    """An interval of accuracies in per cent."""
+    return f"{100 * ends[0]:.1f} to {100 * ends[1]:.1f} %"
 
 
 def choice_label(name: str) -> str:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from html import escape
 from itertools import cycle
-from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
-from plotly.subplots import make_subplots
 
-from nas.files import write_atomic
 from nas.format import format_count, format_number
 from nas.models.reference import REFERENCES
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
 from nas.retrain.references import SEARCHED, TABLE2, TWIN
 from nas.study.objectives import OBJECTIVES
 
-FIGURE = "comparison.html"
 REFERENCE_SYMBOLS = ("triangle-up", "star", "cross", "pentagon", "hexagram", "bowtie")
 LOOKS = {  # of a family: name in the legend, colour, symbol
     SEARCHED: ("searched", BLUE, "circle"),
@@ -29,48 +25,30 @@ LOOKS = {  # of a family: name in the legend, colour, symbol
 }
 
 
-def comparison_figure(summary: dict[str, Any]) -> go.Figure:
-    """Test accuracy over multiply-adds and over parameters, with intervals over seeds."""
-    figure = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.04)
+def comparison_figure(summary: dict[str, Any], cost: str) -> go.Figure:
+    """Test accuracy over a cost, with intervals where networks have several seeds."""
+    figure = go.Figure()
     for family, (label, colour, symbol) in LOOKS.items():
         rows = [row for row in summary["networks"] if row["family"] == family]
-        for column, cost in enumerate(("macs", "params"), start=1):
-            if not rows:
-                continue
-            figure.add_trace(
-                go.Scatter(
-                    x=[row[cost] for row in rows],
-                    y=[100 * row["test_accuracy"] for row in rows],
-                    error_y={
-                        "type": "data",
-                        "array": [100 * _half_width(row) for row in rows],
-                        "thickness": 1.2,
-                        "width": 4,
-                    },
-                    mode="markers",
-                    name=label,
-                    legendgroup=family,
-                    showlegend=column == 1,
-                    marker={"color": colour, "symbol": symbol, "size": 10},
-                    text=[_hover(row) for row in rows],
-                    hovertemplate="%{text}<extra></extra>",
-                ),
-                row=1,
-                col=column,
+        bars = [100 * _half_width(row) for row in rows]
+        if not rows:
+            continue
+        figure.add_trace(
+            go.Scatter(
+                x=[row[cost] for row in rows],
+                y=[100 * row["test_accuracy"] for row in rows],
+                error_y={"array": bars, "thickness": 1.2, "width": 4} if any(bars) else None,
+                mode="markers",
+                name=label,
+                marker={"color": colour, "symbol": symbol, "size": 10},
+                text=[_hover(row) for row in rows],
+                hovertemplate="%{text}<extra></extra>",
             )
-    figure = styled(figure, height=460)
-    for column, cost in enumerate(("macs", "params"), start=1):
-        values = [float(row[cost]) for row in summary["networks"]]
-        figure.update_xaxes(title_text=OBJECTIVES[cost].axis, **log_axis(values), row=1, col=column)
-    return figure.update_yaxes(title_text="test accuracy (%)", row=1, col=1)
-
-
-def write_figure(summary: dict[str, Any], folder: Path) -> Path:
-    """Write `comparison.html`, one file that needs no other and no network; returns its path."""
-    path = folder / FIGURE
-    page = comparison_figure(summary).to_html(include_plotlyjs=True, full_html=True)
-    write_atomic(path, page)
-    return path
+        )
+    values = [float(row[cost]) for row in summary["networks"]]
+    figure.update_xaxes(title_text=f"{OBJECTIVES[cost].axis}, log scale", **log_axis(values))
+    figure.update_yaxes(title_text="test accuracy (%)")
+    return styled(figure, height=420, showlegend=True)
 
 
 def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
@@ -83,8 +61,7 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
             "params": format_count(row["params"]),
             "learning_rate": f"{row['learning_rate']:g}",
             "seeds": str(row["seeds"]),
-            "test": f"{100 * row['test_accuracy']:.2f} %"
-            + (f" ± {100 * _half_width(row):.2f}" if row.get("interval") else ""),
+            "test": _accuracy(row),
             "mark": _mark(row),
         }
         for row in [*summary["networks"], *summary.get("other_recipes", [])]
@@ -103,9 +80,9 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
         )
     else:
         said.append(
-            "One seed each: intervals cover the binomial noise of the test set alone, a standard "
-            f"deviation of {100 * noise['sd']:.2f} points; retrain with --seeds 2 or more to "
-            "measure the noise of training too."
+            "One seed each, so the noise of training is not known; that of the test set alone has "
+            f"a standard deviation of {100 * noise['sd']:.2f} points. Retrain with --seeds 2 or "
+            "more to measure both."
         )
     if short and short["ranks"]:
         kendall, spearman = short["ranks"]["kendall"], short["ranks"]["spearman"]
@@ -138,6 +115,11 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
     return said
 
 
+def _accuracy(row: dict[str, Any]) -> str:
+    bar = f" ± {100 * _half_width(row):.2f}" if row.get("interval") else ""
+    return f"{100 * row['test_accuracy']:.2f} %{bar}"
+
+
 def _half_width(row: dict[str, Any]) -> float:
     return (row["interval"][1] - row["interval"][0]) / 2 if row["interval"] else 0.0
 
@@ -156,8 +138,8 @@ def _mark(row: dict[str, Any]) -> str:
 def _hover(row: dict[str, Any]) -> str:
     arch = "" if row["arch"] is None else "<br>" + escape(row["arch"]).replace(" | ", "<br>")
     return (
-        f"<b>{escape(row['name'])}</b>{arch}<br>{100 * row['test_accuracy']:.2f} % "
-        f"({row['seeds']} seeds)<br>{OBJECTIVES['macs'].describe(row['macs'])}, "
+        f"<b>{escape(row['name'])}</b>{arch}<br>{_accuracy(row)} "
+        f"({format_number(row['seeds'], 'seed')})<br>{OBJECTIVES['macs'].describe(row['macs'])}, "
         f"{OBJECTIVES['params'].describe(row['params'])}"
     )
 

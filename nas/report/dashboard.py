@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import optuna
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
 from nas.report.analysis import StudyData, read_study
+from nas.report.comparison_plots import comparison_rows, describe_retraining
 from nas.report.effects import compare_expansions, importance
+from nas.report.figures import study_figures
 from nas.report.narrative import describe_finding
-from nas.report.page import GLOSSARY, study_figures
+from nas.report.page import GLOSSARY
 from nas.space.arch import Arch
 from nas.study.config import StudyConfig
 from nas.study.front import FrontMember
@@ -25,8 +28,15 @@ OURS = (STUDY_HEADING, TRIAL_HEADING, LEFT_HEADING)
 """First lines of the notes written here; any other note is a user's and stays as it is."""
 
 
-def annotate_study(study: optuna.Study, config: StudyConfig) -> None:
+def annotate_study(
+    study: optuna.Study, config: StudyConfig, retrained: dict[str, Any] | None = None
+) -> None:
     """Write names of objectives, notes and figures into the study, for the dashboard.
+
+    Args:
+        study: gets them.
+        config: of the study.
+        retrained: summary of the retrained networks, where there are some.
 
     They replace those of an earlier call; a note that a user wrote is kept. The caller holds
     the study's lock.
@@ -36,13 +46,13 @@ def annotate_study(study: optuna.Study, config: StudyConfig) -> None:
     if study.metric_names is None:
         study.set_metric_names(list(config.objectives.names))
     finding = describe_finding(data, differences, weights)
-    _note(study, _study_note(data, finding))
+    _note(study, _study_note(data, finding, retrained))
     members = {member.trial.number: member for member in data.members}
     for member in members.values():
         _note(trial_handle(study, member.trial.number), _trial_note(data, member))
     for number in trials_with_notes(study) - members.keys():
         _note(trial_handle(study, number), f"{LEFT_HEADING}\nA later trial dominates it.")
-    for figure in study_figures(data, differences, weights):
+    for figure in study_figures(data, differences, weights, retrained):
         figure.figure.update_layout(
             title={"text": figure.title, "x": 0.01, "y": 0.91, "yanchor": "top"},
             margin={"t": 124 if len(figure.figure.data) > 4 else 100},  # a legend of two lines
@@ -57,13 +67,13 @@ def _note(where: optuna.Study | optuna.Trial, body: str) -> None:
         save_note(where, body)
 
 
-def _study_note(data: StudyData, finding: list[str]) -> str:
+def _study_note(data: StudyData, finding: list[str], retrained: dict[str, Any] | None) -> str:
     config, dataset = data.config, data.config.dataset
     sentences = "\n\n".join(_markdown(sentence) for sentence in finding)
     labels = ", ".join(f"`{name}`: {one.axis}" for name, one in OBJECTIVES.items())
     counts = ", ".join(f"{count} {state}" for state, count in data.counts.items())
     return (
-        f"{STUDY_HEADING}\n{sentences}\n\n"
+        f"{STUDY_HEADING}\n{sentences}\n\n{_retraining(retrained)}"
         "# The study\n"
         f"- data: {_markdown(dataset.name)}, "
         f"{dataset.image_size}×{dataset.image_size}×{dataset.in_channels}"
@@ -78,6 +88,23 @@ def _study_note(data: StudyData, finding: list[str]) -> str:
         "attributes: `interrupted` ones were given up and queued again. The study's first page "
         "has further figures below the timeline.\n\n"
         f"{GLOSSARY}"
+    )
+
+
+def _retraining(summary: dict[str, Any] | None) -> str:
+    """The table of retrained networks and what it says; empty where there is none."""
+    if summary is None:
+        return ""
+    keys = ("network", "family", "macs", "params", "learning_rate", "seeds", "test", "mark")
+    heads = f"network | family | {OBJECTIVES['macs'].label} | parameters | learning rate | seeds"
+    rows = [
+        "| " + " | ".join(_markdown(row[key]) for key in keys) + " |\n"
+        for row in comparison_rows(summary)
+    ]
+    sentences = "\n\n".join(map(_markdown, describe_retraining(summary)))
+    return (
+        f"# After full training\n| {heads} | test accuracy | |\n{'|---' * len(keys)}|\n"
+        f"{''.join(rows)}\n{sentences}\n\n"
     )
 
 

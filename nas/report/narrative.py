@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from nas.format import format_number
-from nas.report.analysis import StudyData, choice_label
+from nas.report.analysis import StudyData, choice_label, interval_text
 from nas.report.effects import ALL_STAGES, Difference, Importance, open_stages
 from nas.study.front import chance_note
 from nas.study.objectives import OBJECTIVES, percent
@@ -31,9 +31,22 @@ def describe_finding(
         _describe_front(data),
         _describe_expansions(data, differences),
         *_describe_importance(weights),
-        "Each network was trained once on a short schedule, and the front selects the highest of "
-        "noisy accuracies: retrain before relying on differences of a few tenths of a point.",
+        _describe_noise(data),
     ]
+
+
+def _describe_noise(data: StudyData) -> str:
+    best, images = data.front["accuracy"].max(), data.attributes.get("val_images")
+    ends = data.interval(best)
+    noise = ends and (
+        f" The binomial noise of {images:,} validation images alone gives {percent(best)} a 95 % "
+        f"interval from {interval_text(ends)}."
+    )
+    return (
+        "Each network was trained once on a short schedule, and the front selects the highest of "
+        "noisy accuracies: retrain before relying on differences of a few tenths of a point."
+        f"{noise or ''}"
+    )
 
 
 def _nothing(data: StudyData) -> str:

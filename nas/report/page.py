@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,7 @@ from plotly.offline import get_plotlyjs
 from nas.files import write_atomic
 from nas.format import format_duration
 from nas.report.analysis import StudyData, read_study, table2_networks
-from nas.report.choice_plots import choices_figure, expansion_figure, importance_figure
-from nas.report.comparison_plots import comparison_figure, comparison_rows, describe_retraining
+from nas.report.comparison_plots import comparison_rows, describe_retraining
 from nas.report.draw import draw
 from nas.report.effects import (
     FEWEST_FOR_IMPORTANCE,
@@ -29,14 +27,16 @@ from nas.report.effects import (
     importance,
     open_stages,
 )
+from nas.report.figures import Figure, retrained_figures, study_figures
 from nas.report.narrative import describe_finding
-from nas.report.plots import curves_figure, front_figure, hypervolume_figure
+from nas.report.trial_table import retrain_command, trial_table
 from nas.retrain.comparison import read_summary
 from nas.study.config import StudyConfig
 from nas.study.objectives import OBJECTIVES, costs, percent
 from nas.training import PRESETS
 
-REPORT = "report.html"
+REPORT, COMPARISON = "report.html", "comparison.html"
+RELOAD = 15  # seconds after which the page of a running search reloads itself, at least
 OPEN_DRAWINGS = 8  # drawings that are shown at once; the rest unfolds
 GLOSSARY = (
     "DCT is the dynamic clone transformer: it expands N/p channels to N by cloning them and "
@@ -44,165 +44,139 @@ GLOSSARY = (
     "expansion ratio, the number of clones; r is the reduction ratio of the recalibrator that "
     "computes the weights; hidden (h) is its number of hidden units, N/r."
 )
-STATES = (
-    "Finished trials were trained for the whole schedule, stopped ones ended early by the rule "
-    "and are never on the front, interrupted ones were given up and queued again, refused ones "
-    "were over a limit or in training already, repeats have the result of an earlier trial."
-)
+STATES = {
+    "finished": "Finished trials were trained for the whole schedule.",
+    "stopped": "Stopped ones ended early by the rule and are never on the front.",
+    "interrupted": "Interrupted ones were given up and queued again.",
+    "refused": "Refused ones were over a limit or in training already.",
+    "repeat": "Repeats have the result of an earlier trial.",
+}
 
 
-BELOW = (
-    " Below the axis: failed trials and networks of the paper's Table 2, which have a cost but no "
-    "accuracy."
-)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure with its title and caption."""
-
-    id: str
-    title: str
-    caption: str
-    figure: go.Figure
-    scroll: int = 0  # pixels; a narrower page scrolls it sideways
-
-
-def write_report(study: optuna.Study, config: StudyConfig, folder: Path) -> Path:
+def write_report(
+    study: optuna.Study, config: StudyConfig, folder: Path, *, running: bool = False
+) -> Path:
     """Write `report.html` into a study's folder, whole or not at all.
 
     A study without a front, or without any trial, gets a report that says so.
 
+    Args:
+        study: read once.
+        config: of the study.
+        folder: of the study.
+        running: whether a search works on the study: the page then reloads itself.
+
     Returns:
         The file that was written.
     """
+    return write_data(read_study(study, config), folder, running=running)
+
+
+def write_data(data: StudyData, folder: Path, *, running: bool) -> Path:
+    """`write_report` of a study that has been read."""
     path = folder / REPORT
-    write_atomic(path, render(read_study(study, config), read_summary(folder / "retrained")))
+    summary = read_summary(folder / "retrained")
+    front_file = folder.resolve() / "front.json"
+    write_atomic(path, render(data, summary, front_file=front_file, running=running))
     return path
 
 
-def render(data: StudyData, retrained: dict[str, Any] | None = None) -> str:
+def write_comparison(summary: dict[str, Any], folder: Path) -> Path:
+    """Write `comparison.html`: the networks of a retraining as figures, a table and sentences."""
+    path = folder / COMPARISON
+    recipe = summary["recipe"]
+    text = _page(
+        "comparison.html",
+        retrained_figures(summary),
+        name=summary["study"],
+        subtitle=f"{summary['dataset']} · recipe {recipe['name']}, {recipe['epochs']} epochs · "
+        "accuracies on the test set",
+        **_retraining(summary),
+    )
+    write_atomic(path, text)
+    return path
+
+
+def render(
+    data: StudyData,
+    retrained: dict[str, Any] | None = None,
+    *,
+    front_file: Path = Path("front.json"),
+    running: bool = False,
+) -> str:
     """The report as HTML, with the summary of the retrained networks where there is one."""
     differences, weights = compare_expansions(data), importance(data)
-    figures = study_figures(data, differences, weights)
-    if retrained is not None:
-        figures.append(
-            Figure(
-                "retrained",
-                "Test accuracy after full training",
-                "Means over seeds; bars are 95 % intervals from the spread between seeds."
-                if retrained["noise"]["source"] == "seeds"
-                else "One seed each, so there are no intervals.",
-                comparison_figure(retrained),
-            )
-        )
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    folder = resources.files("nas.report") / "templates"
-    texts = {name: (folder / f"report.{name}").read_text() for name in ("html", "css", "js")}
-    return environment.from_string(texts["html"]).render(
+    figures = study_figures(data, differences, weights, retrained)
+    return _page(
+        "report.html",
+        figures,
+        trial_table(data, front_file),
         name=data.name,
-        css=markupsafe.Markup(texts["css"]),
-        js=markupsafe.Markup(texts["js"]),
-        plotly_js=markupsafe.Markup(get_plotlyjs().replace("</script", "<\\/script")),
+        running=running,
         subtitle=_subtitle(data),
         tiles=_tiles(data),
         finding=describe_finding(data, differences, weights),
-        figures={figure.id: figure for figure in figures},
-        plots={figure.id: markupsafe.Markup(_to_json(figure.figure)) for figure in figures},
         notes=_missing(data),
         costs=data.config.objectives.costs,
-        columns=_columns(data),
-        labels={name: one.label for name, one in OBJECTIVES.items()},
+        cost_label=OBJECTIVES[data.cost].label,
+        has_trials=len(data.trials) > 0,
+        intervals="val_images" in data.attributes,
         glossary=GLOSSARY,
-        states=STATES,
-        front=_front_rows(data),
+        states=[text for state, text in STATES.items() if state in data.counts],
+        front=_front_rows(data, front_file),
         open_drawings=OPEN_DRAWINGS,
         table2=[] if not len(data.trials) else _table2_rows(data),
-        retrained=comparison_rows(retrained) if retrained else [],
-        retraining=describe_retraining(retrained) if retrained else [],
         failures=_failures(data),
         counts=data.counts,
         reproduce=_reproduce(data),
+        **_retraining(retrained),
     )
 
 
-def study_figures(data: StudyData, differences: list[Any], weights: Any) -> list[Figure]:
-    """The figures that a study has data for; the dashboard shows the same ones."""
-    figures = []
-    if data.trials["accuracy"].notna().any():
-        for cost in sorted(data.config.objectives.costs, key=lambda name: name != data.cost):
-            figure = front_figure(data, cost)
-            figures.append(
-                Figure(
-                    "front" if cost == data.cost else f"front-{cost}",
-                    f"Accuracy over {OBJECTIVES[cost].label}",
-                    "Accuracy on the validation split; the axis is the logarithm of the error. "
-                    "Point at a trial to see its architecture; click on one of the front to see "
-                    "its drawing."
-                    + (BELOW if any(trace.yaxis == "y2" for trace in figure.data) else ""),
-                    figure,
-                )
-            )
-    if data.members:
-        figures += [
-            Figure("hypervolume-trials", "Hypervolume over trials", "", hypervolume_figure(data)),
-            Figure(
-                "hypervolume-time", "Hypervolume over time", "", hypervolume_figure(data, "hours")
-            ),
-        ]
-        figures.append(
-            Figure(
-                "choices",
-                "Which choices make the front",
-                "A column is a network of the front, the cheapest on the left with its cost below. "
-                "Darker blue is a larger value. r has no meaning in a pointwise (1×1) stage.",
-                choices_figure(data),
-                scroll=40 * min(40, len(data.members)) + 160,
-            )
-        )
-    if differences:
-        figures.append(
-            Figure(
-                "expansion",
-                "DCT against pointwise at equal cost",
-                "Difference in accuracy between networks of equal cost that differ in the "
-                "expansion, averaged over the other choices of the search; intervals hold jointly "
-                "with 95 % confidence (Bayesian bootstrap over networks).",
-                expansion_figure(data, differences),
-            )
-        )
-    if weights is not None:
-        figures.append(
-            Figure(
-                "importance",
-                "Importance of each choice for accuracy at given cost",
-                "Share of the variance of accuracy at given cost that this choice alone explains "
-                "(cross-validated additive model; grey: spread over ten random splits). "
-                "All choices together explain "
-                f"{100 * weights.explained:.0f} % (below 0: worse than the mean).",
-                importance_figure(weights),
-            )
-        )
-    if any(len(curve) > 1 for curve in data.trials["curve"]):
-        figures.append(
-            Figure(
-                "curves",
-                "Learning curves",
-                "Accuracy on the validation split at each rung: an epoch at which the rule for "
-                "stopping early decides.",
-                curves_figure(data),
-            )
-        )
-    return figures
+def _page(
+    template: str, figures: list[Figure], trials: dict[str, Any] | None = None, **values: Any
+) -> str:
+    """A template with its style, its script and what the script draws."""
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        loader=jinja2.PackageLoader("nas.report"),
+    )
+    folder = resources.files("nas.report") / "templates"
+    css, js = (markupsafe.Markup((folder / f"report.{kind}").read_text()) for kind in ("css", "js"))
+    return environment.get_template(template).render(
+        css=css,
+        js=js,
+        plotly_js=markupsafe.Markup(get_plotlyjs().replace("</script", "<\\/script")),
+        figures={figure.id: figure for figure in figures},
+        plots={figure.id: _to_json(_plain(figure.figure)) for figure in figures},
+        trials=_to_json(trials or {"costs": [], "main": 0, "rows": []}),
+        reload=RELOAD,
+        labels={name: one.label for name, one in OBJECTIVES.items()},
+        **values,
+    )
 
 
-def _to_json(figure: go.Figure) -> str:
-    """Data and layout for the page's script; no text in it can end the script element."""
+def _retraining(summary: dict[str, Any] | None) -> dict[str, Any]:
+    """What the table of retrained networks shows; empty where there is none."""
+    return {
+        "retrained": comparison_rows(summary) if summary else [],
+        "retraining": describe_retraining(summary) if summary else [],
+    }
+
+
+def _plain(figure: go.Figure) -> dict[str, Any]:
     plain = json.loads(figure.to_json())
-    text = json.dumps({"data": plain["data"], "layout": plain["layout"]}, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return {"data": plain["data"], "layout": plain["layout"]}
+
+
+def _to_json(values: Any) -> markupsafe.Markup:
+    """Values for the page's script; no text in them can end the script element."""
+    text = json.dumps(values, separators=(",", ":"), allow_nan=False)
+    text = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return markupsafe.Markup(text)
 
 
 def _subtitle(data: StudyData) -> str:
@@ -250,25 +224,18 @@ def _missing(data: StudyData) -> list[str]:
     return notes
 
 
-def _columns(data: StudyData) -> list[str]:
-    """The costs in the front's table: those that every member has."""
-    return [name for name in costs() if data.members and data.front[name].notna().all()]
-
-
-def _front_rows(data: StudyData) -> list[dict[str, Any]]:
+def _front_rows(data: StudyData, front_file: Path) -> list[dict[str, Any]]:
     if not data.members:
         return []
-    dataset = data.config.dataset
     return [
         {
             "arch_id": row["arch_id"],
             "trial": row["number"],
             "knee": row["knee"],
             "accuracy": percent(row["accuracy"]),
-            "costs": [OBJECTIVES[name].format(row[name]) for name in _columns(data)],
-            "described": [OBJECTIVES[name].describe(row[name]) for name in _columns(data)],
-            "arch": str(row["arch"]),
-            "svg": markupsafe.Markup(draw(row["arch"], dataset)),
+            "costs": [OBJECTIVES[n].describe(row[n]) for n in costs() if row[n] == row[n]],
+            "retrain": retrain_command(front_file, row["arch_id"]),
+            "svg": markupsafe.Markup(draw(row["arch"], data.config.dataset)),
         }
         for row in data.front.to_dict("records")
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nas.report.dashboard import annotate_study
 from nas.report.page import write_report
+from nas.retrain.comparison import read_summary
 from nas.study.location import StudyLocation, folder_location, open_study
 from nas.study.storage.lock import StudyLocked, lock_study
 
@@ -20,16 +21,15 @@ def report_study(location: StudyLocation, folder: Path) -> tuple[Path, bool]:
         ValueError: there is no such study, or this program did not make it.
     """
     study, config = open_study(location)
-    path = write_report(study, config, folder)
     try:
         lock = lock_study(location.storage, location.name)
     except StudyLocked:
-        return path, False
+        return write_report(study, config, folder, running=True), False
     try:
-        annotate_study(study, config)
+        annotate_study(study, config, read_summary(folder / "retrained"))
     finally:
         lock.release()
-    return path, True
+    return write_report(study, config, folder), True
 
 
 def refresh_report(folder: Path, name: str) -> Path | None:

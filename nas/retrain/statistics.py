@@ -55,6 +55,17 @@ def estimate_noise(accuracies: Sequence[Sequence[float]], images: int) -> Noise:
     return Noise(sd, math.inf, "test images")
 
 
+def wilson(share: float, images: int) -> tuple[float, float]:
+    """Wilson's score interval of a share of so many images, with `CONFIDENCE`.
+
+    Source: Wilson, Probable inference, the law of succession, and statistical inference, 1927.
+    """
+    z2 = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) ** 2 / images
+    half = math.sqrt(z2 * share * (1 - share) + z2 * z2 / 4)
+    low, high = ((share + z2 / 2 + sign * half) / (1 + z2) for sign in (-1, 1))
+    return max(0.0, low), min(1.0, high)
+
+
 def not_significantly_different(
     means: Sequence[float], seeds: Sequence[int], noise: Noise
 ) -> list[list[int]]:

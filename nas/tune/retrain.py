@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nas.data import DatasetInfo, load_search_data, load_test_data
-from nas.report.comparison_plots import write_figure
+from nas.report.page import write_comparison
 from nas.report.study_folder import refresh_report
 from nas.retrain.comparison import SUMMARY, summarise
 from nas.retrain.learning_rate import choose_rates, own_recipe
@@ -142,7 +142,7 @@ def retrain_front(
             outcomes = work.run(trainings)
     finally:  # also after an interruption
         summary = summarise(front, home, request.recipe)
-        files = [] if summary is None else [home / SUMMARY, write_figure(summary, home)]
+        files = [] if summary is None else [home / SUMMARY, write_comparison(summary, home)]
     try:
         if report := refresh_report(request.front.parent, front.study):
             files.append(report)

@@ -16,6 +16,8 @@ from optuna.exceptions import ExperimentalWarning
 
 from nas.report.dashboard import annotate_study
 from nas.report.page import write_report
+from nas.report.running_report import RunningReport
+from nas.retrain.comparison import read_summary
 from nas.study.choose_sampler import choose_sampler
 from nas.study.config import begin
 from nas.study.front import FrontMember, front
@@ -23,7 +25,7 @@ from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.plan import Plan
 from nas.study.storage.lock import Lock, lock_study, myself
 from nas.study.storage.retrying import StorageGone, open_retrying
-from nas.study.study import SearchStudy
+from nas.study.study import Candidate, SearchStudy
 from nas.tune.run import SearchEnded, StopConditions, run
 from nas.tune.searcher import SearchView
 
@@ -77,14 +79,17 @@ def search(
                     request.max_failures,
                     request.trial_timeout,
                 )
-                with show(study, received) as view:
-                    ended = run(study, plan, stops, received, view)
+                with (
+                    RunningReport(study.study, plan.config, plan.folder) as report,
+                    show(study, received) as view,
+                ):
+                    ended = run(study, plan, stops, received, _ReportedView(view, report))
             members = front(study.study, plan.config.objectives)
             names = ("front.json", "trials.csv", "report.html")
             files = tuple(plan.folder / name for name in names)
             write_front(files[0], front_file(plan.study_name, plan.config, members))
             write_trials(files[1], study.study)
-            annotate_study(study.study, plan.config)
+            annotate_study(study.study, plan.config, read_summary(plan.folder / "retrained"))
             write_report(study.study, plan.config, plan.folder)
     except StorageGone as gone:
         if received:
@@ -98,6 +103,18 @@ def search(
     finally:
         lock.release()
     return SearchResult(study, members, ended, time.monotonic() - start, files)
+
+
+class _ReportedView:
+    """A view of a search that also keeps the study's report up to date."""
+
+    def __init__(self, view: SearchView, report: RunningReport) -> None:
+        self.started, self.reported = view.started, view.reported
+        self._view, self._report = view, report
+
+    def ended(self, candidate: Candidate, state: str, detail: str) -> None:
+        self._view.ended(candidate, state, detail)
+        self._report.update()
 
 
 def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
@@ -117,6 +134,7 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     storage.claim(plan.study_name, str(myself()))
     study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)
+    study.set_user_attr("val_images", images)
     opened = SearchStudy(
         study, plan.config, budget=request.budget, seed=request.seed, joint=chosen.joint
     )

@@ -18,6 +18,7 @@ from nas.cli.search_progress import SearchProgress
 from nas.report.analysis import read_study
 from nas.report.narrative import describe_finding
 from nas.report.objective_scale import ObjectiveScale
+from nas.space.arch import Arch
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
 from nas.study.front import chance_note, front
@@ -114,6 +115,14 @@ def test_a_terminal_is_left_clean(wide_config: StudyConfig) -> None:
     assert [line for line in kept if line.strip()] == []
 
 
+def test_an_echo_of_ctrl_c_does_not_wrap(wide_config: StudyConfig) -> None:
+    """A line more below the view would leave its first line behind when it is erased."""
+    study = opened(wide_config, 30)
+    view = LiveView(study)
+    work(study, view, 30)
+    assert len(screen(view, 80, 24)[-1] + "^C^C") < 80
+
+
 def _replay(written: str) -> list[str]:
     """What a terminal shows after control sequences for moving up and erasing lines."""
     lines, row = [""], 0
@@ -175,17 +184,22 @@ def test_savings_are_the_epochs_that_were_not_trained(
     assert (found.repeats, found.stopped, found.epochs) == (0, len(stopped), len(stopped))
 
 
-def test_the_table_is_one_line_per_network(
-    synthetic_study: Callable[..., optuna.Study], wide_config: StudyConfig
+@pytest.mark.parametrize("width", [80, 60, 200])
+def test_the_table_wraps_architectures(
+    synthetic_study: Callable[..., optuna.Study], wide_config: StudyConfig, width: int
 ) -> None:
     members = front(synthetic_study(wide_config, 300), wide_config.objectives)
-    console = Console(file=io.StringIO(), width=80)
-    console.print(front_table(members, fill=True))
+    console = Console(file=io.StringIO(), width=width)
+    console.print(front_table(members))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert all(sum(m.attributes["arch_id"] in line for line in text.splitlines()) == 1
                for m in members)  # fmt: skip
-    assert max(map(len, text.splitlines())) <= 80
+    assert max(map(len, text.splitlines())) <= width
+    column = text.splitlines()[3].index("architectu")
+    words = "".join(line[column:] for line in text.splitlines()).replace(" ", "")
+    for member in members:
+        assert str(Arch.from_dict(member.attributes["arch"])).replace(" ", "") in words
 
 
 def test_thinning_keeps_the_ends_and_the_knee(

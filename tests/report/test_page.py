@@ -1,25 +1,32 @@
 from __future__ import annotations
 
+import html
 import html.parser
 import json
 import re
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
+import scipy.stats
 
 from nas.data import DatasetInfo
 from nas.report.analysis import read_study
 from nas.report.draw import draw
+from nas.report.front_plot import front_figure
 from nas.report.page import render, write_report
-from nas.report.plots import front_figure
+from nas.report.running_report import RunningReport
+from nas.retrain.statistics import wilson
 from nas.space.arch import table2_arch
 from nas.space.cost import layer_costs
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
+from nas.study.front_file import load_front
 from nas.study.objectives import Objectives
 
 SyntheticStudy = Callable[..., optuna.Study]
@@ -49,7 +56,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
-        if tag not in ("meta", "link"):
+        if tag not in ("meta", "link", "input"):
             self.open.append(tag)
         for name, value in attrs:
             if name == "id":
@@ -78,6 +85,11 @@ def plots(text: str) -> dict[str, dict[str, object]]:
     return json.loads("{" + body.strip().rstrip(",") + "}")
 
 
+def trials(text: str) -> dict[str, Any]:
+    """The table of trials, as the page's script gets it."""
+    return json.loads(text.split("const TRIALS = ", 1)[1].split(";\n", 1)[0])
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("names", [("accuracy", "macs"), ("accuracy", "params", "latency")])
 def test_every_kind_of_study_gets_a_report(
@@ -91,11 +103,12 @@ def test_every_kind_of_study_gets_a_report(
     assert len(page.ids) == len(set(page.ids))
     assert "nan" not in page.text.lower().replace("finance", "").split()
     assert "None" not in page.text
-    anchors = {link[1:] for link in page.links if link.startswith("#")}
-    assert (
-        anchors == {f"arch-{i}" for i in found.front["arch_id"]} if found.members else not anchors
-    )
+    drawn = {one.removeprefix("arch-") for one in page.ids if one.startswith("arch-")}
+    assert drawn == {member.attributes["arch_id"] for member in found.members}
     assert set(plots(text)) <= set(page.ids)
+    table = trials(text)
+    assert [row["number"] for row in table["rows"]] == found.trials["number"].tolist()
+    assert {row["id"] for row in table["rows"] if "retrain" in row} == drawn
 
 
 def test_the_file_needs_nothing_else(
@@ -132,8 +145,8 @@ def test_heights_are_errors_and_labels_accuracies(
 ) -> None:
     """Also where a network makes no error, which a logarithm cannot show."""
     found = read_study(synthetic_study(tiny_config, 60), tiny_config)
-    perfect = found.front.iloc[-1]["arch_id"]
-    found.trials.loc[found.trials["arch_id"] == perfect, "accuracy"] = 1.0
+    perfect = int(found.front.iloc[-1]["number"])
+    found.trials.loc[perfect, "accuracy"] = 1.0
     figure = front_figure(found)
     low, high = (10**end for end in reversed(figure.layout.yaxis.range))
     drawn = {}
@@ -141,14 +154,97 @@ def test_heights_are_errors_and_labels_accuracies(
         if trace.yaxis != "y2":
             assert all(low <= y <= high for y in trace.y)
             drawn |= dict(zip(trace.customdata or (), trace.y, strict=True))
-    accuracies = found.trials.set_index("arch_id")["accuracy"]
+    accuracies = found.trials["accuracy"]
     assert len(drawn) > 40
-    for arch_id, height in drawn.items():
-        if arch_id != perfect:
-            assert height == pytest.approx(100 * (1 - accuracies[arch_id]), abs=1e-3)
-    assert 0 < drawn[perfect] < min(h for name, h in drawn.items() if name != perfect)
+    for number, height in drawn.items():
+        if number != perfect:
+            assert height == pytest.approx(100 * (1 - accuracies[number]), abs=1e-3)
+    assert 0 < drawn[perfect] < min(h for number, h in drawn.items() if number != perfect)
     axis = figure.layout.yaxis
     assert [100 - float(text) for text in axis.ticktext] == pytest.approx(list(axis.tickvals))
+
+
+def test_accuracies_have_the_interval_of_the_validation_split(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
+    study = synthetic_study(tiny_config, 60)
+    text = render(read_study(study, tiny_config))
+    assert not any("interval" in row for row in trials(text)["rows"])
+    assert "error_y" not in json.dumps(plots(text)["front"])
+    assert "interval of" not in Page(text).text
+    study.set_user_attr("val_images", 300)
+    found = read_study(study, tiny_config)
+    text = render(found)
+    rows = [row for row in trials(text)["rows"] if "accuracy" in row]
+    assert len(rows) == len(found.finished) + len(found.of_state("stopped"))
+    for row in rows:
+        right = round(row["accuracy"] * 300)
+        ends = scipy.stats.binomtest(right, 300).proportion_ci(0.95, method="wilson")
+        assert row["interval"] == pytest.approx([ends.low, ends.high], abs=2e-3)
+    front = next(t for t in plots(text)["front"]["data"] if t["name"] == "front")
+    by_number = {row["number"]: row for row in rows}
+    for number, error, up, down in zip(
+        front["customdata"], front["y"], *(front["error_y"][k] for k in ("array", "arrayminus")),
+        strict=True,
+    ):  # fmt: skip
+        ends = [100 - error - up, 100 - error + down]
+        assert ends == pytest.approx([100 * end for end in by_number[number]["interval"]], abs=0.01)
+    assert "300 validation images" in Page(text).text
+
+
+@pytest.mark.parametrize("accuracy", [0.0, 1.0])
+def test_an_interval_of_a_perfect_accuracy_has_a_width(accuracy: float) -> None:
+    low, high = wilson(accuracy, 50)
+    assert 0 <= low <= accuracy <= high <= 1
+    assert high - low > 0.05
+
+
+@pytest.mark.parametrize("folder", ["plain", "two words", "it's $HOME; rm -rf `x`"])
+def test_commands_can_be_pasted(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path, folder: str
+) -> None:
+    study = synthetic_study(tiny_config, 20)
+    home = tmp_path / folder
+    text = write_report(study, tiny_config, home).read_text()
+    for row in trials(text)["rows"]:
+        if "retrain" in row:
+            words = shlex.split(row["retrain"])
+            assert words == ["nas", "retrain", str(home / "front.json"), "--select", row["id"]]
+            assert html.unescape(text).count(row["retrain"]) >= 1
+
+
+def test_only_the_page_of_a_running_search_reloads(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
+    found = read_study(synthetic_study(tiny_config, 10), tiny_config)
+    assert "running" in Page(render(found, running=True)).ids
+    assert "running" not in Page(render(found)).ids
+
+
+def test_a_running_search_writes_its_report_now_and_then(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
+) -> None:
+    study = synthetic_study(tiny_config, 10)
+    with RunningReport(study, tiny_config, tmp_path) as report:
+        first = report._thread
+        report.update()  # too early
+        assert report._thread is first
+    text = (tmp_path / "report.html").read_text()
+    assert len(trials(text)["rows"]) == 10
+    assert "running" in Page(text).ids
+    assert len(load_front(tmp_path / "front.json").architectures) == len(
+        read_study(study, tiny_config).members
+    )
+
+
+def test_a_report_that_cannot_be_written_does_not_end_the_search(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    (tmp_path / "file").write_text("")
+    with RunningReport(synthetic_study(tiny_config, 3), tiny_config, tmp_path / "file"):
+        pass
+    assert "was not written" in caplog.text
 
 
 def test_names_and_reasons_are_text(
@@ -167,6 +263,7 @@ def test_names_and_reasons_are_text(
     assert text.count("<script") == 2 + text.split("<script>", 2)[1].count("<script")
     shown = page.text
     assert shown.count("<img src=x onerror=alert(1)>") >= 4
+    assert "<" not in text.split("const PLOTS", 1)[1].split("const RELOAD", 1)[0]
     failed = next(t for t in plots(text)["front"]["data"] if t["name"] == "failed")
     assert "<img" not in failed["text"][0]
 
