@@ -110,7 +110,7 @@ def retrained_figures(summary: dict[str, Any]) -> list[Figure]:
     return [
         Figure(
             f"retrained-{cost}",
-            f"Test accuracy after full training over {OBJECTIVES[cost].label}",
+            f"Test accuracy over {OBJECTIVES[cost].label}",
             caption if seeds else "",
             comparison_figure(summary, cost),
         )
