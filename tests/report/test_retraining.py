@@ -13,13 +13,15 @@ from typing import Any
 import numpy as np
 import optuna
 import pytest
+from optuna_dashboard import get_note
 from PIL import Image
 
 from nas.data import load_search_data
 from nas.progress import training_bars
 from nas.report.analysis import read_study
-from nas.report.comparison_plots import comparison_rows
-from nas.report.page import render
+from nas.report.comparison_plots import comparison_figure, comparison_rows
+from nas.report.dashboard import annotate_study
+from nas.report.page import render, write_comparison
 from nas.space.arch import Arch, StageArch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig
@@ -159,6 +161,45 @@ def test_the_summary_says_what_was_measured(
     assert all(abs(row["macs_ratio"] - 1) <= 0.05 for row in equal)
     page = (wanted.front.parent / "retrained/comparison.html").read_text()
     assert all(row["name"] in page for row in summary["networks"])
+
+
+def test_report_and_dashboard_know_the_retraining(
+    done: tuple[Retrained, Watched],
+    synthetic_study: Callable[..., optuna.Study],
+    tiny_config: StudyConfig,
+) -> None:
+    summary = done[0].summary
+    assert summary is not None
+    study = synthetic_study(tiny_config, 20)
+    annotate_study(study, tiny_config)
+    assert "After full training" not in get_note(study)
+    annotate_study(study, tiny_config, summary)
+    note = get_note(study)
+    for row in comparison_rows(summary):
+        assert f"| {row['network']} | " in note
+        assert f" | {row['test']} | " in note
+    text = render(read_study(study, tiny_config), summary)
+    assert "bars are 95 % intervals from the spread between seeds" in text
+    for name in ("macs", "params"):
+        assert any(trace.error_y.array for trace in comparison_figure(summary, name).data)
+
+
+def test_one_seed_has_no_bars_and_no_caption_about_them(
+    done: tuple[Retrained, Watched], tmp_path: Path
+) -> None:
+    summary = json.loads(json.dumps(done[0].summary))
+    summary["study"] = "<b>study</b>"
+    summary["noise"] = {"sd": 0.02, "source": "test images", "degrees_of_freedom": None}
+    for row in summary["networks"]:
+        row |= {"interval": None, "seeds": 1, "name": f"<i>{row['name']}"}
+    page = write_comparison(summary, tmp_path).read_text()
+    assert "bars" not in page.split("<script>")[0]
+    assert "One seed each" in page
+    for figure in (comparison_figure(summary, name) for name in ("macs", "params")):
+        assert all(trace.error_y.array is None for trace in figure.data)
+    assert "<b>" not in page.split("<script>")[0]
+    assert "<i>" not in page.split("<script>")[0] + page.split("const PLOTS")[1].split("RELOAD")[0]
+    assert "<title>&lt;b&gt;study&lt;/b&gt;: networks after full training</title>" in page
 
 
 def test_again_nothing_is_trained(
