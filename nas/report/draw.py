@@ -49,7 +49,8 @@ def draw(arch: Arch, dataset: DatasetInfo) -> str:
     title = f"{arch}; {format_count(counts)} FLOPs (multiply-adds)"
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {total:.0f} {HEIGHT}" '
-        f'width="{total:.0f}" height="{HEIGHT}" style="min-width:{0.8 * total:.0f}px" role="img" aria-label="{escape(title)}" '
+        f'width="{total:.0f}" height="{HEIGHT}" style="min-width:{0.8 * total:.0f}px" '
+        f'role="img" aria-label="{escape(title)}" '
         f'font-family="system-ui, Liberation Sans, Arial, sans-serif" font-size="12">'
         f"<title>{escape(title)}</title>"
         f'<line x1="4" x2="{total - 4:.0f}" y1="{MIDDLE}" y2="{MIDDLE}" stroke="{LINE}"/>'
