@@ -210,6 +210,22 @@ def training() -> str:
     )  # fmt: skip
 
 
+def gpu_sharing() -> str:
+    """Thousands of images per second of all trials together."""
+    figures = _read(BENCHMARKS / "gpu.json")
+    rows = [row for row in figures["parts"]["sharing"]["rows"] if "images_per_s" in row]
+    counts = sorted({row["trials"] for row in rows})
+    rates = {(row["arch"], row["way"], row["trials"]): row["images_per_s"] for row in rows}
+    return table(
+        [f"on one {figures['machine']['device']}", "way", *(f"{n} at once" for n in counts)],
+        (
+            [arch, way, *(f"{rates[arch, way, n] / 1e3:.1f}" if (arch, way, n) in rates else "—"
+                          for n in counts)]
+            for arch, way in dict.fromkeys((row["arch"], row["way"]) for row in rows)
+        ),
+    )  # fmt: skip
+
+
 def overhead() -> str:
     """What a search adds to each trial, and how many of many slots are busy."""
     file = _read(BENCHMARKS / "overhead.json")

@@ -133,8 +133,8 @@ class Batches:
         Pixels come before channels: rows and columns are then gathered straight into
         channels-last images.
         """
-        padded_NCHW = F.pad(images_NCHW, [self._crop] * 4)
-        return padded_NCHW.permute(0, 2, 3, 1).contiguous().to(device)
+        padded_NCHW = F.pad(images_NCHW.to(device), [self._crop] * 4)
+        return padded_NCHW.permute(0, 2, 3, 1).contiguous()
 
     def _normalise(self, images_BHWC: Tensor) -> Tensor:
         x_BHWC = images_BHWC.float().mul_(self._scale_C).add_(self._shift_C)

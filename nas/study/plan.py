@@ -29,6 +29,7 @@ from nas.study.objectives import Objectives
 from nas.study.resources import ClusterResources
 from nas.study.storage.engine import parse_storage, sqlite_url
 from nas.training import Recipe, default_recipe, get_recipe
+from nas.training.memory import training_bytes
 
 MAX_BUDGET = 1_000_000
 CONNECT_TIMEOUT = 10.0  # seconds, to a Ray head
@@ -158,6 +159,13 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
     fewest = cost(extreme(space, *sizes, lambda c: c.params), *sizes)
     config.limits.require_reachable(space, (smallest, fewest))
+    largest = extreme(space, *sizes, lambda c: c.macs, largest=True)
+    if request.gpus_per_trial is None and gpus:
+        # those of a data set that is read from a file do not stay on the GPU
+        images = sum(len(split) for split in (data.train, data.val) if split.file is None)
+        needed = training_bytes(largest, config.dataset, config.recipe, images)
+        gpus = 1 / resources.sharing(needed)
+        concurrency = _concurrency(request, gpus, resources)
     return Plan(
         request=request,
         study_name=name,
@@ -172,7 +180,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         concurrency=concurrency,
         num_trials=len(study.get_trials(deepcopy=False)) if study else 0,
         smallest=smallest,
-        largest=cost(extreme(space, *sizes, lambda c: c.macs, largest=True), *sizes),
+        largest=cost(largest, *sizes),
     )
 
 

@@ -37,6 +37,7 @@ class ClusterResources:
 
     nodes: Sequence[Node]
     trials_per_gpu: int  # that share a GPU where the user does not say how many
+    gpu_memory: float | None = None  # bytes that are free on each GPU; None: not known
 
     @property
     def cpus(self) -> float:
@@ -51,6 +52,16 @@ class ClusterResources:
     def fitting(self, cpus: float, gpus: float) -> int:
         """How many trials fit at once, none of them divided among nodes; see `Node.fitting`."""
         return sum(node.fitting(cpus, gpus) for node in self.nodes)
+
+    def sharing(self, bytes_each: float) -> int:
+        """How many trials share a GPU: `trials_per_gpu`, or fewer where memory holds fewer.
+
+        Args:
+            bytes_each: GPU memory of one trial.
+        """
+        if self.gpu_memory is None:
+            return self.trials_per_gpu
+        return max(1, min(self.trials_per_gpu, int(self.gpu_memory / bytes_each)))
 
     def share(self, trials: int, gpus: float | None = None) -> tuple[float, float]:
         """The largest equal shares, (CPUs, GPUs), with which so many trials fit at once.

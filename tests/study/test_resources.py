@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 from PIL import Image
 
 from nas.study.plan import Request, make_plan
+from nas.space.arch import table2_arch
 from nas.study.resources import ClusterResources, Node
+from nas.training import get_recipe
+from nas.training.memory import training_bytes
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,3 +99,36 @@ def test_what_does_not_fit_names_the_option(
 ) -> None:
     with pytest.raises(ValueError, match=f"^{names}: a trial needs .*accepted: .*{accepted}"):
         make_plan(request(tmp_path, dataset="digits", **more), cluster((2, 0)))
+
+
+@pytest.mark.parametrize(
+    ("memory", "share"), [(None, 1 / 4), (80e9, 1 / 4), (40e9, 1 / 2), (1e9, 1.0)]
+)
+def test_trials_share_a_gpu_where_its_memory_holds_them(
+    tmp_path: Path, memory: float | None, share: float
+) -> None:
+    there = ClusterResources((Node(16, 2),), 4, memory)
+    wide = ROOT / "search_spaces/dyclotnet.yaml"
+    asked = dataclasses.replace(request(tmp_path, dataset="digits", recipe="short-gpu"), space=wide)
+    info = make_plan(asked, there).config.dataset
+    largest = table2_arch(2.0, 2, 2)
+    assert 5e8 < training_bytes(largest, info, get_recipe("short-gpu"), 1000) < 5e9
+    asked = dataclasses.replace(asked, image_size=32)
+    plan = make_plan(asked, there)
+    assert (plan.gpus_per_trial, plan.concurrency) == (share, round(2 / share))
+    asked = dataclasses.replace(asked, gpus_per_trial=0.125)
+    assert make_plan(asked, there).gpus_per_trial == 0.125  # what is asked for by name
+
+
+def test_memory_grows_with_the_batch_the_images_and_the_network(tmp_path: Path) -> None:
+    info = make_plan(request(tmp_path, dataset="digits"), cluster((2, 0))).config.dataset
+    small, large = table2_arch(1.0, 2, 4), table2_arch(2.0, 2, 4)
+    recipe = get_recipe("short-gpu")
+    fixed = training_bytes(small, info, recipe.model_copy(update={"batch_size": 0}), 0)
+    needs = training_bytes(small, info, recipe, 0) - fixed
+    twice = training_bytes(small, info, recipe.model_copy(update={"batch_size": 1024}), 0) - fixed
+    assert twice == pytest.approx(2 * needs)
+    finer = dataclasses.replace(info, image_size=2 * info.image_size)
+    assert training_bytes(small, finer, recipe, 0) - fixed == pytest.approx(4 * needs)
+    assert training_bytes(large, info, recipe, 0) - fixed == pytest.approx(2 * needs, rel=0.03)
+    assert training_bytes(small, info, recipe, 1000) > training_bytes(small, info, recipe, 0)
