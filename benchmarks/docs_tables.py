@@ -337,7 +337,7 @@ def folded() -> str:
 
 MAKERS: tuple[Callable[[], str], ...] = (
     sampler, sampler_peers, end_to_end, early_stopping, stopping, schedule, operator, training,
-    overhead, large_study, reference_networks, reference_differences, reference_noise,
+    gpu_sharing, overhead, large_study, reference_networks, reference_differences, reference_noise,
     reference_60_epochs, folded,
 )  # fmt: skip
 

@@ -141,9 +141,9 @@ def replayed(work: Callable[[], Any], repetitions: int = 20) -> float:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=stream):
             work()
-        times = []
+        times: list[float] = []
         for _ in range(repetitions):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start, end = (torch.cuda.Event(True) for _ in range(2))  # type: ignore[no-untyped-call]
             start.record()
             graph.replay()
             end.record()

@@ -194,7 +194,7 @@ def _steps(trial: Trainer) -> Iterator[int]:
         for index, batch in enumerate(trial._train):
             trial._run_step(*batch, rates[index])
             if trial.device.type == "cuda":
-                launched.append(torch.cuda.Event())
+                launched.append(torch.cuda.Event())  # type: ignore[no-untyped-call]
                 launched[-1].record()
                 if len(launched) > AHEAD:
                     launched.pop(0).synchronize()

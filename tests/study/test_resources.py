@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from nas.study.plan import Request, make_plan
 from nas.space.arch import table2_arch
+from nas.study.plan import Request, make_plan
 from nas.study.resources import ClusterResources, Node
 from nas.training import get_recipe
 from nas.training.memory import training_bytes

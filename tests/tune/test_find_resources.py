@@ -17,6 +17,8 @@ import pytest
 from PIL import Image
 from ray.cluster_utils import Cluster
 
+from nas.tune.resources import free_gpu_memory
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -125,3 +127,22 @@ def test_a_search_says_that_there_is_no_compiler(cluster: Cluster, tmp_path: Pat
     (warning,) = (line for line in errors.splitlines() if line.startswith("warning: "))
     assert "slower: no C++ compiler found (set CXX, or install g++ or clang++)" in warning
     assert "no C++ compiler found" in (tmp_path / "results/t/search.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("prints", "memory"),
+    [("81000\n24000\n", 24000 * 2**20), ("[N/A]\n", None), ("", None)],
+)
+def test_the_fullest_gpu_says_how_much_memory_is_free(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prints: str, memory: float | None
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\nprintf '{prints}'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert free_gpu_memory() == memory
+
+
+def test_without_nvidias_program_the_memory_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert free_gpu_memory() is None
