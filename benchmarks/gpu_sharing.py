@@ -26,8 +26,8 @@ from typing import Any
 import torch
 
 from benchmarks.gpu_setting import Setting, main, row
-from benchmarks.mps import mps
 from nas.training import Trainer
+from nas.tune.mps import mps
 
 PROCESSES, MPS, THREADS, ROUND_ROBIN = "processes", "processes, MPS", "threads", "round robin"
 WORKER = "NAS_GPU_WORKER"  # set to its seed in the process of a trial

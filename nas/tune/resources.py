@@ -11,6 +11,7 @@ import ray
 import torch
 
 from nas.study.resources import ClusterResources, Node
+from nas.tune.mps import has_mps
 from nas.tune.session import ray_session, usable_cpus
 
 POLL = 1.0  # seconds between two checks of the cluster
@@ -19,13 +20,13 @@ Waiting = Callable[[ClusterResources, float], None]
 """Called with the resources so far and the seconds that remain."""
 
 
-def trials_per_gpu() -> int:
-    """How many trials share a GPU by default, where its memory holds them.
+TRIALS_PER_GPU, TRIALS_UNDER_MPS = 4, 8
+"""How many trials share a GPU by default, where its memory holds them.
 
-    Not measured on whole searches. On an H200 the training steps of 2 to 16 trials at once were
-    together no faster than those of one, except under NVIDIA MPS (docs/benchmarks.md).
-    """
-    return 4
+Measured in training steps, not in whole searches: on an H200 2 to 16 trials that take turns train
+as many images per second as each other; under NVIDIA MPS 8 train 1.5 to 1.8 times as many as one,
+and 16 no more than 8 (docs/benchmarks.md).
+"""
 
 
 def free_gpu_memory() -> float | None:
@@ -52,7 +53,8 @@ def this_machine() -> ClusterResources:
     """CPUs that this process may use and GPUs that PyTorch can use; Ray is not started."""
     here = Node(usable_cpus(), torch.cuda.device_count())
     memory = free_gpu_memory() if here.gpus else None
-    return ClusterResources((here,), trials_per_gpu(), memory)
+    trials = TRIALS_UNDER_MPS if has_mps() else TRIALS_PER_GPU
+    return ClusterResources((here,), trials, memory)
 
 
 def find_resources(
@@ -88,4 +90,4 @@ def find_resources(
 def _nodes() -> ClusterResources:
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     nodes = [Node(node["CPU"], node.get("GPU", 0.0)) for node in alive if node.get("CPU")]
-    return ClusterResources(tuple(nodes), trials_per_gpu())
+    return ClusterResources(tuple(nodes), TRIALS_PER_GPU)

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 import torch
 
+from nas.tune.mps import mps
 from nas.tune.ray_private import (
     LOOPBACK,
     cpu_quota,
@@ -26,6 +27,7 @@ from nas.tune.ray_private import (
 def ray_session(address: str | None) -> Iterator[None]:
     """A Ray of our own that only this machine can reach, or a connection to a running one.
 
+    Where there is a GPU, the workers of our own Ray share it through NVIDIA MPS if they can.
     The handlers of SIGINT and SIGTERM are the same before, inside and after, and Ray's
     messages go to the log.
 
@@ -46,7 +48,12 @@ def ray_session(address: str | None) -> Iterator[None]:
         options |= {"num_cpus": usable_cpus(), "num_gpus": torch.cuda.device_count()}
     else:
         options |= {"address": address}
-    with loopback_only() if address is None else nullcontext(), worker_messages_logged():
+    own = address is None
+    with (
+        mps() if own and torch.cuda.device_count() else nullcontext(),
+        loopback_only() if own else nullcontext(),
+        worker_messages_logged(),
+    ):
         try:
             with own_signal_handlers():
                 try:
