@@ -155,7 +155,7 @@ def print_bars(comparisons: Sequence[dict[str, Any]], console: Console) -> None:
 
 def environment() -> dict[str, str]:
     """Versions and machine of the measurement."""
-    packages = ("nas", "optuna", "botorch", "torch", "numpy", "scipy")
+    packages = ("dyclotnet-nas", "optuna", "botorch", "torch", "numpy", "scipy")
     return {
         **{name: version(name) for name in packages},
         "python": platform.python_version(),

@@ -112,7 +112,9 @@ def rank_correlations(short: Sequence[float], full: Sequence[float]) -> dict[str
         for name, measure in (("kendall", stats.kendalltau), ("spearman", stats.spearmanr)):
             drawn = [measure(x[draw], y[draw]).statistic for draw in chosen]
             low, high = np.nanquantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-            ranks[name] = Rank(float(measure(x, y).statistic), float(low), float(high))
+            values = (measure(x, y).statistic, low, high)
+            # SciPy's last digits vary: 0.9999999999999999 for equal ranks.
+            ranks[name] = Rank(*(round(float(value), 12) for value in values))
     return ranks
 
 
