@@ -118,8 +118,8 @@ def _split_password(text: str) -> tuple[str, str] | None:
     except (ArgumentError, ValueError):
         return None
     password = url.password or url.query.get("password")
-    if not isinstance(password, str):
-        return None
+    if not isinstance(password, str) or "@" in f"{url.host}{url.database}":
+        return None  # an @ within the password, which is refused where the URL is read
     url = url._replace(password=None).difference_update_query(["password"])
     return url.render_as_string(hide_password=False), password
 

@@ -10,6 +10,7 @@ import logging
 import os
 import secrets
 import signal
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +24,20 @@ logger = logging.getLogger(__name__)
 
 LOOPBACK = {"_node_ip_address": "127.0.0.1"}
 """Options of `ray.init` for a Ray that listens on 127.0.0.1, inside `loopback_only`."""
+
+
+SOCKET_FOLDER = "/tmp/ray"
+LONGEST_FOLDER = 40  # characters; Ray adds 66, and a socket's path has at most 107
+
+
+def temporary_folder() -> dict[str, str]:
+    """Options of `ray.init` where TMPDIR is too long for the paths of Ray's sockets.
+
+    Batch systems set such a TMPDIR.
+    """
+    if len(tempfile.gettempdir()) + len("/ray") <= LONGEST_FOLDER:
+        return {}
+    return {"_temp_dir": SOCKET_FOLDER}
 
 
 def cpu_quota() -> int:

@@ -19,6 +19,7 @@ from nas.tune.ray_private import (
     cpu_quota,
     loopback_only,
     own_signal_handlers,
+    temporary_folder,
     worker_messages_logged,
 )
 
@@ -45,6 +46,7 @@ def ray_session(address: str | None) -> Iterator[None]:
     }
     if address is None:
         options |= {"address": "local", "include_dashboard": False} | LOOPBACK
+        options |= temporary_folder()
         options |= {"num_cpus": usable_cpus(), "num_gpus": torch.cuda.device_count()}
     else:
         options |= {"address": address}

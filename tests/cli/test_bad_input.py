@@ -239,3 +239,16 @@ def test_front_files_that_are_no_json(run_runner: Callable[..., Any], text: str)
 def test_selections(run_runner: Callable[..., Any], wanted: str) -> None:
     Path("front.json").write_text(json.dumps(front()))
     assert_one_line(run_runner("retrain", "front.json", "--select", wanted), "--select")
+
+
+@pytest.mark.parametrize("rest", ["hunter@127.0.0.1:1/nas", "hunt/er@127.0.0.1:1/nas", "@@h/d"])
+@pytest.mark.parametrize("command", ["search", "status", "report"])
+def test_no_part_of_a_password_is_shown(
+    run_runner: Callable[..., Any], tmp_path: Path, command: str, rest: str
+) -> None:
+    arguments = {"search": SEARCH[1:], "status": (), "report": (str(tmp_path),)}[command]
+    url = f"postgresql://user:secret@{rest}"
+    ran = run_runner(command, *arguments, "--storage", url)
+    assert ran.code == 2
+    assert "%40" in ran.err
+    assert not any(part in ran.err + ran.out for part in ("secret", "hunt", "er@"))

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
+from pathlib import Path
 
+import pytest
 import ray
 
 from nas.tune.session import collected_signals, ray_session
@@ -22,3 +25,14 @@ def test_signals_are_collected_while_ray_runs_and_after() -> None:
             pass
         os.kill(os.getpid(), signal.SIGTERM)  # the default would end this process
         assert received == [signal.SIGTERM]
+
+
+def test_a_long_temporary_folder_is_no_hindrance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As batch systems set it; a Unix socket's path has at most 107 characters."""
+    folder = tmp_path / ("x" * 90)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with ray_session(None):
+        assert ray.get(ray.remote(lambda: 3).remote()) == 3

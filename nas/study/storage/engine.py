@@ -34,7 +34,8 @@ def parse_storage(url: str) -> URL:
     """Check a storage URL before anything connects to it.
 
     Raises:
-        StorageError: no URL, another kind of database, or SQLite without a file.
+        StorageError: no URL, another kind of database, SQLite without a file, or a password that
+            holds an @ as it is. The message shows nothing of the URL.
     """
     try:
         parsed = make_url(url)
@@ -45,6 +46,12 @@ def parse_storage(url: str) -> URL:
         raise StorageError(f"--storage: {kind} is not supported; accepted: {ACCEPTED}")
     if kind == "sqlite" and parsed.database in (None, "", ":memory:"):
         raise StorageError(f"--storage: SQLite needs a file; accepted: {ACCEPTED}")
+    if kind == "postgresql" and "@" in f"{parsed.host}{parsed.database}":
+        # The rest of the password would be taken for the host, and printed.
+        raise StorageError(
+            "--storage: more than one @; accepted: %40 for an @ in the password, or the password "
+            "in the environment variable PGPASSWORD"
+        )
     return parsed
 
 
