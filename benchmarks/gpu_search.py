@@ -2,8 +2,8 @@
 
 It has known-cost sampling, the short schedule and early stopping, as a user's search, and ends
 when its budget or its time is reached. Measured beside it: the utilisation of the GPU, the share
-of the time that slots wait for a trial, and the accuracy of members of the front that are trained
-again with nothing beside them.
+of the time that slots wait for a trial, and the accuracy of members of the front that are
+trained again with nothing beside them.
 """
 
 from __future__ import annotations
