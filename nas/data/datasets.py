@@ -263,7 +263,9 @@ def _load_folder(
         held_out = max(len(layout.class_names), round(len(layout.train) * share))
         kept, out = stratified(layout.train.labels, held_out, seed)
         train_files, val_files = layout.train.take(kept), layout.train.take(out)
-        origin["val"] = f"{share * 100:g} % of {origin['train']}, held out"
+        # Where the test set is held out too, it is taken first.
+        rest = "the rest of " if origin["test"].endswith("held out") else ""
+        origin["val"] = f"{share * 100:g} % of {rest}{origin['train']}, held out"
     else:
         train_files, val_files = layout.train, layout.val
     notes = DataNotes(len(layout.test), origin, layout.ignored, layout.warnings)

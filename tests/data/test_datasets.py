@@ -242,8 +242,11 @@ def test_a_folder_with_a_test_set_of_its_own(tmp_path: Path) -> None:
     write_folder(tmp_path / "train")
     data = load_search_data(f"folder:{tmp_path}", Path("unused"), image_size=8)
     assert len(data.train) + len(data.val) == 16  # a fifth is held out for the test set
+    assert data.notes.origin["val"] == "20 % of the rest of train/, held out"  # of 16, not of 20
     assert len(load_test_data(f"folder:{tmp_path}", Path("unused"))) == 4
     write_folder(tmp_path / "test", 1, ("cat", "dog"))
+    own_test = load_search_data(f"folder:{tmp_path}", Path("unused"), image_size=8)
+    assert own_test.notes.origin["val"] == "20 % of train/, held out"
     assert len(load_test_data(f"folder:{tmp_path}", Path("unused"), image_size=8)) == 2
     (tmp_path / "test" / "dog").rename(tmp_path / "test" / "wolf")
     with pytest.raises(DatasetError, match="class 'dog' is in only one"):
