@@ -196,6 +196,8 @@ def schedule(
 def end_to_end(
     budget: Annotated[int, _option("Trials of each search", min=1, max=10_000)] = 100,
     seeds: Annotated[int, _option("Runs of each search", min=1, max=100)] = 3,
+    dataset: Annotated[str, _option("The data set, as in a search")] = "digits",
+    data_dir: Annotated[Path, _option("Folder of the data sets")] = Path("data"),
     space: Annotated[Path, _option("The space that is searched, YAML")] = SPACE,
     epochs: Annotated[int | None, _option("Epochs of the short schedule", min=1)] = None,
     train_images: Annotated[
@@ -206,10 +208,11 @@ def end_to_end(
     ] = None,
     debug: Debug = False,
 ) -> int:
-    """Whole searches on the digits against Ray Tune with OptunaSearch and a plain loop."""
+    """Whole searches against two searches that are built on Ray Tune and Optuna."""
     from benchmarks.end_to_end import Task, run_and_report
 
-    run_and_report(Task(space, budget, epochs, train_images), seeds, json)
+    task = Task(space, budget, dataset, data_dir, epochs, train_images)
+    run_and_report(task, seeds, json)
     return 0
 
 

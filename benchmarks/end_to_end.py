@@ -1,9 +1,12 @@
-"""Whole searches on the digits against a baseline search: Ray Tune with `OptunaSearch`.
+"""Whole searches against two baseline searches in Ray Tune.
 
-Both are processes of their own with the same budget, space, data and short schedule. The
-measure is the time from the start of the process until the front's hypervolume reaches the
-baseline's final one, for both. Another search, without early stopping, shows what stopping
-saves and what it loses. Run as `python runners/benchmark.py end-to-end --json FILE`.
+One baseline is what the documentation shows (`benchmarks/baseline_search.py`: `OptunaSearch`, a
+plain loop), the other what a careful user builds (`benchmarks/careful_search.py`: `GPSampler`,
+our trainer, successive halving). All are processes of their own with the same budget, space,
+data and short schedule. The measure is the time from the start of the process until the front's
+hypervolume reaches the baseline's final one, for both sides. Another search, without early
+stopping, shows what stopping saves and what it loses.
+Run as `python runners/benchmark.py end-to-end --dataset NAME --json FILE`.
 """
 
 from __future__ import annotations
@@ -38,10 +41,11 @@ from nas.study.storage.engine import open_storage, sqlite_url
 
 ROOT = Path(__file__).parents[1]
 SEARCH = ROOT / "runners" / "search.py"
-DATASET = "digits"
 BASELINE, COLD, WARM = "baseline search", "ours, cold", "ours, warm"  # cold: kernels not compiled
 NO_STOPPING = "ours, warm, no stopping"
-VERSIONS = (BASELINE, COLD, WARM, NO_STOPPING)
+CAREFUL = "careful baseline"
+VERSIONS = (BASELINE, CAREFUL, COLD, WARM, NO_STOPPING)
+BASELINES = {BASELINE: "benchmarks.baseline_search", CAREFUL: "benchmarks.careful_search"}
 KEY = ("version", "seed")
 STUDY = "study"
 REFERENCE_ERROR = 0.9  # of guessing among ten classes
@@ -53,6 +57,8 @@ class Task:
 
     space: Path
     budget: int
+    dataset: str = "digits"
+    data_dir: Path = Path("data")
     epochs: int | None = None  # of the short schedule; None: as it ships
     train_images: int | None = None
 
@@ -62,6 +68,7 @@ class Task:
         return {
             "space": space,
             "budget": self.budget,
+            "dataset": self.dataset,
             "epochs": self.epochs,
             "train_images": self.train_images,
         }
@@ -90,7 +97,7 @@ def measure(
 def run(task: Task, version: str, seed: int) -> dict[str, Any]:
     """Seconds of the whole process, and its finished trials as [seconds, macs, accuracy].
 
-    `training_seconds` is the sum over all trials of ours, None for the baseline.
+    `training_seconds` is the sum over all trials of ours, None for a baseline.
 
     Raises:
         RuntimeError: the process failed; the message ends with its last line.
@@ -101,8 +108,9 @@ def run(task: Task, version: str, seed: int) -> dict[str, Any]:
         environment = os.environ | {"RAY_worker_niceness": "0"}
         if version == COLD:
             environment |= {"NAS_CACHE_DIR": str(folder)}
-        command = _baseline_command(task, seed, folder)
-        if version != BASELINE:
+        if version in BASELINES:
+            command = _baseline_command(BASELINES[version], task, seed, folder)
+        else:
             search = ["-m", "benchmarks.no_stopping"] if version == NO_STOPPING else [str(SEARCH)]
             command = [sys.executable, *search, *_our_options(task, seed, folder)]
         began, start = time.time(), time.perf_counter()
@@ -118,7 +126,7 @@ def run(task: Task, version: str, seed: int) -> dict[str, Any]:
             last = (done.stderr.strip().splitlines() or [""])[-1]
             raise RuntimeError(f"{version} ended with code {done.returncode}: {last[:300]}")
         ended_trials, trained = (
-            (_baseline_trials(folder), None) if version == BASELINE else _our_trials(folder)
+            (_baseline_trials(folder), None) if version in BASELINES else _our_trials(folder)
         )
     trials = [[ended - began, macs, accuracy] for ended, macs, accuracy in ended_trials]
     return {"seconds": seconds, "training_seconds": trained, "trials": trials}
@@ -126,7 +134,8 @@ def run(task: Task, version: str, seed: int) -> dict[str, Any]:
 
 def _our_options(task: Task, seed: int, folder: Path) -> list[str]:
     options: list[object] = ["--budget", task.budget, "--space", task.space.resolve()]
-    options += ["--dataset", DATASET, "--study", STUDY, "--results", folder, "--seed", seed]
+    options += ["--dataset", task.dataset, "--data-dir", task.data_dir.resolve()]
+    options += ["--study", STUDY, "--results", folder, "--seed", seed]
     if task.epochs is not None:
         options += ["--epochs", task.epochs]
     if task.train_images is not None:
@@ -153,10 +162,11 @@ def _our_trials(folder: Path) -> tuple[list[tuple[float, int, float]], float]:
     return finished, trained
 
 
-def _baseline_command(task: Task, seed: int, folder: Path) -> list[str]:
-    options: list[object] = [task.space.resolve(), task.budget, seed, folder / "trials.json"]
+def _baseline_command(module: str, task: Task, seed: int, folder: Path) -> list[str]:
+    options: list[object] = [task.space.resolve(), task.dataset, task.data_dir.resolve()]
+    options += [task.budget, seed, folder / "trials.json"]
     options += [task.epochs or "", task.train_images or ""]
-    return [sys.executable, "-m", "benchmarks.baseline_search", *map(str, options)]
+    return [sys.executable, "-m", module, *map(str, options)]
 
 
 def _baseline_trials(folder: Path) -> list[tuple[float, int, float]]:
@@ -173,42 +183,53 @@ def volumes(trials: Sequence[Sequence[float]], largest_macs: float) -> list[tupl
 
 
 def summarise(rows: Iterable[dict[str, Any]], largest_macs: float) -> list[dict[str, Any]]:
-    """For each seed that has all versions: both times to the baseline's final hypervolume.
+    """For each seed that has all versions: both times to a baseline's final hypervolume.
 
-    `cold_faster` and `warm_faster` are ratios of these times, 0 where ours never gets there;
-    `kept` and `trained` compare ours with the search without stopping.
+    `cold_faster` and `warm_faster` are ratios of the times to the final hypervolume of the plain
+    baseline, `careful_faster` to that of the careful one; 0 where ours never gets there. `kept`
+    and `trained` compare ours with the search without stopping.
     """
     runs = {(row["version"], row["seed"]): row for row in rows}
     summaries = []
     for seed in sorted({seed for _, seed in runs}):
         if not all((version, seed) in runs for version in VERSIONS):
             continue
-        baseline = volumes(runs[BASELINE, seed]["trials"], largest_macs)
-        goal = max(volume for _, volume in baseline)
-        goal_seconds = next(seconds for seconds, volume in baseline if volume >= goal)
-        summary: dict[str, Any] = {
-            "seed": seed,
-            "baseline_seconds": runs[BASELINE, seed]["seconds"],
-            "baseline_reached": goal_seconds,
-            "volume": goal,
-        }
+        curves = {name: volumes(runs[name, seed]["trials"], largest_macs) for name in VERSIONS}
+        final = {name: max((volume for _, volume in curves[name]), default=0.0) for name in curves}
+        summary: dict[str, Any] = {"seed": seed}
+        for baseline, name in ((BASELINE, "baseline"), (CAREFUL, "careful")):
+            summary |= {
+                f"{name}_seconds": runs[baseline, seed]["seconds"],
+                f"{name}_reached": _reached(curves[baseline], final[baseline]),
+                f"{name}_volume": final[baseline],
+            }
         for version, name in ((COLD, "cold"), (WARM, "warm")):
-            ours = volumes(runs[version, seed]["trials"], largest_macs)
-            reached = next((seconds for seconds, volume in ours if volume >= goal), None)
+            reached = _reached(curves[version], final[BASELINE])
             summary |= {
                 f"{name}_seconds": runs[version, seed]["seconds"],
                 f"{name}_reached": reached,
-                f"{name}_volume": max((volume for _, volume in ours), default=0.0),
-                f"{name}_faster": 0.0 if reached is None else goal_seconds / reached,
+                f"{name}_volume": final[version],
+                f"{name}_faster": _ratio(summary["baseline_reached"], reached),
             }
-        warm, whole = runs[WARM, seed], runs[NO_STOPPING, seed]
-        best = max(volume for _, volume in volumes(whole["trials"], largest_macs))
+        reached = _reached(curves[WARM], final[CAREFUL])
         summary |= {
-            "kept": summary["warm_volume"] / best,
-            "trained": warm["training_seconds"] / whole["training_seconds"],
+            "warm_reached_careful": reached,
+            "careful_faster": _ratio(summary["careful_reached"], reached),
+            "kept": final[WARM] / final[NO_STOPPING],
+            "trained": runs[WARM, seed]["training_seconds"]
+            / runs[NO_STOPPING, seed]["training_seconds"],
         }
         summaries.append(summary)
     return summaries
+
+
+def _reached(curve: Sequence[tuple[float, float]], goal: float) -> float | None:
+    """Seconds until a hypervolume is reached; None: never."""
+    return next((seconds for seconds, volume in curve if volume >= goal), None)
+
+
+def _ratio(theirs: float, ours: float | None) -> float:
+    return 0.0 if ours is None else theirs / ours
 
 
 def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
@@ -220,16 +241,17 @@ def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
     """
     file = RowFile(json_path, task.setting(), KEY)
     measure(task, seeds, file, shown("searches"))
-    summaries = summarise(file, largest(task.space))
+    summaries = summarise(file, largest(task))
     console = Console(width=None if Console().is_terminal else 100)
     console.print(table(summaries))
     medians = {
         name: median(summary[name] for summary in summaries)
-        for name in ("cold_faster", "warm_faster", "kept", "trained")
+        for name in ("cold_faster", "warm_faster", "careful_faster", "kept", "trained")
     }
     console.print(
         f"medians: {medians['warm_faster']:.1f}x sooner, {medians['cold_faster']:.1f}x with the "
-        f"kernels compiled first; stopping keeps {medians['kept']:.4f} of the hypervolume with "
+        f"kernels compiled first, {medians['careful_faster']:.1f}x than the careful baseline; "
+        f"stopping keeps {medians['kept']:.4f} of the hypervolume with "
         f"{medians['trained']:.3f} of the training seconds"
     )
     file.write({"summary": summaries, "medians": medians})
@@ -237,29 +259,34 @@ def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
         console.print(f"written: {json_path}")
 
 
-def largest(space_file: Path) -> int:
-    """Multiply-adds of the space's largest architecture on the digits."""
-    info = load_search_data(DATASET, Path("data")).info
+def largest(task: Task) -> int:
+    """Multiply-adds of the space's largest architecture on the data set."""
+    info = load_search_data(task.dataset, task.data_dir).info
     sizes = (info.image_size, info.in_channels, info.num_classes)
-    space = SearchSpace.from_yaml(space_file)
+    space = SearchSpace.from_yaml(task.space)
     return cost(extreme(space, *sizes, lambda c: c.macs, largest=True), *sizes).macs
 
 
 def table(summaries: Sequence[dict[str, Any]]) -> Table:
     """A row for each seed."""
-    grid = Table(title="Seconds from the start of the process to the baseline's final hypervolume")
+    grid = Table(title="Seconds from the start of the process to a baseline's final hypervolume")
     columns = ("seed", "baseline", "ours, cold", "ours, warm", "ratio, cold", "warm")
+    columns += ("careful baseline", "ours, warm", "ratio")
     for column in (*columns, "hypervolume kept", "seconds trained"):
         grid.add_column(column, justify="right")
     for row in summaries:
-        reached = (row["cold_reached"], row["warm_reached"])
         grid.add_row(
             str(row["seed"]),
-            f"{row['baseline_reached']:.0f}",
-            *("never" if seconds is None else f"{seconds:.0f}" for seconds in reached),
+            *map(_seconds, (row["baseline_reached"], row["cold_reached"], row["warm_reached"])),
             f"{row['cold_faster']:.2f}x",
             f"{row['warm_faster']:.2f}x",
+            *map(_seconds, (row["careful_reached"], row["warm_reached_careful"])),
+            f"{row['careful_faster']:.2f}x",
             f"{row['kept']:.4f}",
             f"{row['trained']:.3f}",
         )
     return grid
+
+
+def _seconds(value: float | None) -> str:
+    return "never" if value is None else f"{value:.0f}"

@@ -83,7 +83,7 @@ class Trainer:
         self.network = network.to(device).to(memory_format=torch.channels_last)
         # The kernels, which need a C++ compiler, are 1.6-1.9 times faster.
         uses_kernels = device.type == "cpu" and use_fused(self.network)
-        data = _shorten(data, recipe)
+        data = shorten(data, recipe)
         self._generator = torch.Generator().manual_seed(seed)
         self._train = Batches(
             *(data.train, data.info, recipe.batch_size, device),
@@ -277,20 +277,20 @@ def _mix(images_BCHW: Tensor, share: _Number | None) -> Tensor:
     return images_BCHW if share is None else images_BCHW.lerp(images_BCHW.flip(0), 1 - share)
 
 
-def _shorten(data: SearchData, recipe: Recipe) -> SearchData:
-    """The subsets and the image size of the recipe."""
+def shorten(data: SearchData, recipe: Recipe) -> SearchData:
+    """The splits as the recipe trains on them: its subsets, at its image size."""
     own_size = data.info.image_size
     size = recipe.trained_size(own_size)
     crop = max(1, round(data.info.crop * size / own_size)) if data.info.crop else 0
     info = replace(data.info, image_size=size, crop=crop)
 
-    def shorten(split: Split, images: int | None) -> Split:
+    def subset(split: Split, images: int | None) -> Split:
         if images is not None:  # with thousands of classes the subset holds one image of each
             split = thin_out(split, max(images, info.num_classes), SUBSET_SEED)
         return resize(split, size)
 
     return SearchData(
-        info, shorten(data.train, recipe.train_images), shorten(data.val, recipe.val_images)
+        info, subset(data.train, recipe.train_images), subset(data.val, recipe.val_images)
     )
 
 
