@@ -130,9 +130,9 @@ def run_and_report(
         ValueError: `against` cannot be read, or is of another machine or batch size.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.set_num_threads(1)  # part of the machine's identity
     machine = machine_identity(device)
     before = None if against is None else _read(against, machine, batch)
-    torch.set_num_threads(1)
     chosen = pairs(SearchSpace.from_yaml(space), networks)
     rows = measure_all(shown("networks")(chosen, len(chosen)), device, batch, compiled)
     report: dict[str, Any] = {

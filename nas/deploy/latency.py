@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import platform
 import statistics
@@ -19,7 +20,7 @@ from nas.models.native.fused import use_fused
 from nas.space.arch import table2_arch
 
 WARM_UP = 0.05  # seconds for each network
-ROUNDS = 25  # one round runs the network, then the control
+BLOCKS, BLOCK_ROUNDS = 10, 10  # one round runs the network, then the control
 ROUND_SECONDS = 2e-3  # least time of a network in a round, much longer than the clock's step
 CONTROL = table2_arch(0.25, 2, 4)
 
@@ -31,10 +32,10 @@ Clock = Callable[[], float]
 class Latency:
     """Latency of one forward pass, and its uncertainty."""
 
-    seconds: float  # median over the rounds
-    relative: float  # median ratio to the control network, which runs before and after
-    noise: float  # interquartile range of that ratio, divided by its median
-    control: float  # median seconds of the control network
+    seconds: float  # median over blocks of rounds, of the fastest round of each
+    relative: float  # median ratio to the control network, of the fastest rounds of a block
+    noise: float  # relative standard error of that ratio, see `_median_error`
+    control: float  # seconds of the control network, as `seconds`
     control_spread: float  # its interquartile range, divided by its median
     batch: int  # images per pass
     threads: int  # CPU threads
@@ -53,8 +54,9 @@ def measure(
     On one CPU thread the clock is the thread's own time, which does not advance while other
     processes have the processor. On several threads, and on a GPU, it is the wall clock.
 
-    Other load on the machine also slows the control network, which runs before and after each
-    round. Measurements at different times should therefore be compared by `relative`.
+    Other load on the machine only ever makes a pass slower, so that the fastest round of a block
+    is the least disturbed one. Load that lasts slows the control network alike: measurements at
+    different times should be compared by `relative`.
 
     Args:
         network: on any device; it is copied, not changed.
@@ -77,18 +79,19 @@ def measure(
 def time_passes(run: Pass, control: Pass, batch: int, clock: Clock) -> Latency:
     """Time `run` in rounds between runs of `control`; both wait for their device."""
     repeats = [_warm_up(one, clock) for one in (control, run)]
-    controls, seconds = [_time(control, repeats[0], clock)], []
-    for _ in range(ROUNDS):
-        seconds.append(_time(run, repeats[1], clock))
-        controls.append(_time(control, repeats[0], clock))
-    ratios = [
-        one / ((before + after) / 2)
-        for one, before, after in zip(seconds, controls[:-1], controls[1:], strict=True)
-    ]
+    seconds, controls = [], []  # of each block
+    for _ in range(BLOCKS):
+        rounds = [
+            (_time(run, repeats[1], clock), _time(control, repeats[0], clock))
+            for _ in range(BLOCK_ROUNDS)
+        ]
+        seconds.append(min(of_run for of_run, _ in rounds))
+        controls.append(min(of_control for _, of_control in rounds))
+    ratios = [of_run / of_control for of_run, of_control in zip(seconds, controls, strict=True)]
     return Latency(
         seconds=statistics.median(seconds),
         relative=statistics.median(ratios),
-        noise=_spread(ratios),
+        noise=_median_error(ratios),
         control=statistics.median(controls),
         control_spread=_spread(controls),
         batch=batch,
@@ -161,6 +164,15 @@ def _time(run: Pass, repeats: int, clock: Clock) -> float:
     for _ in range(repeats):
         run()
     return (clock() - start) / repeats
+
+
+def _median_error(values: list[float]) -> float:
+    """Standard error of the median, divided by the median, as of normal values.
+
+    Their deviation is the interquartile range / 1.349, so that outliers do not count, and the
+    median of n has sqrt(pi / 2n) times the deviation.
+    """
+    return _spread(values) / 1.349 * math.sqrt(math.pi / (2 * len(values)))
 
 
 def _spread(values: list[float]) -> float:

@@ -137,20 +137,27 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     """
     checked = check_request(request)
     space, name, study, stored = checked.space, checked.name, checked.study, checked.stored
+    objectives = _objectives(request, stored)
+    timed = "latency" in objectives.names
     gpus = request.gpus_per_trial
     if gpus is None:
-        gpus = 1 / resources.trials_per_gpu if resources.gpus else 0.0
+        sharing = 1 if timed else resources.trials_per_gpu
+        gpus = 1 / sharing if resources.gpus else 0.0
+    elif timed and 0 < gpus < 1:
+        raise ValueError(
+            f"--gpus-per-trial {gpus:g}: trials that share a GPU slow down each other's latency; "
+            "accepted: 1 with latency as an objective, or objectives without it"
+        )
     concurrency = _concurrency(request, gpus, resources)
     dataset, reason = _dataset(request, stored, gpus > 0, download)
     data = _data(request, stored, dataset, download)
-    objectives = _objectives(request, stored)
     config = StudyConfig(
         space,
         data.info,
         _recipe(request, stored, dataset, gpus > 0),
         objectives,
         Limits(request.max_macs, request.max_params),
-        _machine(request, gpus > 0) if "latency" in objectives.names else None,
+        _machine(request, gpus > 0) if timed else None,
     )
     _require_images(config.recipe, data)
     if stored is not None and data.notes.download is None:
@@ -160,7 +167,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     fewest = cost(extreme(space, *sizes, lambda c: c.params), *sizes)
     config.limits.require_reachable(space, (smallest, fewest))
     largest = extreme(space, *sizes, lambda c: c.macs, largest=True)
-    if request.gpus_per_trial is None and gpus:
+    if request.gpus_per_trial is None and gpus and not timed:
         # those of a data set that is read from a file do not stay on the GPU
         images = sum(len(split) for split in (data.train, data.val) if split.file is None)
         needed = training_bytes(largest, config.dataset, config.recipe, images)

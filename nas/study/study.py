@@ -31,6 +31,7 @@ from nas.study.trial_state import INTERRUPTED, NEVER_LAUNCHED, OVER_LIMIT, UNCOU
 
 MAX_REPEATS_IN_A_ROW = 20  # unusable suggestions, after which one is drawn at random
 MAX_ENUMERATED = 20_000  # spaces up to this many settings are searched for what is unseen
+CONTROL_SECONDS = "latency_control"  # attribute of a study that measures latency
 MAX_DRAWS = 10_000  # tries to draw an unseen architecture of a larger space
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)  # finished, and stopped early
@@ -54,8 +55,9 @@ class Measurement:
     epochs: int  # trained
     seconds: float  # of training and evaluation
     curve: Sequence[tuple[int, float]] = field(default=())  # (epoch, accuracy)
-    latency: float | None = None  # seconds of one forward pass of one image
-    latency_noise: float | None = None  # relative spread of a control network timed beside it
+    latency_ratio: float | None = None  # of one image's forward pass to the control network's
+    latency_noise: float | None = None  # relative standard error of that ratio
+    latency_control: float | None = None  # seconds of the control network, timed beside it
 
 
 class SearchStudy:
@@ -187,10 +189,25 @@ class SearchStudy:
         candidate = self._running[number]
         measured: dict[str, float] = {"accuracy": measurement.accuracy}
         measured |= known_values(candidate.cost)
-        if measurement.latency is not None:
-            measured["latency"] = measurement.latency
+        attributes = _attributes(measurement)
+        if measurement.latency_ratio is not None:
+            measured["latency"] = measurement.latency_ratio * self._control_seconds(measurement)
+            attributes["latency"] = measured["latency"]
         values = self.config.objectives.values(measured)
-        self._tell(number, TrialState.COMPLETE, _attributes(measurement), values)
+        self._tell(number, TrialState.COMPLETE, attributes, values)
+
+    def _control_seconds(self, measurement: Measurement) -> float:
+        """Seconds of the control network that all latencies of the study are multiples of.
+
+        They are those of its first measurement: a machine that is slower later slows the
+        network and the control alike, so that only their ratio compares.
+        """
+        recorded = self.study.user_attrs.get(CONTROL_SECONDS)
+        if recorded is None:
+            assert measurement.latency_control is not None
+            recorded = measurement.latency_control
+            self.study.set_user_attr(CONTROL_SECONDS, recorded)
+        return float(recorded)
 
     def stop(self, number: int, measurement: Measurement) -> None:
         """Store a trial that was stopped early: PRUNED, never on the front."""
@@ -341,9 +358,10 @@ def _attributes(measurement: Measurement) -> dict[str, Any]:
         "seconds": round(measurement.seconds, 3),
         "curve": [list(point) for point in measurement.curve],
     }
-    if measurement.latency is not None:
+    if measurement.latency_ratio is not None:
         attributes |= {
-            "latency": measurement.latency,
+            "latency_ratio": measurement.latency_ratio,
             "latency_noise": measurement.latency_noise,
+            "latency_control": measurement.latency_control,
         }
     return attributes

@@ -141,8 +141,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             epochs=point[0],
             seconds=float(result["seconds"]),
             curve=curve,
-            latency=result.get("latency"),
+            latency_ratio=result.get("latency_ratio"),
             latency_noise=result.get("latency_noise"),
+            latency_control=result.get("latency_control"),
         )
         if measurement.epochs >= self._epochs:
             self._study.complete(candidate.number, measurement)

@@ -34,9 +34,10 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     """Trains to the next rung at each step and reports the validation accuracy.
 
     The configuration of a trial is `arch` (canonical JSON) and `seed`. A result holds `epochs`,
-    `accuracy` and `seconds`; `latency` and `latency_noise` where latency is an objective;
-    `reason` if the trial failed; and `notice` if the node trains more slowly than it could. An
-    error inside a trial is reported as a result, so that the actor survives it.
+    `accuracy` and `seconds`; `latency_ratio`, `latency_noise` and `latency_control` (see
+    `nas.study.study.Measurement`) where latency is an objective; `reason` if the trial failed; and
+    `notice` if the node trains more slowly than it could. An error inside a trial is reported as a
+    result, so that the actor survives it.
     """
 
     def setup(
@@ -96,7 +97,11 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             if result["done"] and self._machine is not None:
                 info = self._data.info
                 latency = measure(trainer.network, info.image_size, info.in_channels, self._device)
-                result |= {"latency": latency.seconds, "latency_noise": latency.noise}
+                result |= {
+                    "latency_ratio": latency.relative,
+                    "latency_noise": latency.noise,
+                    "latency_control": latency.control,
+                }
         except Diverged:
             result["reason"] = DIVERGED
         except Exception as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.latency import agreement, predictability
-from nas.deploy.latency import ROUNDS, machine_identity, measure, time_passes
+from nas.deploy.latency import BLOCK_ROUNDS, BLOCKS, machine_identity, measure, time_passes
 from nas.models import DyClotNet
 from nas.space.arch import Arch
 
@@ -34,7 +35,24 @@ def test_the_ratio_survives_a_machine_that_slows_down(drift: float) -> None:
     assert found.noise < 1e-3
     if not drift:
         assert (found.seconds, found.control) == pytest.approx((3e-2, 2e-2))
-    assert machine.now > ROUNDS * 5e-2
+    assert machine.now > BLOCKS * BLOCK_ROUNDS * 5e-2
+
+
+def test_the_noise_is_the_standard_error_of_the_ratio() -> None:
+    rng = np.random.default_rng(0)
+    found = []
+    for _ in range(400):
+        machine = Machine(0)
+        found.append(
+            time_passes(
+                lambda m=machine: m.cost(3e-2 * rng.normal(1, 0.05)),
+                lambda m=machine: m.cost(2e-2),
+                1,
+                lambda m=machine: m.now,
+            )
+        )
+    true = np.std([one.relative for one in found]) / 1.5
+    assert np.mean([one.noise for one in found]) == pytest.approx(true, rel=0.35)
 
 
 def test_a_network_is_measured_and_left_as_it_is(tiny_arch: Arch) -> None:

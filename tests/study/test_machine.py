@@ -13,6 +13,7 @@ from nas.study.config import StudyConfig, stored_config
 from nas.study.plan import Request, make_plan
 from nas.study.resources import ClusterResources, Node
 from nas.study.storage.engine import open_storage
+from nas.study.study import Candidate, Measurement, SearchStudy
 
 ROOT = Path(__file__).parents[2]
 HERE = ClusterResources((Node(2),), 1)
@@ -62,3 +63,43 @@ def test_a_study_without_latency_moves_freely(
     assert config.machine is None
     monkeypatch.setattr(module, "machine_identity", lambda *of: "another processor")
     assert make_plan(request, HERE).config.to_attributes() == config.to_attributes()
+
+
+def test_trials_that_measure_latency_have_a_gpu_alone(
+    request_for_latency: Request, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = ClusterResources((Node(16, 2),), trials_per_gpu=8)
+    monkeypatch.setattr(module.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(module, "machine_identity", lambda *of: "a GPU")
+    plan = make_plan(request_for_latency, cluster)
+    assert (plan.gpus_per_trial, plan.concurrency) == (1, 2)
+    shared = replace(request_for_latency, gpus_per_trial=0.5)
+    with pytest.raises(ValueError, match=r"--gpus-per-trial 0\.5: .*latency; accepted: 1 with"):
+        make_plan(shared, cluster)
+    without = replace(request_for_latency, objectives="accuracy,macs")
+    assert make_plan(without, cluster).gpus_per_trial == 0.125
+
+
+def test_latencies_of_a_study_are_multiples_of_its_first_control(
+    request_for_latency: Request,
+) -> None:
+    config = begin(request_for_latency)
+    storage = open_storage(make_plan(request_for_latency, HERE).storage)
+
+    def trained(ratio: float, control: float) -> optuna.trial.FrozenTrial:
+        study = SearchStudy(
+            optuna.load_study(study_name="timed", storage=storage), config, budget=3, seed=0
+        )
+        study.recover()
+        candidate = study.ask()
+        assert isinstance(candidate, Candidate)
+        measured = Measurement(0.9, 8, 1.0, [(8, 0.9)], ratio, 0.01, control)
+        study.complete(candidate.number, measured)
+        return study.study.trials[candidate.number]
+
+    first = trained(2.0, 0.003)
+    assert first.user_attrs["latency"] == first.values[2] == pytest.approx(0.006)
+    # The machine is half as fast now, and the network as slow beside the control as the first.
+    again = trained(2.0, 0.006)
+    assert again.values[2] == pytest.approx(0.006)
+    assert again.user_attrs["latency_noise"] == 0.01
