@@ -47,7 +47,7 @@ def retrain(
             WHAT,
             "LIST",
             "Networks to compare with: twin and equal-cost-twin (1x1 convolutions in the place of "
-            "DCT), table2 (the paper's), mobilenetv2 or another reference network, also as "
+            "DCT, or DCT in theirs), table2 (the paper's), mobilenetv2 or another reference network, also as "
             "NAME-WIDTH or NAME-scaled. DCT: dynamic clone transformer.",
         ),
     ] = None,

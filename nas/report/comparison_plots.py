@@ -11,13 +11,14 @@ import plotly.graph_objects as go
 from nas.format import format_count, format_number
 from nas.models.reference import REFERENCES
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
-from nas.retrain.references import SEARCHED, TABLE2, TWIN
+from nas.retrain.references import DCT_TWIN, SEARCHED, TABLE2, TWIN
 from nas.study.objectives import OBJECTIVES
 
 REFERENCE_SYMBOLS = ("triangle-up", "star", "cross", "pentagon", "hexagram", "bowtie")
 LOOKS = {  # of a family: name in the legend, colour, symbol
     SEARCHED: ("searched", BLUE, "circle"),
     TWIN: ("pointwise twins", ORANGE, "square"),
+    DCT_TWIN: ("DCT twins", BLUE, "square"),
     TABLE2: ("Table 2 of the paper", TEAL, "diamond"),
 } | {
     name: (reference.label, RED, symbol)

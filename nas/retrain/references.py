@@ -17,13 +17,14 @@ ACCEPTED = ", ".join(
     [f"{name}, {name}-WIDTH, {name}{SCALED}" for name in REFERENCES]
     + [TWIN, EQUAL_COST_TWIN, TABLE2]
 )
+DCT_TWIN = "dct-twin"  # family of the twins of pointwise networks
 SEARCHED = "searched"  # the family of the chosen networks themselves
 
 EQUAL = 0.05  # share by which multiply-adds of an equal-cost twin may differ
 SCALES = [1.01**step for step in range(-300, 101)]  # widths of a twin, 0.05 to 2.7
 TABLE2_ALPHAS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 TABLE2_PS = (2, 4, 8)
-TABLE2_R = 4
+TABLE2_R = 4  # of DCT twins too
 REFERENCE_WIDTHS = [round(0.05 * step, 2) for step in range(1, 31)]
 
 
@@ -48,7 +49,8 @@ def network_specs(
 ) -> tuple[list[NetworkSpec], list[str]]:
     """The chosen networks and those to compare them with, each network once.
 
-    - `twin`: the same stages, every expansion pointwise;
+    - `twin`: the same stages, every expansion pointwise; of a network that is pointwise
+      throughout the same stages with DCT, r = 4;
     - `equal-cost-twin`: the same with the width at which multiply-adds agree within 5 %;
     - `table2`: the DyClotNet of Table 2 (alpha of 0.25 to 2, p of 2, 4, 8, r = 4) whose
       multiply-adds are nearest;
@@ -97,16 +99,24 @@ def _beside(reference: str, arch: Arch, info: DatasetInfo) -> tuple[NetworkSpec 
     if reference == TABLE2:
         name, network = nearest_table2(_macs(arch, info), info)
         return NetworkSpec(name, TABLE2, network), None
-    if all(stage.expansion == "pointwise" for stage in arch.stages):
-        return None, f"{arch.arch_id} has no {reference}: its expansions are pointwise"
-    twin = pointwise_twin(arch)
+    twin = other_twin(arch)
     if reference == EQUAL_COST_TWIN:
         equal = equal_cost_twin(arch, info)
         if equal is None:
             return None, f"{arch.arch_id} has no {reference}: no width is within {EQUAL:.0%}"
         twin = equal
-    # Twins of both kinds are one family: pointwise networks of about the same stages.
-    return NetworkSpec(f"{reference}-{arch.arch_id}", TWIN, twin, arch.arch_id), None
+    # Twins of the same and of equal cost are one family: networks of about the same stages.
+    family = TWIN if _is_pointwise(twin) else DCT_TWIN
+    return NetworkSpec(f"{reference}-{arch.arch_id}", family, twin, arch.arch_id), None
+
+
+def other_twin(arch: Arch) -> Arch:
+    """The pointwise twin; the DCT twin of a network that is pointwise throughout."""
+    return dct_twin(arch) if _is_pointwise(arch) else pointwise_twin(arch)
+
+
+def _is_pointwise(arch: Arch) -> bool:
+    return all(stage.expansion == "pointwise" for stage in arch.stages)
 
 
 def pointwise_twin(arch: Arch) -> Arch:
@@ -115,14 +125,26 @@ def pointwise_twin(arch: Arch) -> Arch:
     return Arch(arch.stem, stages)
 
 
+def dct_twin(arch: Arch) -> Arch:
+    """The same stages with DCT of reduction ratio 4 in each."""
+    stages = tuple(
+        replace(stage, expansion="dct", hidden=_hidden(stage.width)) for stage in arch.stages
+    )
+    return Arch(arch.stem, stages)
+
+
+def _hidden(width: int) -> int:
+    return max(1, width // TABLE2_R)
+
+
 def equal_cost_twin(arch: Arch, info: DatasetInfo) -> Arch | None:
-    """The pointwise twin of the width at which multiply-adds agree within 5 %.
+    """The twin, see `other_twin`, of the width at which multiply-adds agree within 5 %.
 
     Every stage keeps repeats, stride and p; one factor scales all widths, each rounded up
     or down to a multiple of its 2p. Of the roundings within 5 % the one that keeps the
     proportions of the widths best; None where there is none.
     """
-    twin, target = pointwise_twin(arch), _macs(arch, info)
+    twin, target = other_twin(arch), _macs(arch, info)
     widths = [twin.stem, *(stage.width for stage in twin.stages)]
     multiples = [1, *(2 * stage.p for stage in twin.stages)]
     best: tuple[float, Arch] | None = None
@@ -139,7 +161,8 @@ def equal_cost_twin(arch: Arch, info: DatasetInfo) -> Arch | None:
 
 
 def _with_width(stage: StageArch, width: int) -> StageArch:
-    return replace(stage, width=width)
+    hidden = None if stage.hidden is None else _hidden(width)
+    return replace(stage, width=width, hidden=hidden)
 
 
 def _roundings(widths: list[int], multiples: list[int]) -> set[tuple[int, ...]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from nas.retrain.learning_rate import choose_rates
 from nas.retrain.references import (
     EQUAL,
     NetworkSpec,
+    dct_twin,
     equal_cost_twin,
     nearest_reference,
     nearest_table2,
@@ -53,9 +55,24 @@ def test_twins_keep_the_stages_and_the_equal_one_the_cost(
         )  # fmt: skip
 
 
-def test_a_twin_of_equal_cost_keeps_its_width(digits_info: DatasetInfo) -> None:
-    arch = pointwise_twin(table2_arch(1, 4, 4))
-    assert equal_cost_twin(arch, digits_info) == arch
+@pytest.mark.parametrize("seed", range(6))
+def test_a_pointwise_network_has_twins_with_dct(seed: int, digits_info: DatasetInfo) -> None:
+    arch = pointwise_twin(SPACE.sample(random.Random(seed)))
+    equal = equal_cost_twin(arch, digits_info)
+    assert equal is not None
+    assert abs(macs(equal, digits_info) / macs(arch, digits_info) - 1) <= EQUAL
+    for stage, same, scaled in zip(arch.stages, dct_twin(arch).stages, equal.stages, strict=True):
+        assert same == replace(stage, expansion="dct", hidden=max(1, stage.width // 4))
+        assert scaled == replace(same, width=scaled.width, hidden=max(1, scaled.width // 4))
+    assert pointwise_twin(dct_twin(arch)) == arch
+    (_, twin), notes = network_specs([arch], ["equal-cost-twin"], digits_info)
+    assert (twin.network, twin.family, twin.of) == (equal, "dct-twin", arch.arch_id)
+    assert not notes
+
+
+def test_the_twin_of_a_twin_is_the_network_of_table_2(digits_info: DatasetInfo) -> None:
+    arch = table2_arch(1, 4, 4)
+    assert dct_twin(pointwise_twin(arch)) == arch
 
 
 def test_no_width_of_equal_cost(digits_info: DatasetInfo) -> None:
@@ -91,7 +108,8 @@ def test_each_network_once_and_what_there_is_not_is_said(digits_info: DatasetInf
     ids = [one.network if isinstance(one.network, str) else one.network.arch_id for one in found]
     assert len(ids) == len(set(ids))
     assert "mobilenetv2" in ids
-    assert notes == [f"{chosen[1].arch_id} has no twin: its expansions are pointwise"]
+    assert not notes
+    assert len(ids) == 4  # both are each other's twin
     for unknown in ("resnet", "mobilenetv2-0", "mobilenetv2-x", ""):
         with pytest.raises(ValueError, match=r"--reference .*accepted: mobilenetv2"):
             network_specs(chosen, [unknown], digits_info)
