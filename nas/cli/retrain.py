@@ -47,8 +47,8 @@ def retrain(
             WHAT,
             "LIST",
             "Networks to compare with: twin and equal-cost-twin (1x1 convolutions in the place of "
-            "DCT, or DCT in theirs), table2 (the paper's), mobilenetv2 or another reference network, "
-            "also as NAME-WIDTH or NAME-scaled. DCT: dynamic clone transformer.",
+            "DCT, or DCT in theirs), table2 (the paper's), mobilenetv2 or another reference "
+            "network, also as NAME-WIDTH or NAME-scaled. DCT: dynamic clone transformer.",
         ),
     ] = None,
     seeds: Annotated[int, option(WHAT, "K", "Train each with seeds 0 to K-1. Default: 1")] = 1,
