@@ -126,7 +126,9 @@ def run_search(
             f"objectives: {','.join(objectives.names)}; accepted: costs that are known before "
             "training; nas search measures latency"
         )
-    config = StudyConfig(space, info, recipe, objectives, limits or Limits())
+    limits = limits or Limits()
+    limits.require_reachable(space, info.image_size, info.in_channels, info.num_classes)
+    config = StudyConfig(space, info, recipe, objectives, limits)
     images = None
     if isinstance(data, SearchData):
         images = recipe.evaluated(data.val)

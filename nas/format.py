@@ -27,6 +27,28 @@ def parse_quantity(option: str, text: str | None) -> int | None:
     return value
 
 
+def parse_bytes(option: str, text: str | None) -> int | None:
+    """The value of an option such as `256k`, `1.5M`, `512 KiB` or plain bytes; k is 1024 bytes.
+
+    Args:
+        option: name of the option, for the message.
+        text: what the user gave; None stays None.
+
+    Raises:
+        ValueError: `text` is not such a number.
+    """
+    if text is None:
+        return None
+    pattern = r"(\d{1,15}(?:\.\d{1,6})?) ?(?:([KMG])(?:i?B)?|B)?"
+    match = re.fullmatch(pattern, text.strip(), re.IGNORECASE)
+    value = int(float(match[1]) * 1024 ** " KMG".index((match[2] or " ").upper())) if match else 0
+    if value < 1:
+        raise ValueError(
+            f"{option}: {text[:40]!r}; accepted: bytes such as 65536, 256k or 1M, k being 1024"
+        )
+    return value
+
+
 def parse_duration(option: str, text: str | None) -> float | None:
     """The value of an option such as `90s`, `30m`, `2h`, `1d` or plain seconds, in seconds.
 
@@ -52,6 +74,18 @@ def format_count(value: float) -> str:
         if value >= size:
             return f"{value / size:.3g}{suffix}"
     return f"{value:.0f}"
+
+
+def format_bytes(value: float) -> str:
+    """Bytes with three digits: `812 B`, `218 KiB`, `1.25 MiB`."""
+    for size, suffix in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
+        if value >= size:
+            return (
+                f"{value / size:.3g} {suffix}"
+                if value < 1000 * size
+                else f"{value / size:.0f} {suffix}"
+            )
+    return f"{value:.0f} B"
 
 
 def format_number(count: int, noun: str) -> str:

@@ -20,11 +20,12 @@ LEGEND = (
 )
 
 
-def front_table(members: list[FrontMember], max_rows: int = 20) -> Table:
+def front_table(members: list[FrontMember], columns: list[str], max_rows: int = 20) -> Table:
     """The front as a table, the cheapest network first; architectures wrap where they must.
 
     Args:
         members: of the front, by cost.
+        columns: the objectives to show, as `StudyConfig.columns`.
         max_rows: a longer front is reduced by `subsample`.
     """
     rows = subsample(members, max_rows)
@@ -40,7 +41,12 @@ def front_table(members: list[FrontMember], max_rows: int = 20) -> Table:
         padding=(0, 2, 0, 0),
     )
     add_networks(
-        table, "arch_id", lambda member: str(member.attributes["arch_id"]), rows, wrap=True
+        table,
+        "arch_id",
+        lambda member: str(member.attributes["arch_id"]),
+        rows,
+        columns,
+        wrap=True,
     )
     return table
 
@@ -50,6 +56,7 @@ def add_networks(
     title: str,
     label: Callable[[FrontMember], str],
     members: list[FrontMember],
+    columns: list[str],
     *,
     wrap: bool = False,
 ) -> None:
@@ -57,9 +64,7 @@ def add_networks(
 
     An architecture that does not fit is truncated, or with `wrap` continued on further lines.
     """
-    names = [
-        name for name in OBJECTIVES if members and all(name in one.attributes for one in members)
-    ]
+    names = [name for name in columns if members and all(name in m.attributes for m in members)]
     table.add_column(title, no_wrap=True)
     for name in names:
         title = OBJECTIVES[name].label.replace(" (", "\n(")  # leaves room for the architecture

@@ -169,7 +169,8 @@ class LiveView:
     def _table(self, members: list[FrontMember], width: int) -> Table:
         table = Table(box=None, padding=(0, 2, 0, 0), width=width, header_style="dim", title=None)
         title = f"front: {len(self.members)}"
-        add_networks(table, title, lambda member: f"trial {member.trial.number}", members)
+        columns = self._study.config.columns
+        add_networks(table, title, lambda member: f"trial {member.trial.number}", members, columns)
         return table
 
 

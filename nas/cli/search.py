@@ -9,7 +9,7 @@ import typer
 
 from nas.cli.options import EXIT_FAILED, help_option, option, print_json, version_option
 from nas.cli.program import announce
-from nas.format import parse_duration, parse_quantity
+from nas.format import parse_bytes, parse_duration, parse_quantity
 from nas.space.named import DEFAULT_SPACE
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def search(
         option(
             WHAT,
             "LIST",
-            "accuracy with macs, params or latency; macs are FLOPs (multiply-adds). "
-            "Default: accuracy,macs",
+            "accuracy with macs, params, memory, flash or latency; macs are FLOPs "
+            "(multiply-adds). Default: accuracy,macs",
         ),
     ] = None,
     metric: Annotated[
@@ -90,6 +90,17 @@ def search(
     ] = None,
     max_params: Annotated[
         str | None, option(LIMITS, "N", "Maximum parameters, such as 1M.")
+    ] = None,
+    max_memory: Annotated[
+        str | None,
+        option(LIMITS, "BYTES", "Maximum memory of activations in int8, such as 256k."),
+    ] = None,
+    max_flash: Annotated[
+        str | None, option(LIMITS, "BYTES", "Maximum of weights in int8, such as 1M.")
+    ] = None,
+    device: Annotated[
+        str | None,
+        option(LIMITS, "NAME", "Memory and flash of a device, such as stm32f746 or esp32-s3."),
     ] = None,
     trial_timeout: Annotated[
         str | None,
@@ -182,6 +193,9 @@ def search(
         overrides={name: value for name, value in fields.items() if value is not None},
         max_macs=parse_quantity("--max-macs", max_macs),
         max_params=parse_quantity("--max-params", max_params),
+        max_memory=parse_bytes("--max-memory", max_memory),
+        max_flash=parse_bytes("--max-flash", max_flash),
+        device=device,
         timeout=parse_duration("--timeout", timeout),
         trial_timeout=parse_duration("--trial-timeout", trial_timeout),
         max_failures=parse_failures(max_failures, budget),

@@ -15,7 +15,10 @@ from nas.cli.options import print_json
 from nas.cli.program import command_line, launcher, same_command_line
 from nas.format import format_count, format_duration
 from nas.report.page import REPORT
+from nas.space.devices import find_device
+from nas.space.limits import LIMITED, Limits
 from nas.study.front import chance_note
+from nas.study.objectives import OBJECTIVES
 from nas.study.plan import Plan
 from nas.study.storage.engine import hide_password, sqlite_url
 
@@ -53,7 +56,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         f"{config.space.distinct_size:,} distinct architectures",
         "cost range": f"{format_count(plan.smallest.macs)} to {format_count(plan.largest.macs)} "
         "FLOPs (multiply-adds)",
-        "limits": f"FLOPs {_limit(request.max_macs)}, parameters {_limit(request.max_params)}",
+        "limits": _limits(config.limits),
         "objectives": ", ".join(config.objectives.names)
         + (" (accuracy is balanced over classes)" if recipe.balanced else ""),
         **data_rows(plan),
@@ -61,7 +64,11 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             f"{name} {value}" for name, value in recipe.model_dump(exclude_none=True).items()
         ),
         "sampler": plan.sampler
-        + ("" if plan.sampler == request.sampler else f" ({request.sampler} needs macs or params)"),
+        + (
+            ""
+            if plan.sampler == request.sampler
+            else f" ({request.sampler} needs a cost that is known)"
+        ),
         "seed": request.seed,
         "trial": device,
         "concurrency": plan.concurrency,
@@ -76,7 +83,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     described["trials"] = (
         f"{plan.concurrency} at a time, {described['trial']} each; Ray {described['Ray']}"
     )
-    for name in ("study", *data_rows(plan), "space", "cost range", "recipe", "trials"):
+    limits = ["limits"] if plan.config.limits.given else []
+    for name in ("study", *data_rows(plan), "space", "cost range", *limits, "recipe", "trials"):
         if console.is_terminal:
             table.add_row(name, Text(str(described[name])))
         else:
@@ -109,7 +117,7 @@ def print_result(plan: Plan, result: SearchResult) -> None:
     if note := chance_note(result.members, plan.config):
         console.print(f"warning: {note}", highlight=False, soft_wrap=True)
     if result.members:
-        console.print(front_table(result.members))
+        console.print(front_table(result.members, plan.config.columns))
     if study.exhausted and study.counted < study.budget:
         print("the space is exhausted: no further architecture is within the limits")
     if result.ended is not None:
@@ -143,7 +151,8 @@ def result_json(plan: Plan, result: SearchResult) -> dict[str, Any]:
         "front": [
             {
                 name: member.attributes.get(name)
-                for name in ("arch_id", "accuracy", "macs", "params")
+                for name in ("arch_id", *OBJECTIVES)
+                if name in member.attributes
             }
             | {"knee": member.knee}
             for member in result.members
@@ -159,8 +168,22 @@ def _dashboard_command(plan: Plan) -> str:
     return f"optuna-dashboard {shlex.quote(hide_password(plan.storage))}"
 
 
-def _limit(value: int | None) -> str:
-    return "unlimited" if value is None else f"at most {format_count(value)}"
+def _limits(limits: Limits) -> str:
+    """The limits in words, and the precision that memory and flash are counted in."""
+    shown = [
+        OBJECTIVES[name].label.removesuffix(" (multiply-adds)")
+        + (
+            f" at most {OBJECTIVES[name].format(limits.given[name])}"
+            if name in limits.given
+            else " unlimited"
+        )
+        for name in LIMITED
+        if name in limits.given or name in ("macs", "params")
+    ]
+    of_device = "" if limits.device is None else f" ({find_device(limits.device).title})"
+    in_int8 = {"memory", "flash"} & limits.given.keys()
+    note = "; int8: a byte for each activation and weight" if in_int8 else ""
+    return ", ".join(shown) + of_device + note
 
 
 def _plain(value: Any) -> str:

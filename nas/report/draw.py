@@ -7,8 +7,8 @@ from html import escape
 
 from nas.data import DatasetInfo
 from nas.format import format_count
-from nas.space.arch import Arch, StageArch
-from nas.space.cost import LayerCost, layer_costs, strided_size
+from nas.space.arch import Arch, StageArch, strided_size
+from nas.space.cost import LayerCost, layer_costs
 
 COLOURS = {"dct": "#00876c", "pointwise": "#d98200"}
 INK, PALE, LINE = "#1d2733", "#5b6b7a", "#c5cfd8"

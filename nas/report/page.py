@@ -290,9 +290,9 @@ def _reproduce(data: StudyData) -> dict[str, str]:
     for option in ("sampler", "seed"):
         if option in attributes:
             words += [f"--{option}", str(attributes[option])]
-    for option, limit in (("macs", config.limits.max_macs), ("params", config.limits.max_params)):
-        if limit is not None:
-            words += [f"--max-{option}", str(limit)]
+    for option, limit in config.limits.given.items():
+        words += [f"--max-{option}", str(limit)]
+    words += ["--device", config.limits.device] if config.limits.device else []
     counted = data.trials["state"].isin(["finished", "stopped"]).sum()
     words += ["--study", data.name, "--budget", str(max(1, int(counted)))]
     versions = attributes.get("versions", {})

@@ -197,6 +197,11 @@ def scale_width(width: int, alpha: float, multiple: int) -> int:
     return multiple * max(1, math.floor(width * alpha / multiple + 0.5))
 
 
+def strided_size(size: int, stride: int) -> int:
+    """Side of a feature map after a 3x3 convolution of padding 1."""
+    return (size - 1) // stride + 1
+
+
 def scale_stem(width: int, alpha: float) -> int:
     """Channels of the stem under a width multiplier: the nearest multiple of 8, at least 8."""
     _require_alpha(alpha)

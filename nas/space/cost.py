@@ -1,9 +1,10 @@
-"""Multiply-adds and parameters of an architecture, by formula: no network is built.
+"""Multiply-adds, parameters and memory of an architecture, by formula: no network is built.
 
 Convolutions have no bias, fully connected layers have one, and batch norms have a scale and a
 shift. Multiply-adds are those of convolutions and fully connected layers in one forward pass
-of one image; papers call them FLOPs. The networks are in `nas/models/`: a change of a layer
-there is a change of its cost here. `tests/models` compares both with PyTorch's own counter.
+of one image; papers call them FLOPs. Memory is that of `nas/space/memory.py`. The networks are in
+`nas/models/`: a change of a layer there is a change of its cost here. `tests/models` compares both
+with PyTorch's own counter.
 """
 
 from __future__ import annotations
@@ -12,7 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
 
-from nas.space.arch import Arch, Expansion, StageArch
+from nas.space.arch import Arch, Expansion, StageArch, strided_size
+from nas.space.memory import (
+    BIAS_BYTES,
+    Operator,
+    block_operators,
+    classifier_operators,
+    stem_operators,
+)
 
 Kind = Literal["conv", "fc", "norm"]
 
@@ -33,6 +41,8 @@ class Cost:
     conv_macs: int  # multiply-adds in convolutions
     fc_macs: int  # multiply-adds in fully connected layers
     params: int  # trainable parameters
+    memory: int  # peak activation memory in int8, bytes; see `nas.space.memory`
+    flash: int  # weights and biases in int8, bytes
 
     @property
     def macs(self) -> int:
@@ -40,14 +50,23 @@ class Cost:
         return self.conv_macs + self.fc_macs
 
     def __add__(self, other: Cost) -> Cost:
+        """Cost of one part and then another: the larger peak, and the sum of all else."""
         return Cost(
             self.conv_macs + other.conv_macs,
             self.fc_macs + other.fc_macs,
             self.params + other.params,
+            max(self.memory, other.memory),
+            self.flash + other.flash,
         )
 
     def __mul__(self, times: int) -> Cost:
-        return Cost(self.conv_macs * times, self.fc_macs * times, self.params * times)
+        return Cost(
+            self.conv_macs * times,
+            self.fc_macs * times,
+            self.params * times,
+            self.memory if times else 0,
+            self.flash * times,
+        )
 
 
 def cost(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> Cost:
@@ -71,7 +90,7 @@ def cost(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> Cos
     for stage in arch.stages:
         total += _stage_cost(stage, w_in, size)
         size, w_in = strided_size(size, stage.stride), stage.width
-    return total + _classifier_cost(w_in, num_classes)
+    return total + _classifier_cost(w_in, num_classes, size)
 
 
 def layer_costs(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> list[LayerCost]:
@@ -131,11 +150,6 @@ def dct_bottleneck_macs_approx(m: int, n: int, p: int, size: int) -> int:
     return size * size * (m * half + half * half)
 
 
-def strided_size(size: int, stride: int) -> int:
-    """Side of a feature map after a 3x3 convolution of padding 1."""
-    return (size - 1) // stride + 1
-
-
 def _conv(name: str, w_in: int, w_out: int, kernel: int, size: int, groups: int = 1) -> LayerCost:
     weights = kernel * kernel * (w_in // groups) * w_out
     return LayerCost(name, "conv", size * size * weights, weights)
@@ -149,11 +163,14 @@ def _norm(name: str, width: int) -> LayerCost:
     return LayerCost(name, "norm", 0, 2 * width)
 
 
-def _total(layers: list[LayerCost] | tuple[LayerCost, ...]) -> Cost:
+def _total(layers: tuple[LayerCost, ...], operators: tuple[Operator, ...]) -> Cost:
+    """Cost of a part of a network, from its layers and from its operators once folded."""
     return Cost(
         sum(layer.macs for layer in layers if layer.kind == "conv"),
         sum(layer.macs for layer in layers if layer.kind == "fc"),
         sum(layer.params for layer in layers),
+        max(one.elements for one in operators),
+        sum(one.weights + BIAS_BYTES * one.biases for one in operators),
     )
 
 
@@ -163,21 +180,30 @@ def _stem_layers(w_out: int, in_channels: int, size: int) -> tuple[LayerCost, ..
 
 @lru_cache(maxsize=1024)
 def _stem_cost(w_out: int, in_channels: int, size: int) -> Cost:
-    return _total(_stem_layers(w_out, in_channels, size))
+    return _total(_stem_layers(w_out, in_channels, size), stem_operators(w_out, in_channels, size))
 
 
 @lru_cache(maxsize=1024)
-def _classifier_cost(w_in: int, num_classes: int) -> Cost:
-    return _total([_fc("classifier", w_in, num_classes)])
+def _classifier_cost(w_in: int, num_classes: int, size: int) -> Cost:
+    return _total(
+        (_fc("classifier", w_in, num_classes),), classifier_operators(w_in, num_classes, size)
+    )
 
 
 @lru_cache(maxsize=65536)
 def _stage_cost(stage: StageArch, w_in: int, size: int) -> Cost:
     """Cost of a stage on feature maps of `w_in` channels and `size` x `size` pixels."""
     w_out, unit = stage.width, (stage.expansion, stage.p, stage.hidden or 0)
-    first = _total(_block_layers(w_in, w_out, stage.stride, size, *unit))
+    first = _block_cost(w_in, w_out, stage.stride, size, *unit)
     size = strided_size(size, stage.stride)
-    return first + _total(_block_layers(w_out, w_out, 1, size, *unit)) * (stage.repeats - 1)
+    return first + _block_cost(w_out, w_out, 1, size, *unit) * (stage.repeats - 1)
+
+
+def _block_cost(
+    m: int, n: int, stride: int, size: int, expansion: Expansion, p: int, hidden: int
+) -> Cost:
+    block = (m, n, stride, size, expansion, p, hidden)
+    return _total(_block_layers(*block), block_operators(*block))
 
 
 def _block_layers(

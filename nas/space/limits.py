@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import attrgetter
 
 from nas.space.arch import Arch, scale_stem
 from nas.space.cost import Cost, cost
 from nas.space.space import SearchSpace
+
+LIMITED = ("macs", "params", "memory", "flash")  # what can be limited: attributes of `Cost`
+
+Vector = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -16,32 +21,65 @@ class Limits:
 
     max_macs: int | None = None  # multiply-adds of one forward pass of one image
     max_params: int | None = None  # trainable parameters
+    max_memory: int | None = None  # peak activation memory in int8, bytes
+    max_flash: int | None = None  # weights and biases in int8, bytes
+    device: str | None = None  # whose memory and flash are among the limits, by name
 
     def admit(self, cost: Cost) -> bool:
         """Whether an architecture of this cost may be trained."""
-        return (self.max_macs is None or cost.macs <= self.max_macs) and (
-            self.max_params is None or cost.params <= self.max_params
+        return (
+            (self.max_macs is None or cost.macs <= self.max_macs)
+            and (self.max_params is None or cost.params <= self.max_params)
+            and (self.max_memory is None or cost.memory <= self.max_memory)
+            and (self.max_flash is None or cost.flash <= self.max_flash)
         )
 
-    def require_reachable(self, space: SearchSpace, smallest: tuple[Cost, Cost]) -> None:
-        """Raise ValueError where not even the smallest architecture is within a limit.
+    @property
+    def given(self) -> dict[str, int]:
+        """The limits that are not None, by the name of what they limit."""
+        limits = {name: getattr(self, f"max_{name}") for name in LIMITED}
+        return {name: limit for name, limit in limits.items() if limit is not None}
+
+    def require_reachable(
+        self, space: SearchSpace, image_size: int, in_channels: int, num_classes: int
+    ) -> None:
+        """Raise ValueError where no architecture of the space is within all limits.
 
         Args:
-            space: the space that the message names.
-            smallest: the architecture with the fewest multiply-adds and the one with
-                the fewest parameters.
+            space: where to look; the message names it.
+            image_size: side of the square images, pixels.
+            in_channels: channels of an image.
+            num_classes: outputs of the classifier.
         """
-        by_macs, by_params = smallest
-        if self.max_macs is not None and self.max_macs < by_macs.macs:
+        sizes = (image_size, in_channels, num_classes)
+        of_device = "" if self.device is None else f" (--device {self.device})"
+        for name, limit in self.given.items():
+            least = attrgetter(name)(cost(extreme(space, *sizes, attrgetter(name)), *sizes))
+            if limit < least:
+                device = of_device if name in ("memory", "flash") else ""
+                raise ValueError(
+                    f"--max-{name} {limit}{device}: no architecture of {space.name} is that "
+                    f"small; accepted: at least {least}"
+                )
+        if len(self.given) > 1 and not self._met_together(space, sizes):
+            limits = " ".join(f"--max-{name} {limit}" for name, limit in self.given.items())
             raise ValueError(
-                f"--max-macs {self.max_macs}: no architecture of {space.name} is that small; "
-                f"accepted: at least {by_macs.macs}"
+                f"{limits}{of_device}: no architecture of {space.name} is within all of them; "
+                "accepted: limits that one architecture is within"
             )
-        if self.max_params is not None and self.max_params < by_params.params:
-            raise ValueError(
-                f"--max-params {self.max_params}: no architecture of {space.name} is that small; "
-                f"accepted: at least {by_params.params}"
-            )
+
+    def _met_together(self, space: SearchSpace, sizes: tuple[int, int, int]) -> bool:
+        """Whether one architecture is within all limits; exact, as `extreme` is."""
+
+        def score(arch: Arch) -> Vector:
+            counted = cost(arch, *sizes)
+            return tuple(getattr(counted, name) for name in self.given)
+
+        bounds = tuple(self.given.values())
+        return any(
+            all(value <= bound for value, bound in zip(score(arch), bounds, strict=True))
+            for arch in _best_architectures(space, score)
+        )
 
 
 def extreme(
@@ -68,9 +106,19 @@ def extreme(
     """
     sign = -1 if largest else 1
 
-    def score(arch: Arch) -> int:
-        return sign * key(cost(arch, image_size, in_channels, num_classes))
+    def score(arch: Arch) -> Vector:
+        return (sign * key(cost(arch, image_size, in_channels, num_classes)),)
 
+    return min(_best_architectures(space, score), key=score)
+
+
+def _best_architectures(space: SearchSpace, score: Callable[[Arch], Vector]) -> list[Arch]:
+    """Architectures among which are all scores that no other architecture's dominates.
+
+    Args:
+        space: where to look.
+        score: costs to minimise; each is the sum or the maximum over the parts of a network.
+    """
     finalists = []
     for alpha in space.schema.width_multiplier:
         stem = scale_stem(space.schema.stem, alpha)
@@ -81,14 +129,16 @@ def extreme(
                 for prefix in _best_by_width(prefixes, score)
                 for stage in space.stage_options(alpha, index)
             ]
-        finalists.append(min(prefixes, key=score))
-    return min(finalists, key=score)
+        finalists += _best_by_width(prefixes, score)
+    return finalists
 
 
-def _best_by_width(prefixes: list[Arch], score: Callable[[Arch], int]) -> list[Arch]:
-    best: dict[int, tuple[int, Arch]] = {}
-    for arch in prefixes:
-        width, value = arch.stages[-1].width, score(arch)
-        if width not in best or value < best[width][0]:
-            best[width] = (value, arch)
-    return [arch for _, arch in best.values()]
+def _best_by_width(prefixes: list[Arch], score: Callable[[Arch], Vector]) -> list[Arch]:
+    """For each output width, the architectures whose scores no other's dominates."""
+    fronts: dict[int, dict[Vector, Arch]] = {}
+    for value, arch in sorted(((score(arch), arch) for arch in prefixes), key=lambda one: one[0]):
+        front = fronts.setdefault(arch.stages[-1].width, {})
+        # In this order no later score dominates an earlier one.
+        if not any(all(map(int.__le__, other, value)) for other in front):
+            front[value] = arch
+    return [arch for front in fronts.values() for arch in front.values()]

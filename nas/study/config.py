@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
 
@@ -15,7 +15,7 @@ from optuna.exceptions import ExperimentalWarning
 from nas.data import DatasetInfo
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
-from nas.study.objectives import Objectives
+from nas.study.objectives import OBJECTIVES, Objectives
 from nas.training import Recipe
 from nas.version import __version__
 
@@ -34,6 +34,12 @@ class StudyConfig:
     limits: Limits
     machine: str | None = None  # whose latencies are measured, where latency is an objective
 
+    @property
+    def columns(self) -> list[str]:
+        """The objectives that a table in a terminal shows: memory and flash where they count."""
+        counting = {*self.objectives.names, *self.limits.given}
+        return [name for name in OBJECTIVES if name in counting or name not in ("memory", "flash")]
+
     def to_attributes(self) -> dict[str, Any]:
         """The study's user attributes, as plain values."""
         return ({} if self.machine is None else {"machine": self.machine}) | {
@@ -42,7 +48,7 @@ class StudyConfig:
             "dataset": self.dataset.to_dict(),
             "recipe": self.recipe.model_dump(mode="json"),
             "objectives": list(self.objectives.names),
-            "limits": {"max_macs": self.limits.max_macs, "max_params": self.limits.max_params},
+            "limits": asdict(self.limits),
         }
 
     @classmethod

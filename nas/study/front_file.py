@@ -33,6 +33,8 @@ class FrontEntry(BaseModel):
     accuracy: Annotated[float, Field(ge=0, le=1)]  # on the validation split
     macs: int  # multiply-adds of one forward pass of one image
     params: int  # trainable parameters
+    memory: int | None = None  # peak activation memory in int8, bytes; None in older files
+    flash: int | None = None  # weights and biases in int8, bytes
     latency: float | None = None  # seconds, where it is an objective
     trial: int  # number in the study
     seed: int
@@ -74,8 +76,10 @@ class FrontFile(BaseModel):
                 ("arch_id", entry.arch_id, arch.arch_id),
                 ("macs", entry.macs, counted.macs),
                 ("params", entry.params, counted.params),
+                ("memory", entry.memory, counted.memory),
+                ("flash", entry.flash, counted.flash),
             ):
-                if stated != true:
+                if stated is not None and stated != true:
                     raise ValueError(
                         f"{where}.{name}: {str(stated)[:40]} is stated, {true} is counted"
                     )
@@ -101,6 +105,8 @@ def front_file(study_name: str, config: StudyConfig, members: list[FrontMember])
                 accuracy=member.attributes["accuracy"],
                 macs=member.attributes["macs"],
                 params=member.attributes["params"],
+                memory=member.attributes.get("memory"),
+                flash=member.attributes.get("flash"),
                 latency=member.attributes.get("latency"),
                 trial=member.trial.number,
                 seed=member.attributes["seed"],

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nas.format import format_count
+from nas.format import format_bytes, format_count
 from nas.space.cost import Cost
 
 Direction = Literal["maximize", "minimize"]
@@ -22,7 +22,7 @@ class Objective:
     """One quantity that a search can optimise, and how a person reads it."""
 
     direction: Direction
-    label: str  # heads a column; follows a value that has no unit
+    label: str  # heads a column; follows a value where nothing else says what it is
     format: Callable[[float], str]  # a value as text, with its unit if it has one
     known: Callable[[Cost], int] | None = None  # computes it before training; None: measured
     unit: str = ""  # of the plain value, on an axis
@@ -34,8 +34,8 @@ class Objective:
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     def describe(self, value: float) -> str:
-        """A value where nothing nearby says what it is: `1.2 M parameters`, `3.1 ms`."""
-        return self.format(value) if self.unit else f"{self.format(value)} {self.label}"
+        """A value where nothing nearby says what it is: `1.2 M parameters`, `3.1 ms latency`."""
+        return f"{self.format(value)} {self.label}"
 
 
 def percent(accuracy: float) -> str:
@@ -50,6 +50,13 @@ OBJECTIVES: dict[str, Objective] = {
     "macs": Objective("minimize", "FLOPs (multiply-adds)", format_count, lambda cost: cost.macs),
     # Trainable parameters.
     "params": Objective("minimize", "parameters", format_count, lambda cost: cost.params),
+    # Peak activation memory and weights on a device, where networks run in int8.
+    "memory": Objective(
+        "minimize", "int8 memory", format_bytes, lambda cost: cost.memory, unit="bytes"
+    ),
+    "flash": Objective(
+        "minimize", "int8 flash", format_bytes, lambda cost: cost.flash, unit="bytes"
+    ),
     # Seconds of one forward pass of one image.
     "latency": Objective(
         "minimize", "latency", lambda s: f"{1e3 * s:.3g} ms", unit="seconds", range=(1e-5, 10.0)

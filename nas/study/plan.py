@@ -19,6 +19,7 @@ import torch
 from nas.data import NotHere, SearchData, load_search_data, resolve_dataset
 from nas.deploy.latency import machine_identity
 from nas.space.cost import Cost, cost
+from nas.space.devices import device_limits, find_device
 from nas.space.limits import Limits, extreme
 from nas.space.named import DEFAULT_SPACE
 from nas.space.space import SearchSpace
@@ -55,6 +56,9 @@ class Request:
     overrides: dict[str, Any] = field(default_factory=dict)  # of single fields of the recipe
     max_macs: int | None = None
     max_params: int | None = None
+    max_memory: int | None = None  # bytes in int8, of activations
+    max_flash: int | None = None  # bytes in int8, of weights
+    device: str | None = None  # whose memory and flash are limits too
     timeout: float | None = None  # seconds, after which running trials are given up
     trial_timeout: float | None = None  # seconds, after which one trial's worker is replaced
     max_failures: int = 10  # failed trials; more end the search
@@ -108,6 +112,10 @@ def check_request(request: Request) -> Checked:
         ValueError: as `make_plan`.
     """
     _require_ranges(request)
+    if request.device is not None:
+        find_device(request.device)
+    if request.objectives is not None:
+        Objectives.parse(request.objectives)
     require_reachable(request.ray_address)
     space = SearchSpace.from_yaml(request.space)
     name = study_name(request)
@@ -156,7 +164,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         data.info,
         _recipe(request, stored, dataset, gpus > 0),
         objectives,
-        Limits(request.max_macs, request.max_params),
+        _limits(request),
         _machine(request, gpus > 0) if timed else None,
     )
     _require_images(config.recipe, data)
@@ -164,8 +172,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         require_same(stored, config, name)
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
-    fewest = cost(extreme(space, *sizes, lambda c: c.params), *sizes)
-    config.limits.require_reachable(space, (smallest, fewest))
+    config.limits.require_reachable(space, *sizes)
     largest = extreme(space, *sizes, lambda c: c.macs, largest=True)
     if request.gpus_per_trial is None and gpus and not timed:
         # those of a data set that is read from a file do not stay on the GPU
@@ -341,6 +348,11 @@ def _recipe(request: Request, stored: StudyConfig | None, dataset: str, gpu: boo
         return get_recipe(request.recipe, **overrides)
     base = stored.recipe if stored is not None else default_recipe(dataset, gpu)
     return get_recipe(base.name, **(base.model_dump(exclude={"name"}) | overrides))
+
+
+def _limits(request: Request) -> Limits:
+    limits = Limits(request.max_macs, request.max_params, request.max_memory, request.max_flash)
+    return device_limits(limits, request.device)
 
 
 def _require_images(recipe: Recipe, data: SearchData) -> None:

@@ -190,7 +190,7 @@ def test_the_table_wraps_architectures(
 ) -> None:
     members = front(synthetic_study(wide_config, 300), wide_config.objectives)
     console = Console(file=io.StringIO(), width=width)
-    console.print(front_table(members))
+    console.print(front_table(members, wide_config.columns))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     assert all(sum(m.attributes["arch_id"] in line for line in text.splitlines()) == 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nas.space.arch import Arch, StageArch, table2_arch
+from nas.space.arch import Arch, StageArch, strided_size, table2_arch
 from nas.space.cost import (
     Cost,
     cost,
@@ -17,8 +17,8 @@ from nas.space.cost import (
     dct_bottleneck_macs_approx,
     layer_costs,
     separable_macs,
-    strided_size,
 )
+from nas.space.memory import peak_memory, weight_bytes
 from nas.space.space import SearchSpace
 
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
@@ -75,7 +75,9 @@ def test_layers_add_up_to_the_total(seed, size, in_channels, classes):
     by_kind = {kind: sum(x.macs for x in layers if x.kind == kind) for kind in ("conv", "fc")}
     params = sum(layer.params for layer in layers)
     total = cost(arch, size, in_channels, classes)
-    assert total == Cost(by_kind["conv"], by_kind["fc"], params)
+    sizes = (arch, size, in_channels, classes)
+    memory, flash = peak_memory(*sizes), weight_bytes(*sizes)
+    assert total == Cost(by_kind["conv"], by_kind["fc"], params, memory, flash)
     assert total.macs == by_kind["conv"] + by_kind["fc"]
     assert len({layer.name for layer in layers}) == len(layers)
 
