@@ -26,7 +26,6 @@ instead of a normal distribution.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise, product
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,18 +59,24 @@ def box_decomposition(costs: ArrayLike, errors: ArrayLike, reference: ArrayLike)
     points = np.column_stack([np.asarray(costs, dtype=np.float64), errors])
     points = points[(points < corner).all(axis=1)]
     points = points[non_dominated(points)] if len(points) else points
-    axes = [
-        [-np.inf, *np.unique(points[:, m]).tolist(), float(corner[m])]
-        for m in range(len(corner) - 1)
-    ]
-    low, high, height = [], [], []
-    for intervals in product(*(list(pairwise(axis)) for axis in axes)):
-        lower = np.array([interval[0] for interval in intervals])
-        below = points[(points[:, :-1] <= lower).all(axis=1), -1]
-        low.append(lower)
-        high.append([interval[1] for interval in intervals])
-        height.append(below.min() if len(below) else corner[-1])
-    return Boxes(np.array(low), np.array(high), np.array(height))
+    low, high = np.full((1, len(corner) - 1), -np.inf), corner[None, :-1]
+    height = corner[-1:]
+    # By falling errors: each point takes the whole orthant that costs at least as much as it.
+    for point in points[np.argsort(-points[:, -1], kind="stable")]:
+        cost = point[:-1]
+        inside = (high > cost).all(axis=1)
+        parts = [(low[~inside], high[~inside], height[~inside])]
+        low, high, height = low[inside], high[inside], height[inside]
+        for m in range(len(cost)):  # what lies below the point in cost m, and above in those before
+            below = low[:, m] < cost[m]
+            top = high[below]
+            top[:, m] = cost[m]
+            parts.append((low[below], top, height[below]))
+            low = low.copy()
+            low[:, m] = np.maximum(low[:, m], cost[m])
+        parts.append((cost[None], corner[None, :-1], point[-1:]))
+        low, high, height = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Boxes(low, high, height)
 
 
 def expected_improvement(
