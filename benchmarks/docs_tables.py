@@ -13,6 +13,7 @@ from typing import Any
 
 from scipy import stats
 
+from benchmarks.recorded_coverage import coverage, own_noise, recorded_searches
 from nas.format import format_count
 from nas.report.comparison_plots import comparison_rows
 from nas.stopping.rule import StoppingSettings
@@ -142,6 +143,25 @@ def stopping() -> str:
              f"{row['epochs']:.2f}", f"{row['halving']:.3f}", f"{row['sorting']:.3f}"]
             for row in chosen
         ),
+    )  # fmt: skip
+
+
+def stopping_coverage() -> str:
+    """How often final accuracies of recorded searches lie above the bound of the rule."""
+    lines = []
+    for search in recorded_searches():
+        curves = [trial.curve for trial in search.trials]
+        found = coverage(curves, search.epochs, search.images)
+        noise = own_noise(search)[search.epochs][0] if search.trials[0].right else None
+        lines.append([
+            f"{search.name}, {search.images:,} images", str(len(curves)),
+            *(f"{100 * each.share:.1f} %" for each in found),
+            "–" if noise is None else f"{noise:.2f}",
+        ])  # fmt: skip
+    return table(
+        ["finished trials of", "trials", "above the bound of epoch 1", "epoch 2", "epoch 4, of 8",
+         "noise not common to all, share of the binomial"],
+        lines,
     )  # fmt: skip
 
 
@@ -336,9 +356,9 @@ def folded() -> str:
 
 
 MAKERS: tuple[Callable[[], str], ...] = (
-    sampler, sampler_peers, end_to_end, early_stopping, stopping, schedule, operator, training,
-    gpu_sharing, overhead, large_study, reference_networks, reference_differences, reference_noise,
-    reference_60_epochs, folded,
+    sampler, sampler_peers, end_to_end, early_stopping, stopping, stopping_coverage, schedule,
+    operator, training, gpu_sharing, overhead, large_study, reference_networks,
+    reference_differences, reference_noise, reference_60_epochs, folded,
 )  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import optuna
 import torch
@@ -15,6 +16,7 @@ from nas.progress import Meter
 from nas.space.arch import Arch
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
+from nas.stopping.right_images import encode
 from nas.stopping.rule import TrialCurve, decide, rungs
 from nas.study.choose_sampler import choose_sampler
 from nas.study.config import StudyConfig, begin
@@ -137,7 +139,7 @@ def run_search(
         with nullcontext() if quiet else Meter(name, budget, study.counted) as meter:
             while (candidate := study.ask()) is not None:
                 try:
-                    _run(study, candidate, train(candidate.arch, candidate.seed), images)
+                    _run(study, candidate, train, images)
                 except Diverged:
                     study.fail(candidate.number, DIVERGED)
                     if study.failures.total() > max_failures:
@@ -154,23 +156,29 @@ def run_search(
 class _Training:
     """The training of this project, evaluated at the rungs of the rule for stopping early."""
 
+    losses: list[float]  # of the present trial, as are the bits of `right`
+    right: list[tuple[int, str]]
+
     def __init__(self, data: SearchData, recipe: Recipe) -> None:
         self._data, self._recipe = data, recipe
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def __call__(self, arch: Arch, seed: int) -> Iterator[tuple[int, float]]:
+        self.losses, self.right = [], []
         network = build(arch, self._data.info, seed)
         trainer = Trainer(network, self._data, self._recipe, seed=seed, device=self._device)
         for rung in rungs(self._recipe.epochs):
             while trainer.epoch < rung:
-                trainer.train_epoch()
-            yield rung, trainer.evaluate()
+                self.losses.append(trainer.train_epoch())
+            accuracy = trainer.evaluate()
+            self.right.append((rung, encode(trainer.right)))
+            yield rung, accuracy
 
 
 def _run(
     study: SearchStudy,
     candidate: Candidate,
-    points: Iterable[tuple[int, float]],
+    train: Train,
     images: int | None,
 ) -> None:
     """Train until the end, or until the rule gives up hope for the front; store the result."""
@@ -179,7 +187,7 @@ def _run(
     costs = known_costs(study, candidate.cost)
     start, curve = time.perf_counter(), dict[int, float]()
     end = None
-    for epoch, accuracy in _checked(points, epochs):
+    for epoch, accuracy in _checked(train(candidate.arch, candidate.seed), epochs):
         curve[epoch] = accuracy
         study.report(candidate.number, list(curve.items()))
         if epoch == epochs:
@@ -195,7 +203,10 @@ def _run(
             "the last of the recipe"
         )
     seconds = time.perf_counter() - start
-    end(candidate.number, Measurement(curve[last], last, seconds, list(curve.items())))
+    measurement = Measurement(curve[last], last, seconds, list(curve.items()))
+    if isinstance(train, _Training):
+        measurement = replace(measurement, losses=train.losses, right=train.right)
+    end(candidate.number, measurement)
 
 
 def _checked(points: Iterable[tuple[int, float]], epochs: int) -> Iterator[tuple[int, float]]:

@@ -7,6 +7,7 @@ import nas
 import nas.api
 from nas.data import DatasetError
 from nas.data.arrays import from_arrays
+from nas.stopping.right_images import decode
 from nas.study.study import ENDED
 from nas.training import Diverged, get_recipe
 
@@ -34,10 +35,16 @@ def trials(storage, name="search"):
     return study.get_trials(states=ENDED)
 
 
-def test_images_of_ones_own_are_trained_on_and_learned():
+def test_images_of_ones_own_are_trained_on_and_learned(tmp_path):
     images, labels = stripes()
     data = from_arrays(images, labels, class_names=("across", "down"))
-    front = nas.run_search(SPACE, data, budget=3, recipe=get_recipe("short-cpu", epochs=2))
+    storage = f"sqlite:///{tmp_path}/study.db"
+    recipe = get_recipe("short-cpu", epochs=2)
+    front = nas.run_search(SPACE, data, budget=3, recipe=recipe, storage=storage)
+    for trial in trials(storage):
+        kept = trial.user_attrs
+        assert len(kept["losses"]) == 2
+        assert [[epoch, decode(text).mean()] for epoch, text in kept["right"]] == kept["curve"]
     costs = [entry.macs for entry in front.architectures]
     accuracies = [entry.accuracy for entry in front.architectures]
     assert costs == sorted(costs)

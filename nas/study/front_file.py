@@ -171,6 +171,7 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
                 "ended": trial.datetime_complete,
                 **trial.params,
                 "curve": json.dumps(attributes.get("curve", [])),
+                "losses": json.dumps(attributes.get("losses", [])),
             }
         )
     integers = [name for name, one in OBJECTIVES.items() if one.known is not None]

@@ -55,6 +55,8 @@ class Measurement:
     epochs: int  # trained
     seconds: float  # of training and evaluation
     curve: Sequence[tuple[int, float]] = field(default=())  # (epoch, accuracy)
+    losses: Sequence[float] = ()  # mean training loss of each epoch
+    right: Sequence[tuple[int, str]] = ()  # (epoch, validation images classified right, encoded)
     latency_ratio: float | None = None  # of one image's forward pass to the control network's
     latency_noise: float | None = None  # relative standard error of that ratio
     latency_control: float | None = None  # seconds of the control network, timed beside it
@@ -358,6 +360,10 @@ def _attributes(measurement: Measurement) -> dict[str, Any]:
         "seconds": round(measurement.seconds, 3),
         "curve": [list(point) for point in measurement.curve],
     }
+    if measurement.losses:
+        attributes["losses"] = [round(loss, 5) for loss in measurement.losses]
+    if measurement.right:  # see `nas.stopping.right_images`
+        attributes["right"] = [list(at_rung) for at_rung in measurement.right]
     if measurement.latency_ratio is not None:
         attributes |= {
             "latency_ratio": measurement.latency_ratio,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
@@ -61,6 +62,10 @@ class Trainer:
         device: where to train.
         threads: CPU threads, for the whole process; None leaves them as they are.
         graphed: whether a GPU runs a step as one CUDA graph, not kernel by kernel.
+
+    Attributes:
+        epoch: epochs trained.
+        right: [N], which validation images the last `evaluate` found classified right.
     """
 
     def __init__(
@@ -78,7 +83,8 @@ class Trainer:
             torch.set_num_threads(threads)
         self.recipe = recipe
         self.device = device
-        self.epoch = 0  # epochs trained
+        self.epoch = 0
+        self.right: NDArray[np.bool_] = np.zeros(0, np.bool_)
         # Convolutions run 2-4 times faster channels-last, on the CPU too.
         self.network = network.to(device).to(memory_format=torch.channels_last)
         # The kernels, which need a C++ compiler, are 1.6-1.9 times faster.
@@ -200,7 +206,9 @@ class Trainer:
             network = fold(network)
             use_fused(network)
         with _autocast(self.device):
-            return accuracy(network, self._val, balanced=self.recipe.balanced)
+            share, right_N = evaluate_images(network, self._val, balanced=self.recipe.balanced)
+        self.right = right_N.numpy()
+        return share
 
     @torch.no_grad()
     def _calibrated(self) -> nn.Module:
@@ -245,25 +253,34 @@ class Trainer:
         self.epoch = state["epoch"]
 
 
-@torch.inference_mode()
 def accuracy(network: nn.Module, batches: Batches, *, balanced: bool = False) -> float:
     """Share of the images that `network`, in evaluation mode, classifies right.
 
     If balanced, the mean of that share over the classes that have images.
     """
+    return evaluate_images(network, batches, balanced=balanced)[0]
+
+
+@torch.inference_mode()
+def evaluate_images(
+    network: nn.Module, batches: Batches, *, balanced: bool = False
+) -> tuple[float, Tensor]:
+    """The `accuracy`, and which images are classified right: bool [N], on the CPU."""
     network.eval()
     counts_K = batches.class_counts
     right_K = torch.zeros_like(counts_K, device=batches.device)
+    right = []
     for images_BCHW, labels_B in batches:
         images = len(labels_B)
         if batches.pads:  # the last batch is made as large as the others
             images_BCHW = F.pad(images_BCHW, [0] * 7 + [batches.batch_size - images])
         logits_BK: Tensor = network(images_BCHW)
-        right_K.scatter_add_(0, labels_B, (logits_BK[:images].argmax(1) == labels_B).long())
-    right_K = right_K.cpu()
+        right.append(logits_BK[:images].argmax(1) == labels_B)
+        right_K.scatter_add_(0, labels_B, right[-1].long())
+    right_K, right_N = right_K.cpu(), torch.cat(right).cpu()
     if not balanced:
-        return int(right_K.sum()) / batches.size
-    return float((right_K / counts_K)[counts_K > 0].double().mean())
+        return int(right_N.sum()) / batches.size, right_N
+    return float((right_K / counts_K)[counts_K > 0].double().mean()), right_N
 
 
 def _class_weights(counts_K: Tensor) -> Tensor:

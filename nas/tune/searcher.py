@@ -141,6 +141,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             epochs=point[0],
             seconds=float(result["seconds"]),
             curve=curve,
+            losses=result.get("losses") or (),
+            right=result.get("right") or (),
             latency_ratio=result.get("latency_ratio"),
             latency_noise=result.get("latency_noise"),
             latency_control=result.get("latency_control"),

@@ -14,6 +14,7 @@ from nas.data import SearchData
 from nas.deploy.latency import machine_identity, measure
 from nas.models.native.build import why_unavailable
 from nas.space.arch import Arch
+from nas.stopping.right_images import encode
 from nas.training import Diverged, Recipe, Trainer, build
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
 
@@ -34,7 +35,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     """Trains to the next rung at each step and reports the validation accuracy.
 
     The configuration of a trial is `arch` (canonical JSON) and `seed`. A result holds `epochs`,
-    `accuracy` and `seconds`; `latency_ratio`, `latency_noise` and `latency_control` (see
+    `accuracy` and `seconds`; `losses` of the epochs so far and `right`, which validation images
+    were classified right at each rung; `latency_ratio`, `latency_noise` and `latency_control` (see
     `nas.study.study.Measurement`) where latency is an objective; `reason` if the trial failed; and
     `notice` if the node trains more slowly than it could. An error inside a trial is reported as a
     result, so that the actor survives it.
@@ -77,6 +79,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         self._config = new_config
         self._trainer: Trainer | None = None
         self._seconds = 0.0
+        self._losses: list[float] = []
+        self._right: list[tuple[int, str]] = []
         return True
 
     def step(self) -> dict[str, Any]:
@@ -90,9 +94,11 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             trainer = self._trainer
             rung = next(rung for rung in self._rungs if rung > trainer.epoch)
             while trainer.epoch < rung:
-                trainer.train_epoch()
+                self._losses.append(trainer.train_epoch())
             result["accuracy"] = trainer.evaluate()
             result["epochs"] = trainer.epoch
+            self._right.append((trainer.epoch, encode(trainer.right)))
+            result |= {"losses": [*self._losses], "right": [*self._right]}
             result["done"] = trainer.epoch >= self._rungs[-1]
             if result["done"] and self._machine is not None:
                 info = self._data.info

@@ -16,6 +16,8 @@ import pandas as pd
 import pytest
 from optuna.trial import TrialState
 
+from nas.stopping.right_images import decode
+
 ROOT = Path(__file__).parent.parent.parent
 BASE = ("--space", str(ROOT / "search_spaces/tiny.yaml"), "--dataset", "digits")
 QUICK = (*BASE, "--study", "t", "--epochs", "1", "--train-images", "200")
@@ -64,6 +66,11 @@ def test_search_then_continue_then_nothing_left_to_do(tmp_path: Path) -> None:
     assert [a["arch_id"] for a in front["architectures"]] == [a["arch_id"] for a in result["front"]]
     table = pd.read_csv(tmp_path / "results/t/trials.csv")
     assert set(table["arch_id"].dropna()) >= set(after)
+    for trial in trials:
+        kept = trial.user_attrs
+        assert len(kept["losses"]) == kept["epochs"]
+        shares = [[epoch, decode(text).mean()] for epoch, text in kept["right"]]
+        assert shares == kept["curve"]
 
     third = search(tmp_path, *QUICK, "--budget", "6")
     assert third.returncode == 0

@@ -183,21 +183,6 @@ def test_a_better_rung_never_stops_more(macs: float, seed: int, others_finished:
     assert went_on == sorted(went_on)
 
 
-def test_the_noise_of_a_small_validation_split_keeps_a_close_trial_alive() -> None:
-    """All gains are equal, so the noise of the split is all the variance there is."""
-    others = finished(spread=0.0)
-    near = others[10]
-    error = 1 - near.curve[RUNG]
-    farther = decide(trial(near.costs[0], 1 - 1.1 * error), others, EPOCHS, images=200)
-    assert farther.at_best is not None
-    assert farther.to_beat is not None
-    assert farther.at_best > farther.to_beat  # but it gains too little for its cost
-    close = trial(near.costs[0], 1 - 1.03 * error)
-    assert not decide(close, others, EPOCHS).goes_on
-    assert not decide(close, others, EPOCHS, images=1_000_000).goes_on
-    assert decide(close, others, EPOCHS, images=200).goes_on
-
-
 def test_a_perfect_score_cannot_be_beaten() -> None:
     others = [trial(1e6 * (1 + i / 10), 0.9 + i / 100, 1.0) for i in range(8)]
     assert not decide(trial(2e6, 0.999), others, EPOCHS, images=360).goes_on

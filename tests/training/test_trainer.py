@@ -17,7 +17,13 @@ from nas.models import DyClotNet
 from nas.space.arch import Arch
 from nas.training import Diverged, Recipe, Trainer, accuracy, build
 from nas.training.ema import WeightAverage
-from nas.training.trainer import CALIBRATION_IMAGES, FOLDED_PIXELS, SUBSET_SEED, _mix
+from nas.training.trainer import (
+    CALIBRATION_IMAGES,
+    FOLDED_PIXELS,
+    SUBSET_SEED,
+    _mix,
+    evaluate_images,
+)
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 RECIPE = Recipe(
@@ -214,9 +220,9 @@ def test_accuracy_counts_every_image(digits_data: SearchData, pads: bool) -> Non
     assert len(val) % 100
     batches = Batches(val, digits_data.info, 100, CPU)
     batches.pads = pads  # as on a GPU
-    assert accuracy(Oracle(val.labels), batches) == pytest.approx(
-        1 - -(-len(val) // 4) / len(val), abs=1e-12
-    )
+    share, right_N = evaluate_images(Oracle(val.labels), batches)
+    assert share == pytest.approx(1 - -(-len(val) // 4) / len(val), abs=1e-12)
+    assert right_N.tolist() == [index % 4 != 0 for index in range(len(val))]
 
 
 @pytest.mark.parametrize("ema", [None, 0.9])
