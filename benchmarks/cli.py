@@ -101,6 +101,9 @@ def stopping(
         int,
         _option("Or a number of synthetic tables: short schedules, crossing curves, noise", min=0),
     ] = 0,
+    recorded: Annotated[
+        bool, _option("Or the recorded searches, with training losses and without", "--recorded")
+    ] = False,
     orders: Annotated[int, _option("Random orders of the trials", min=1, max=1000)] = 20,
     rungs: Annotated[
         str | None, _option("Comma-separated epochs, for all rules. Default: as a search does")
@@ -109,8 +112,14 @@ def stopping(
     debug: Debug = False,
 ) -> int:
     """Compare early-stopping rules on tables of learning curves."""
+    from benchmarks import recorded_replay
     from benchmarks.stopping_table import parse_rungs, run_stopping
 
+    if recorded:
+        if curves is not None or generated or rungs is not None:
+            raise ValueError("--recorded: accepted without --curves, --generated and --rungs")
+        recorded_replay.run_and_report(orders, json)
+        return 0
     run_stopping(curves, generated, orders=orders, evaluated=parse_rungs(rungs), json_file=json)
     return 0
 
@@ -122,16 +131,25 @@ def training(
     ] = 3,
     data_dir: Annotated[Path, _option("Folder of the data sets")] = Path("data"),
     gpu: Annotated[bool, _option("Train on this machine's GPU", "--gpu")] = False,
+    accuracy: Annotated[
+        bool, _option("Compare accuracies after whole schedules, on the CPU", "--accuracy")
+    ] = False,
     json: Annotated[
         Path | None, _option("Write the runs here; an unfinished file is continued")
     ] = None,
     debug: Debug = False,
 ) -> int:
-    """Images per second of the trainer against a baseline training loop."""
+    """Images per second of the trainer against a baseline training loop; or their accuracies."""
     import torch
 
+    from benchmarks import training_accuracy
     from benchmarks.training_report import run_and_report
 
+    if accuracy:
+        if gpu:
+            raise ValueError("--accuracy --gpu: accepted: one of the two")
+        training_accuracy.run_and_report(repetitions, data_dir, json)
+        return 0
     if gpu and not torch.cuda.is_available():
         raise ValueError("--gpu: PyTorch finds no GPU here; accepted: without it, on the CPU")
     run_and_report(repetitions, data_dir, torch.device("cuda" if gpu else "cpu"), json)

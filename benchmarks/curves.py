@@ -27,6 +27,7 @@ class CurveTable:
     macs: Array  # [N], multiply-adds
     accuracy: Array  # [N, epochs], fractions in [0, 1]
     images: int | None = None  # of the validation split, where known
+    losses: Array | None = None  # [N, epochs], mean training loss, where known
 
     @property
     def epochs(self) -> int:

@@ -136,11 +136,13 @@ def stopping() -> str:
         raise ValueError(f"stopping.json: no rows at confidence {strength}; measure it first")
     return table(
         ["trials at a time", "hypervolume kept [quartiles]", "epochs spent",
-         "successive halving at equal epochs", "non-dominated sorting at equal epochs"],
+         "successive halving at equal epochs", "non-dominated sorting at equal epochs",
+         "all judged after one epoch, at equal epochs"],
         (
             [str(row["in_flight"]),
              f"{row['hypervolume']:.3f} [{row['q25']:.3f}, {row['q75']:.3f}]",
-             f"{row['epochs']:.2f}", f"{row['halving']:.3f}", f"{row['sorting']:.3f}"]
+             f"{row['epochs']:.2f}",
+             *(f"{row[name]:.3f}" for name in ("halving", "sorting", "one_epoch"))]
             for row in chosen
         ),
     )  # fmt: skip
@@ -163,6 +165,35 @@ def stopping_coverage() -> str:
          "noise not common to all, share of the binomial"],
         lines,
     )  # fmt: skip
+
+
+def stopping_recorded() -> str:
+    """Replays of the rule on recorded searches, with training losses and without."""
+    rows = [
+        row for row in _read(BENCHMARKS / "stopping-recorded.json")["rows"]
+        if row["confidence"] == StoppingSettings.confidence
+    ]  # fmt: skip
+    return table(
+        ["trials of", "forecast from", "hypervolume kept ± standard error", "epochs spent"],
+        (
+            [row["search"], "accuracy and loss" if row["losses"] else "accuracy",
+             f"{row['hypervolume']:.3f} ± {row['error']:.3f}", f"{row['epochs']:.2f}"]
+            for row in rows
+        ),
+    )  # fmt: skip
+
+
+def training_loss() -> str:
+    """How well early accuracies and early losses rank the final accuracies at equal cost."""
+    found = _read(BENCHMARKS / "stopping-recorded.json")["correlations"]
+    return table(
+        ["partial rank correlation with the final accuracy", "epoch 1", "epoch 2", "epoch 4, of 8"],
+        (
+            [f"{name}: {what}", *(f"{value:.2f}" for value in values)]
+            for name, by_what in found.items()
+            for what, values in by_what.items()
+        ),
+    )
 
 
 def schedule() -> str:
@@ -356,7 +387,8 @@ def folded() -> str:
 
 
 MAKERS: tuple[Callable[[], str], ...] = (
-    sampler, sampler_peers, end_to_end, early_stopping, stopping, stopping_coverage, schedule,
+    sampler, sampler_peers, end_to_end, early_stopping, stopping, stopping_coverage,
+    stopping_recorded, training_loss, schedule,
     operator, training, gpu_sharing, overhead, large_study, reference_networks,
     reference_differences, reference_noise, reference_60_epochs, folded,
 )  # fmt: skip

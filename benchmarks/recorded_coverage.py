@@ -55,7 +55,7 @@ def coverage(
         for trial in curves:
             so_far = {epoch: value for epoch, value in trial.curve.items() if epoch <= rung}
             others = [other for other in curves if other is not trial]
-            asked = TrialCurve(trial.costs, so_far)
+            asked = TrialCurve(trial.costs, so_far, trial.losses)
             bound = decide(asked, others, epochs, settings, images=images).at_best
             if bound is not None:
                 forecasts += 1

@@ -32,8 +32,7 @@ KEPT = ("arch_id", "macs", "curve", "losses", "right")
 class RecordedTrial:
     """A finished trial: its curve, and what was kept beside it."""
 
-    curve: TrialCurve
-    losses: tuple[float, ...]  # mean training loss of each epoch; empty: not kept
+    curve: TrialCurve  # its losses are empty where they were not kept
     right: dict[int, Bits]  # rung -> which validation images were right; empty: not kept
 
 
@@ -57,7 +56,9 @@ class RecordedSearch:
             for epoch, value in trial.curve.curve.items():
                 accuracy[row, epoch - 1] = value
         macs: NDArray[np.float64] = np.array([trial.curve.costs[0] for trial in self.trials])
-        return CurveTable(self.name, macs, accuracy, self.images)
+        losses = [trial.curve.losses for trial in self.trials]
+        known = np.array(losses) if all(losses) else None
+        return CurveTable(self.name, macs, accuracy, self.images, known)
 
 
 def read_recorded(path: Path) -> RecordedSearch:
@@ -65,8 +66,11 @@ def read_recorded(path: Path) -> RecordedSearch:
     data = json.loads(path.read_text())
     trials = tuple(
         RecordedTrial(
-            TrialCurve((float(row["macs"]),), {int(e): float(a) for e, a in row["curve"]}),
-            tuple(row["losses"]),
+            TrialCurve(
+                (float(row["macs"]),),
+                {int(e): float(a) for e, a in row["curve"]},
+                tuple(row["losses"]),
+            ),
             {int(epoch): decode(text) for epoch, text in row["right"]},
         )
         for row in data["trials"]
@@ -80,7 +84,7 @@ def read_trials_csv(path: Path, images: int) -> RecordedSearch:
     table = table[(table["state"] == "complete") & table["duplicate_of"].isna()]
     trials = tuple(
         RecordedTrial(
-            TrialCurve((float(macs),), {int(e): float(a) for e, a in json.loads(curve)}), (), {}
+            TrialCurve((float(macs),), {int(e): float(a) for e, a in json.loads(curve)}), {}
         )
         for macs, curve in zip(table["macs"], table["curve"], strict=True)
     )

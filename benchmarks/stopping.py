@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from benchmarks.curves import CurveTable
-from benchmarks.stopping_rules import RULES, STRENGTHS, Rule
+from benchmarks.stopping_rules import ONE_EPOCH, RULES, STRENGTHS, Rule, best
 from nas.pareto import hypervolume
 from nas.progress import Progress, silent
 from nas.stopping.rule import TrialCurve, rungs
@@ -62,7 +62,9 @@ def replay(
         now, _, row, index = heapq.heappop(running)
         rung, macs = evaluated[index], float(table.macs[row])
         before = curves.pop(row).curve if row in curves else {}
-        trial = TrialCurve((macs,), {**before, rung: float(table.accuracy[row, rung - 1])})
+        losses = () if table.losses is None else tuple(table.losses[row, :rung].tolist())
+        curve = {**before, rung: float(table.accuracy[row, rung - 1])}
+        trial = TrialCurve((macs,), curve, losses)
         goes_on = rung < evaluated[-1] and rule(trial, list(curves.values()))
         curves[row] = trial
         if goes_on:
@@ -71,6 +73,22 @@ def replay(
         else:
             start(now)
     return _outcome(table, curves)
+
+
+def one_epoch(table: CurveTable, kept: float) -> Outcome:
+    """Train all networks for one epoch, and then the best of them to the end.
+
+    The best are those of `sorting`, with all networks to compare with ("Is one epoch all you need
+    for multi-fidelity hyperparameter optimization?", Egele et al., arXiv 2307.15422).
+    """
+    chosen = best(np.column_stack([np.log10(table.macs), 1 - table.accuracy[:, 0]]), kept)
+    return _outcome(
+        table,
+        {
+            row: TrialCurve((macs,), {table.epochs if row in chosen else 1: 1.0})
+            for row, macs in enumerate(table.macs.tolist())
+        },
+    )
 
 
 def _outcome(table: CurveTable, curves: dict[int, TrialCurve]) -> Outcome:
@@ -102,6 +120,7 @@ class Row:
     finished: float
     halving: float | None = None  # hypervolume of successive halving at the same epochs
     sorting: float | None = None
+    one_epoch: float | None = None  # of choosing among all networks after their first epoch
 
 
 def compare(
@@ -136,6 +155,9 @@ def compare(
     for name, strength, flying in progress(work, len(work)):
         outcomes = []
         for table in tables:
+            if name == ONE_EPOCH:
+                outcomes.append(one_epoch(table, strength))
+                continue
             rule = RULES[name](strength, table.epochs, table.images)
             for seed in range(orders):
                 order = np.random.default_rng(seed).permutation(len(table.macs)).tolist()
@@ -161,11 +183,13 @@ def _against(row: Row, rows: list[Row]) -> Row:
     if row.rule != "front":
         return row
     others: dict[str, float] = {}
-    for name in ("halving", "sorting"):
+    for name in ("halving", "sorting", ONE_EPOCH):
         theirs = [other for other in rows if (other.rule, other.in_flight) == (name, row.in_flight)]
         curve = sorted([(other.epochs, other.hypervolume) for other in theirs] + [(1.0, 1.0)])
         # Only within the range of epochs that the other rule can spend.
         if row.epochs >= curve[0][0] and theirs:
             epochs, volumes = zip(*curve, strict=True)
-            others[name] = float(np.interp(row.epochs, epochs, np.maximum.accumulate(volumes)))
+            others[name.replace(" ", "_")] = float(
+                np.interp(row.epochs, epochs, np.maximum.accumulate(volumes))
+            )
     return Row(**(asdict(row) | others))

@@ -12,6 +12,7 @@ import numpy as np
 
 from nas.stopping.rule import StoppingSettings, TrialCurve, decide
 
+ONE_EPOCH = "one epoch"
 Rule = Callable[[TrialCurve, Sequence[TrialCurve]], bool]
 """Whether a trial goes on, given all the others that have reached a rung."""
 
@@ -53,14 +54,22 @@ def sorting(kept: float, epochs: int, images: int | None) -> Rule:
         rung = max(trial.curve)
         at_rung = [trial, *(other for other in others if rung in other.curve)]
         points = np.array([(np.log10(each.costs[0]), 1 - each.curve[rung]) for each in at_rung])
-        fronts = moocore.pareto_rank(points)
-        places = max(1, int(np.ceil(kept * len(points)))) - int((fronts < fronts[0]).sum())
-        front = np.flatnonzero(fronts == fronts[0])
-        if places <= 0 or places >= len(front):
-            return places > 0
-        return 0 in front[_epsilon_net(points[front], places)]
+        return 0 in best(points, kept)
 
     return rule
+
+
+def best(points: np.ndarray, kept: float) -> set[int]:
+    """The best share `kept` of points [N, 2], at least one, by fronts, then by epsilon-nets."""
+    places, chosen = max(1, int(np.ceil(kept * len(points)))), set[int]()
+    fronts = moocore.pareto_rank(points)
+    for rank in np.unique(fronts):
+        front = np.flatnonzero(fronts == rank)
+        left = places - len(chosen)
+        if left < len(front):
+            return chosen | set(front[_epsilon_net(points[front], left)].tolist() if left else [])
+        chosen |= set(front.tolist())
+    return chosen
 
 
 def _epsilon_net(points: np.ndarray, places: int) -> list[int]:
@@ -85,4 +94,6 @@ STRENGTHS: dict[str, tuple[float, ...]] = {
     "front": (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.93, StoppingSettings.confidence, 0.98),
     "halving": (0.1, 0.2, 0.33, 0.5, 0.6, 0.7, 0.8, 0.9),
     "sorting": (0.2, 0.25, 0.33, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),
+    # no rule, but a search in two rounds: see `benchmarks.stopping.one_epoch`
+    ONE_EPOCH: (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 0.9),
 }

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from benchmarks.curves import generate_curves, read_curves
 from benchmarks.stopping import Row, compare
+from benchmarks.stopping_rules import ONE_EPOCH
 from nas.progress import shown
 from nas.stopping.rule import StoppingSettings
 
@@ -24,6 +25,7 @@ TITLES = {
     "front": "this project's rule (strength: confidence)",
     "halving": "successive halving on accuracy (strength: share kept)",
     "sorting": "non-dominated sorting, MO-ASHA (strength: share kept)",
+    ONE_EPOCH: "all networks for one epoch, then the best of all to the end (strength: share kept)",
 }
 
 
@@ -92,7 +94,7 @@ def print_rows(rows: list[Row], title: str) -> None:
         )
         for heading in ("rule", "strength", "volume", "quartiles", "least", "epochs"):
             table.add_column(heading, justify="left" if heading == "rule" else "right")
-        for heading in ("x macs", "done", "halving", "sorting"):
+        for heading in ("x macs", "done", "halving", "sorting", ONE_EPOCH):
             table.add_column(heading, justify="right")
         for row in (row for row in rows if row.in_flight == flying):
             default = row.rule == "front" and row.strength == StoppingSettings.confidence
@@ -103,13 +105,17 @@ def print_rows(rows: list[Row], title: str) -> None:
                 f"{row.q25:.3f}-{row.q75:.3f}",
                 f"{row.least:.3f}",
                 *(f"{value:.3f}" for value in (row.epochs, row.multiply_adds, row.finished)),
-                *("-" if value is None else f"{value:.4f}" for value in (row.halving, row.sorting)),
+                *(
+                    "-" if value is None else f"{value:.4f}"
+                    for value in (row.halving, row.sorting, row.one_epoch)
+                ),
                 style="bold" if default else "",
             )
         console.print(table)
     console.print(
         "volume, epochs, x macs: hypervolume, epochs, epochs x multiply-adds, as shares of no "
-        "stopping. done: share that finished. halving, sorting: their volume at equal epochs."
+        "stopping. done: share that finished. halving, sorting, one epoch: their volume at equal "
+        "epochs."
     )
     for rule, text in TITLES.items():
         console.print(f"{rule}: {text}")

@@ -192,8 +192,11 @@ def _run(
         study.report(candidate.number, list(curve.items()))
         if epoch == epochs:
             end = study.complete
-        elif not decide(TrialCurve(costs, curve), others, epochs, images=images).goes_on:
-            end = study.stop
+        else:
+            losses = tuple(train.losses) if isinstance(train, _Training) else ()
+            so_far = TrialCurve(costs, curve, losses)
+            if not decide(so_far, others, epochs, images=images).goes_on:
+                end = study.stop
         if end is not None:
             break
     last = max(curve, default=0)

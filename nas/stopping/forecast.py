@@ -1,12 +1,17 @@
 r"""Forecast of a trial's final accuracy from its accuracy at a rung.
 
-Accuracies are compared as negative log errors g = -log(error). For rung r, last epoch E and
-costs c, the gain of the finished trials j is a linear regression
+Accuracies are compared as negative log errors g = -log(error). For rung r, last epoch E, costs c
+and the mean training loss l of the rung's epoch, the gain of the finished trials j is a linear
+regression
 
-    y_j = g_jE - g_jr = b_0 + b_1 g_jr + b_2 log c_j + b_3 g_jr^2 + e_j,  e_j ~ N(0, s^2)    (1)
+    y_j = g_jE - g_jr
+        = b_0 + b_1 g_jr + b_2 log c_j + b_3 log l_j + b_4 g_jr^2 + e_j,  e_j ~ N(0, s^2)    (1)
 
-on standardised features X. All coefficients but b_0 have a ridge penalty (P = diag(0, 1, ..., 1)),
-so that few trials give a constant gain: every trial lowers its error by the same factor.
+on standardised features X; without losses the term of b_3 is left out. Losses have no evaluation
+noise: at equal cost they rank networks better than early accuracies do (Ru et al., "Speedy
+performance estimation for neural architecture search", arXiv 2006.04492). All coefficients but b_0
+have a ridge penalty (P = diag(0, 1, ..., 1)), so that few trials give a constant gain: every trial
+lowers its error by the same factor.
 
     b = (X'X + P)^-1 X'y                                                                     (2)
     s^2 = |y - X b|^2 / v,    v = max(1, N - tr((X'X + P)^-1 X'X))                           (3)
@@ -19,8 +24,8 @@ with the leverage h of the trial. The square is there because errors that are sm
 have less far to fall. It is constant outside the range of the finished trials, which say nothing
 about it there.
 
-The rule stops trials by what the regression conditions on (accuracy at a rung and cost), so the
-selection of the trials that finish does not bias it.
+The rule stops trials by what the regression conditions on (accuracy at a rung, cost and loss), so
+the selection of the trials that finish does not bias it.
 
 Ridge regression: Hoerl and Kennard, "Ridge regression: biased estimation for nonorthogonal
 problems", Technometrics 12(1), 1970.
@@ -51,10 +56,10 @@ def forecast(finished: Array, final: Array, trials: Array) -> Forecast:
     """Forecast the final negative log errors of trials that have reached a rung.
 
     Args:
-        finished: [finished, 1 + costs], features of finished trials: the negative log error
-            at the rung, then log costs.
+        finished: [finished, features] of finished trials: the negative log error at the rung,
+            then log costs, then the log loss if it is known.
         final: [finished], their final negative log errors.
-        trials: [trials, 1 + costs], features of the trials to forecast.
+        trials: [trials, features] of the trials to forecast.
     """
     gains = final - finished[:, 0]
     centre, spread = finished.mean(axis=0), finished.std(axis=0) + 1e-9

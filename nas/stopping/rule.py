@@ -84,6 +84,7 @@ class StoppingSettings:
 
 
 DEFAULT_SETTINGS = StoppingSettings()
+MIN_LOSS = 1e-6  # smaller training losses count as this one
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,7 @@ class TrialCurve:
 
     costs: tuple[float, ...]  # every objective but accuracy, known before training, over 0
     curve: Mapping[int, float]  # epoch -> accuracy in [0, 1] on the validation split
+    losses: Sequence[float] = ()  # mean training loss of each epoch; empty: unknown
 
 
 @dataclass(frozen=True)
@@ -157,16 +159,17 @@ def decide(
     no_costlier = [other.curve[epochs] for other in finished if _costs_no_more(other, trial)]
     if not no_costlier:
         return GO_ON
-    features = _features(finished, rung, images)
+    *known, of_trial = _features([*finished, trial], rung, images)
+    features = np.array(known)
     final = neg_log_error([other.curve[epochs] for other in finished], images)
-    of_trial = _features([trial], rung, images)[0]
     perfect = float(neg_log_error(1.0, images))
     confidence = settings.confidence
     if len(trial.curve) == 1 and rung <= epochs / 4:
         confidence /= confidence + settings.first_odds * (1 - confidence)  # (2)
     bound = min(_upper_bound(features, final, of_trial, confidence), perfect)
-    points = np.column_stack([features[:, 1:], np.exp(-final)])  # log costs, error
-    point = np.append(of_trial[1:], math.exp(-max(bound, 0.0)))
+    costs = slice(1, 1 + len(trial.costs))
+    points = np.column_stack([features[:, costs], np.exp(-final)])  # log costs, error
+    point = np.append(of_trial[costs], math.exp(-max(bound, 0.0)))
     better = bound > float(neg_log_error(max(no_costlier), images))
     goes_on = better and _gains_enough(point, points, len(others) + 1, settings)
     return Decision(goes_on, 1 - float(point[-1]), max(no_costlier))
@@ -197,9 +200,16 @@ def _gains_enough(point: Array, points: Array, trials: int, settings: StoppingSe
 
 
 def _features(trials: Sequence[TrialCurve], rung: int, images: int | None) -> Array:
-    """[trials, 1 + costs]: the negative log error at a rung, and log costs."""
+    """[trials, features]: the negative log error at a rung, log costs, log loss of its epoch.
+
+    The column of losses is left out where a trial has none.
+    """
     at_rung = neg_log_error([trial.curve[rung] for trial in trials], images)
-    return np.column_stack([at_rung, np.log([trial.costs for trial in trials])])
+    features = np.column_stack([at_rung, np.log([trial.costs for trial in trials])])
+    if any(len(trial.losses) < rung for trial in trials):
+        return features
+    losses = np.array([trial.losses[rung - 1] for trial in trials])
+    return np.column_stack([features, np.log(np.maximum(losses, MIN_LOSS))])
 
 
 def _within(a: TrialCurve, b: TrialCurve, factor: float) -> bool:
@@ -214,9 +224,9 @@ def _upper_bound(finished: Array, final: Array, trial: Array, confidence: float)
     """The bound (1) of the final negative log error.
 
     Args:
-        finished: [finished, 1 + costs], features of the finished trials.
+        finished: [finished, features], of the finished trials.
         final: [finished], their final negative log errors.
-        trial: [1 + costs], features of the trial.
+        trial: [features], of the trial.
         confidence: that the trial stays below the bound.
     """
     means, variance, leverages, degrees = forecast(finished, final, trial[None])

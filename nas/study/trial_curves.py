@@ -22,6 +22,7 @@ def trial_curves(study: SearchStudy) -> dict[str, TrialCurve]:
         trial.user_attrs["arch_id"]: TrialCurve(
             tuple(float(trial.user_attrs[name]) for name in costs),
             points,
+            tuple(trial.user_attrs.get("losses") or ()),
         )
         for trial in study.study.get_trials(deepcopy=False, states=ENDED)
         if "duplicate_of" not in trial.user_attrs and (points := curve(trial))

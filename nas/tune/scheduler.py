@@ -107,6 +107,7 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         self._curves[arch.arch_id] = TrialCurve(
             known_costs(self._study, cost),
             {**before, epoch: float(result["accuracy"])},
+            tuple(result.get("losses") or ()),
         )
         return arch.arch_id
 

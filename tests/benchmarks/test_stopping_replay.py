@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from benchmarks.curves import CurveTable, generate_curves, read_curves
-from benchmarks.stopping import compare, replay
-from benchmarks.stopping_rules import halving, sorting
+from benchmarks.stopping import compare, one_epoch, replay
+from benchmarks.stopping_rules import STRENGTHS, halving, sorting
 from nas.stopping.rule import StoppingSettings, TrialCurve, rungs
 
 NAAP = Path(__file__).parents[3] / "shared/tables/naap-440.csv"
@@ -50,6 +50,15 @@ def test_a_rule_sees_the_past_only_and_itself_never(table: CurveTable) -> None:
     replay(table, rule, range(20), (1, 3, 9), in_flight=20)
     cheapest = float(table.macs[:20].min())
     assert seen[0] == (cheapest, 1, 0)
+
+
+def test_after_one_epoch_the_best_of_all_are_trained_to_the_end(table: CurveTable) -> None:
+    everything, some = one_epoch(table, 1.0), one_epoch(table, 0.3)
+    assert (everything.hypervolume, everything.epochs) == pytest.approx((1, 1))
+    assert some.finished == pytest.approx(0.3)
+    assert some.epochs == pytest.approx(0.3 + 0.7 / 9)
+    first = CurveTable("", table.macs, np.repeat(table.accuracy[:, -1:], 9, axis=1))
+    assert one_epoch(first, 0.3).hypervolume == pytest.approx(1)  # nothing changes after it
 
 
 def test_baselines_keep_the_share_that_they_are_asked_for() -> None:
@@ -139,7 +148,7 @@ def test_the_command_prints_a_table_and_writes_the_rows(
     )
     printed = capsys.readouterr().out
     written = json.loads(target.read_text())
-    assert {row["rule"] for row in written["rows"]} == {"front", "halving", "sorting"}
+    assert {row["rule"] for row in written["rows"]} == set(STRENGTHS)
     assert "1 replays, 2 in flight" in printed
     for text in ("3,2", "0,9", "a", ""):
         with pytest.raises(ValueError, match="ascending epochs"):

@@ -183,6 +183,30 @@ def test_a_better_rung_never_stops_more(macs: float, seed: int, others_finished:
     assert went_on == sorted(went_on)
 
 
+def test_the_training_loss_tells_what_the_accuracy_at_the_rung_does_not() -> None:
+    rng = np.random.default_rng(4)
+    errors = rng.uniform(0.1, 0.3, 30)
+    others = [
+        TrialCurve((cost,), {RUNG: rng.uniform(0.4, 0.6), EPOCHS: 1 - error}, (3.0, 2 * error))
+        for cost, error in zip(rng.uniform(1e6, 4e6, 30), errors, strict=True)
+    ]
+
+    def at_best(*losses: float) -> float | None:
+        return decide(TrialCurve((2e6,), {1: 0.1, RUNG: 0.5}, losses), others, EPOCHS).at_best
+
+    good, bad, unknown, of_before = at_best(3.0, 0.2), at_best(3.0, 0.6), at_best(), at_best(0.2)
+    assert good == pytest.approx(0.9, abs=0.03)
+    assert bad == pytest.approx(0.7, abs=0.03)
+    assert unknown is not None
+    assert unknown > 0.85  # the best of what may come
+    assert of_before == unknown
+    without = [TrialCurve(other.costs, other.curve) for other in others[:1]]
+    some = decide(
+        TrialCurve((2e6,), {1: 0.1, RUNG: 0.5}, (3.0, 0.6)), [*without, *others[1:]], EPOCHS
+    )
+    assert some.at_best == unknown  # one old trial without a loss, and no forecast has it
+
+
 def test_a_perfect_score_cannot_be_beaten() -> None:
     others = [trial(1e6 * (1 + i / 10), 0.9 + i / 100, 1.0) for i in range(8)]
     assert not decide(trial(2e6, 0.999), others, EPOCHS, images=360).goes_on
