@@ -54,9 +54,17 @@ def accuracy(arch: Arch, macs: int, epoch: int) -> float:
     return 1 - min(0.9, 0.3 * own * (1e6 / macs) ** 0.1 * (2 - epoch / EPOCHS))
 
 
+def losses(candidate: Candidate, epoch: int) -> tuple[float, ...]:
+    own = 1 + int(candidate.arch.arch_id[4:8], 16) / 2**16
+    return tuple(round(own / e, 5) for e in range(1, epoch + 1))
+
+
 def result_of(candidate: Candidate, epoch: int) -> dict[str, Any]:
     shown = accuracy(candidate.arch, candidate.cost.macs, epoch)
-    return {"epochs": epoch, "accuracy": shown, "seconds": float(epoch), "reason": None}
+    return {
+        "epochs": epoch, "accuracy": shown, "seconds": float(epoch), "reason": None,
+        "losses": list(losses(candidate, epoch)),
+    }  # fmt: skip
 
 
 def as_trial(candidate: Candidate) -> Any:
@@ -77,7 +85,8 @@ def complete(study: SearchStudy, candidate: Candidate) -> None:
     curve = [
         (epoch, accuracy(candidate.arch, candidate.cost.macs, epoch)) for epoch in rungs(EPOCHS)
     ]
-    study.complete(candidate.number, Measurement(curve[-1][1], EPOCHS, 1.0, curve))
+    kept = Measurement(curve[-1][1], EPOCHS, 1.0, curve, losses(candidate, EPOCHS))
+    study.complete(candidate.number, kept)
 
 
 def ask(study: SearchStudy) -> Candidate:
@@ -102,14 +111,16 @@ def test_decides_as_the_rule_does(tmp_path: Path, config: StudyConfig) -> None:
     before = run_some(study, scheduler, 12)
     others = [
         TrialCurve(
-            (float(c.cost.macs),), {e: accuracy(c.arch, c.cost.macs, e) for e in rungs(EPOCHS)}
+            (float(c.cost.macs),),
+            {e: accuracy(c.arch, c.cost.macs, e) for e in rungs(EPOCHS)},
+            losses(c, EPOCHS),
         )
         for c in before
     ]
     decisions = []
     for value in (0.05, 0.2, 0.4, 0.6, 0.7, 0.8, 0.9, 0.99):
         candidate = ask(study)
-        trial = TrialCurve((float(candidate.cost.macs),), {RUNG: value})
+        trial = TrialCurve((float(candidate.cost.macs),), {RUNG: value}, losses(candidate, RUNG))
         expected = decide(trial, others, EPOCHS, images=360).goes_on
         decisions.append(step(scheduler, candidate, RUNG, accuracy=value))
         assert decisions[-1] == (CONTINUE if expected else STOP)
@@ -126,7 +137,8 @@ def test_a_search_that_was_started_again_decides_the_same(
     stopped = ask(study)
     step(scheduler, stopped, 1)
     shown = result_of(stopped, 1)["accuracy"]
-    study.stop(stopped.number, Measurement(shown, 1, 1.0, [(1, shown)]))
+    kept = Measurement(shown, 1, 1.0, [(1, shown)], losses(stopped, 1))
+    study.stop(stopped.number, kept)
     again = open_study(tmp_path, config)
     restarted = FrontScheduler(again, EPOCHS, images=360)
     assert restarted._curves == scheduler._curves
