@@ -78,6 +78,34 @@ def sampler(
 
 
 @app.command()
+def transfer(
+    source: Annotated[str, _option("The table that was searched before, as for sampler --table")],
+    target: Annotated[str, _option("The table that is searched now, with the same columns")],
+    trials: Annotated[int, _option("Evaluations of the source", min=4, max=10_000)] = 100,
+    evals: Annotated[int, _option("Evaluations of the target", min=1, max=10_000)] = 100,
+    seeds: Annotated[int, _option("Pairs of searches", min=1, max=1000)] = 15,
+    json: ContinuedJson = None,
+    jobs: Annotated[
+        int | None, _option("Processes. Default: one for each core", min=1, max=1024)
+    ] = None,
+    debug: Debug = False,
+) -> int:
+    """Searches that know the results of an earlier one, beside cold starts."""
+    from benchmarks.transfer import run_and_report
+
+    run_and_report(
+        source,
+        target,
+        trials=trials,
+        evaluations=evals,
+        seeds=seeds,
+        json_path=json,
+        workers=jobs or os.cpu_count() or 1,
+    )
+    return 0
+
+
+@app.command()
 def operator(
     repetitions: Annotated[
         int, _option("Runs of each version on each shape", min=1, max=1000)

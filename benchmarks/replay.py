@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from benchmarks.baselines import OURS, make_baseline, peers_flat
 from benchmarks.problems import Problem
 from nas.pareto import HypervolumeTracker
 from nas.samplers.parameters import SpaceExhausted, suggest
-from nas.space.space import Choice
+from nas.samplers.sources import Source
+from nas.space.space import Choice, Setting
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Replay:
     points: list[list[float]]  # [log10 macs, mean error] of each evaluation
     distinct: int  # architectures
     ms_per_ask: float  # mean over the run, of processor time (one thread)
+    settings: list[Setting] = field(default_factory=list)  # of each evaluation
 
     def to_dict(self) -> dict[str, Any]:
         """The replay as plain values, for the cache."""
@@ -47,6 +49,7 @@ def replay(
     *,
     noise: bool = False,
     ours: Callable[[Problem, int], optuna.samplers.BaseSampler] | None = None,
+    first: Sequence[Setting] = (),
 ) -> Replay:
     """Run a sampler for a number of evaluations.
 
@@ -57,22 +60,30 @@ def replay(
         evaluations: at most; fewer where the space is exhausted.
         noise: tell the sampler the accuracy of one training seed; the score is of the mean.
         ours: makes the `known-cost` sampler; by default with its default options.
+        first: settings to evaluate before the `known-cost` sampler is asked.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     logging.getLogger("optuna").setLevel(logging.ERROR)
     rng = np.random.default_rng([seed, 1]) if noise else None
     if sampler == OURS:
-        return _run(problem, (ours or make_ours)(problem, seed), problem.choices, evaluations, rng)
+        made = (ours or make_ours)(problem, seed)
+        return _run(problem, made, problem.choices, evaluations, rng, first=first)
     choices = peers_flat(problem)
     return _run(problem, make_baseline(sampler, choices, seed), choices, evaluations, rng, True)
 
 
-def make_ours(problem: Problem, seed: int) -> optuna.samplers.BaseSampler:
+def make_ours(
+    problem: Problem, seed: int, sources: Sequence[Source] = ()
+) -> optuna.samplers.BaseSampler:
     """The `known-cost` sampler on a problem: only multiply-adds are known to it."""
     from nas.samplers.known_cost import KnownCostSampler
 
     return KnownCostSampler(
-        problem.choices, lambda setting: (problem.macs(setting),), seed=seed, identity=problem.key
+        problem.choices,
+        lambda setting: (problem.macs(setting),),
+        seed=seed,
+        identity=problem.key,
+        sources=sources,
     )
 
 
@@ -83,11 +94,14 @@ def _run(
     evaluations: int,
     rng: np.random.Generator | None,
     flat: bool = False,
+    first: Sequence[Setting] = (),
 ) -> Replay:
     study = optuna.create_study(sampler=sampler, directions=["maximize", "minimize"])
     if flat:
         study = optuna.create_study(sampler=sampler, directions=["minimize", "minimize"])
-    points, keys, seconds = [], set(), 0.0
+    for setting in first:
+        study.enqueue_trial(setting)
+    points, keys, seconds, settings = [], set(), 0.0, []
     for _ in range(evaluations):
         start = time.process_time()
         trial = study.ask()
@@ -107,5 +121,6 @@ def _run(
         macs, observed = problem.macs(setting), problem.observe(setting, rng)
         points.append([float(np.log10(macs)), problem.error(setting)])
         keys.add(problem.key(setting))
+        settings.append(setting)
         study.tell(trial, [observed, float(np.log10(macs))] if flat else [1.0 - observed, macs])
-    return Replay(points, len(keys), 1000.0 * seconds / max(1, len(points)))
+    return Replay(points, len(keys), 1000.0 * seconds / max(1, len(points)), settings)

@@ -6,11 +6,12 @@
 from typing import TYPE_CHECKING, Any
 
 from nas.samplers.parameters import SpaceExhausted, distribution, suggest
+from nas.samplers.sources import Source
 
 if TYPE_CHECKING:
     from nas.samplers.known_cost import KnownCostSampler
 
-__all__ = ["KnownCostSampler", "SpaceExhausted", "distribution", "suggest"]
+__all__ = ["KnownCostSampler", "Source", "SpaceExhausted", "distribution", "suggest"]
 
 
 def __getattr__(name: str) -> Any:

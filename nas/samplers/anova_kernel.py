@@ -21,6 +21,13 @@ everything else. Spaces list their choices in the order of the network, and choi
 applies one after the other may interact more strongly than distant ones: d_ij falls with their
 distance in the list, with a learned length l, and b_ij lets a pair differ from that. All of a, b, w
 and the length scales but a_0 are hyperparameters (`hyperparameters.py`), given as theta.
+
+A study with sources has the covariance
+
+    k + \sum_s b_s (1 + m_s m_s')                                                            (3)
+
+with a hyperparameter b_s and the prediction m_s of source s (`source_model.py`): the part that is
+shared with the source is a linear function of its prediction.
 """
 
 from __future__ import annotations
@@ -50,10 +57,12 @@ class Points(NamedTuple):
 
     codes: NDArray[np.int64]  # [N, choices], see `Encoding`
     costs: Array  # [N, costs], standardised log costs
+    predicted: Array | None = None  # [N, sources], m_s of (3); None without sources
 
     def part(self, rows: slice) -> Points:
         """Some of the points."""
-        return Points(self.codes[rows], self.costs[rows])
+        predicted = None if self.predicted is None else self.predicted[rows]
+        return Points(self.codes[rows], self.costs[rows], predicted)
 
 
 class Pairs(NamedTuple):
@@ -62,11 +71,13 @@ class Pairs(NamedTuple):
     entries: NDArray[np.int64]  # [choices, pairs], positions in the flattened tables
     distance: Array  # [pairs], |t - t'|
     product: Array  # [pairs], t.t'
+    shared: Array | None = None  # [sources, pairs], 1 + m_s m_s' of (3)
 
     def part(self, rows: slice | NDArray[np.int64]) -> Pairs:
         """Some of the pairs."""
         entries = np.ascontiguousarray(self.entries[:, rows])
-        return Pairs(entries, self.distance[rows], self.product[rows])
+        shared = None if self.shared is None else np.ascontiguousarray(self.shared[:, rows])
+        return Pairs(entries, self.distance[rows], self.product[rows], shared)
 
     def workspace(self) -> Array:
         """Memory for v_i and three sums of them; reused, because allocating it is slow."""
@@ -101,11 +112,11 @@ class Terms(NamedTuple):
 
 
 class AnovaKernel:
-    """The kernel (1) of a space, for any hyperparameters."""
+    """The kernel (1) of a space, or (3) with a number of sources, for any hyperparameters."""
 
-    def __init__(self, choices: Sequence[Choice]) -> None:
+    def __init__(self, choices: Sequence[Choice], sources: int = 0) -> None:
         count = len(choices)
-        self.hyperparameters = Hyperparameters(count)
+        self.hyperparameters = Hyperparameters(count, sources)
         self.choice_kernels = ChoiceKernels(choices)
         # First position of the table of each choice among the flattened tables.
         self._begin = np.arange(count)[:, None, None] * self.choice_kernels.size**2
@@ -121,7 +132,11 @@ class AnovaKernel:
         # In C order: `take` is many times slower on another one.
         entries = np.add(begin, b.codes.T[:, None, :], order="C").reshape(len(begin), -1)
         distance = _distance_of_costs(a.costs, b.costs).ravel()
-        return Pairs(entries, distance, (a.costs @ b.costs.T).ravel())
+        product, shared = (a.costs @ b.costs.T).ravel(), None
+        if a.predicted is not None and b.predicted is not None:
+            products = a.predicted.T[:, :, None] * b.predicted.T[:, None, :]
+            shared = 1.0 + products.reshape(len(products), -1)
+        return Pairs(entries, distance, product, shared)
 
     def with_itself(self, a: Points) -> NDArray[np.int64]:
         """`entries` of the pairs of A architectures with themselves, [choices, A]."""
@@ -178,7 +193,10 @@ class Covariance:
         additive = self._additive(each, np.empty((3 * len(each), each.shape[1])))
         variances: Array = OFFSET + values.trend * (a.costs * a.costs).sum(1)
         variances += additive.main_effects + additive.pair_effects + additive.triple_effects
-        return variances + values.cost + values.product
+        variances = variances + values.cost + values.product
+        if values.shared is not None and a.predicted is not None:
+            variances += (1.0 + np.square(a.predicted)) @ values.shared
+        return variances
 
     def of_pairs(self, pairs: Pairs, workspace: Array) -> Array:
         """Covariances, [pairs].
@@ -187,7 +205,12 @@ class Covariance:
             pairs: of architectures.
             workspace: from `pairs.workspace()`.
         """
-        return self._terms(pairs, workspace).covariance()
+        return self._with_sources(self._terms(pairs, workspace).covariance(), pairs)
+
+    def _with_sources(self, own: Array, pairs: Pairs) -> Array:
+        """Equation (3), [pairs]."""
+        shared = self._values.shared
+        return own if shared is None or pairs.shared is None else own + shared @ pairs.shared
 
     def with_pullback(
         self, pairs: Pairs, diagonal: NDArray[np.bool], workspace: Array
@@ -204,9 +227,12 @@ class Covariance:
         def pullback(slopes: Array) -> Array:
             gradient = self._gradient(terms, pairs, slopes)
             gradient["noise"] = self._values.noise * slopes[diagonal].sum()
+            if self._values.shared is not None and pairs.shared is not None:
+                gradient["shared"] = self._values.shared * (pairs.shared @ slopes)
             return self._kernel.hyperparameters.gradient(gradient)
 
-        return terms.covariance() + diagonal * self.noise, pullback
+        covariance = self._with_sources(terms.covariance(), pairs)
+        return covariance + diagonal * self.noise, pullback
 
     def _gradient(self, terms: Terms, pairs: Pairs, slopes: Array) -> dict[str, Any]:
         """Gradient by the log hyperparameters but the noise, from that by covariances, [pairs]."""

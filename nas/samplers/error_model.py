@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,11 @@ from nas.samplers.anova_kernel import AnovaKernel, Points
 from nas.samplers.binomial_noise import BinomialNoise
 from nas.samplers.candidates import Candidates
 from nas.samplers.encoding import Code
+from nas.samplers.fitted_sources import FittedSources
 from nas.samplers.gaussian_process import Posteriors, fit
 from nas.samplers.history import EndedTrial, History
 from nas.samplers.outcome_transform import OutcomeTransformFamily
+from nas.samplers.sources import Description, Source
 from nas.samplers.stopped_trials import CurvesWithCosts, forecast_final_errors
 
 Array = NDArray[np.float64]
@@ -55,13 +57,23 @@ class ErrorModel:
         candidates: the pool.
         seed: draws the hyperparameter samples and selects the trials that they are fitted on.
         images: number of validation images; None: errors are exact.
+        sources: earlier studies.
+        describe: a setting in the terms of the sources.
     """
 
-    def __init__(self, candidates: Candidates, seed: int, images: int | None = None) -> None:
+    def __init__(
+        self,
+        candidates: Candidates,
+        seed: int,
+        images: int | None = None,
+        sources: Sequence[Source] = (),
+        describe: Callable[[Mapping[str, Any]], Description] = dict,
+    ) -> None:
         self._candidates, self._seed, self._images = candidates, seed, images
-        self._kernel = AnovaKernel(candidates.encoding.choices)
         costs = candidates.base_costs
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
+        self.sources = FittedSources(sources, describe, candidates, self._scale, seed)
+        self._kernel = AnovaKernel(candidates.encoding.choices, len(self.sources.models))
         self._pool = self.points(candidates.codes)
         self._noise: BinomialNoise
         self._fitted: tuple[EndedTrial, ...] = ()
@@ -69,9 +81,19 @@ class ErrorModel:
 
     def points(self, codes: Sequence[Code]) -> Points:
         """Codes as inputs of the kernel."""
-        scaled = (self._costs(codes) - self._centre) / self._spread
+        scaled = self._scale(self._costs(codes))
         array = self._candidates.encoding.array(codes)
-        return Points(array, scaled)
+        return Points(array, scaled, self.sources.predict(codes, scaled))
+
+    def source_start(self, history: History, untried: Sequence[int]) -> Code:
+        """The code to try next while there is no model of the study, see `FittedSources`."""
+        taken = [*(trial.code for trial in history.ended), *history.pending]
+        return self.sources.start(untried, history.tried, taken)
+
+    def _scale(self, costs: Array) -> Array:
+        """Standardised costs, [N, costs], of log10 costs."""
+        scaled: Array = (costs - self._centre) / self._spread
+        return scaled
 
     def _costs(self, codes: Sequence[Code]) -> Array:
         """[N, costs], log10; N may be 0."""

@@ -5,6 +5,10 @@ hyperparameter has a log-normal prior. The length scale of a choice is the produ
 length scale and the choice's own factor: few trials tell little about each choice, but much about
 the smoothness of the space. Few pairs of choices interact strongly, so the prior of the pair
 weights is wide.
+
+With sources (`sources.py`) there are two more: the variance of the part that is shared with each
+source, and a factor on all variances of the study's own part. Their priors are wide, because a
+source may tell everything or nothing.
 """
 
 from __future__ import annotations
@@ -37,6 +41,13 @@ PRIORS = {
     "product_length": (1.0, 0.7),
     "pair_weight": (1.0, 1.5),  # of each pair of choices
 }
+SOURCE_PRIORS = {
+    "own": (0.3, 1.5),  # factor on the variances of the study's own part
+    "shared": (0.5, 1.5),  # of each source, the variance of the part shared with it
+}
+"""Hyperparameters of a study that has sources, besides `PRIORS`."""
+OWN = ("trend", "cost", "main_effects", "pair_effects", "triple_effects", "product")
+"""The variances that `own` is a factor on."""
 GROUP_SIZE = {"weight": 1, "length": 1, "product_length": 1, "pair_weight": 2}
 """Hyperparameters that every choice or every pair of choices has one of."""
 
@@ -60,20 +71,23 @@ class KernelValues(NamedTuple):
     length: Array
     product_length: Array
     pair_weight: Array  # in the order (0, 1), (0, 2), ..., (1, 2), ...
+    shared: Array | None = None  # over sources; None without them
 
 
 class Hyperparameters:
-    """The place of every hyperparameter in theta, for a number of choices.
+    """The place of every hyperparameter in theta, for a number of choices and of sources.
 
     `prior_mean` and `prior_deviation`, [theta], are those of the logarithms.
     """
 
-    def __init__(self, choices: int) -> None:
+    def __init__(self, choices: int, sources: int = 0) -> None:
+        self._sources = sources
         self.slices: dict[str, slice] = {}
         medians: list[float] = []
         deviations: list[float] = []
-        for name, (median, deviation) in PRIORS.items():
+        for name, (median, deviation) in (PRIORS | (SOURCE_PRIORS if sources else {})).items():
             n = math.comb(choices, GROUP_SIZE[name]) if name in GROUP_SIZE else 1
+            n = sources if name == "shared" else n
             self.slices[name] = slice(len(medians), len(medians) + n)
             medians += [math.log(median)] * n
             deviations += [deviation] * n
@@ -84,12 +98,18 @@ class Hyperparameters:
         """The hyperparameters whose logarithms theta holds."""
         numbers = np.exp(theta)
         named: dict[str, Any] = {
-            name: numbers[part] if name in GROUP_SIZE else float(numbers[part.start])
+            name: numbers[part]
+            if name in GROUP_SIZE or name == "shared"
+            else float(numbers[part.start])
             for name, part in self.slices.items()
         }
+        if self._sources:
+            own = named.pop("own")
+            named |= {name: own * named[name] for name in OWN}
         return KernelValues(**named)
 
-    @staticmethod
-    def gradient(named: Mapping[str, Any]) -> Array:
-        """Gradient by theta, from the gradients by the logarithm of each hyperparameter."""
-        return np.concatenate([np.atleast_1d(named[name]) for name in PRIORS])
+    def gradient(self, named: Mapping[str, Any]) -> Array:
+        """Gradient by theta, from those by the logarithms of all but `own`."""
+        by_own = {"own": sum(named[name] for name in OWN)} if self._sources else {}
+        named = {**named, **by_own}
+        return np.concatenate([np.atleast_1d(named[name]) for name in self.slices])

@@ -27,6 +27,7 @@ from nas.samplers.gaussian_process import FitError
 from nas.samplers.history import History, read
 from nas.samplers.initial_design import spread_start
 from nas.samplers.parameters import SpaceExhausted, distribution
+from nas.samplers.sources import Description, Source
 from nas.space.space import Choice, Setting
 from nas.threads import blas_threads
 
@@ -64,6 +65,11 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         images: number of validation images, if the learned objective is a share of them: it
             tells the binomial noise of an accuracy. None: accuracies are exact, and what the
             choices do not explain is each architecture's own.
+        sources: earlier studies of architectures of the same kinds, which tell part of the
+            error. How much is learned from the study's own trials, for each source by itself.
+            The first trials are those that the sources have found best.
+        describe: a setting in the terms that the sources describe their architectures in.
+            Default: the setting itself.
 
     Raises:
         ValueError: one line that says what was wrong and what is accepted. Costs and the
@@ -80,12 +86,15 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         feasible: Callable[[Mapping[str, Any]], bool] | None = None,
         identity: Callable[[Mapping[str, Any]], Hashable] | None = None,
         images: int | None = None,
+        sources: Sequence[Source] = (),
+        describe: Callable[[Mapping[str, Any]], Description] = dict,
     ) -> None:
         self._choices = tuple(choices)
         encoding = Encoding(self._choices)
         if images is not None and images < 1:
             raise ValueError(f"images: {images}; accepted: 1 or more, or None")
         self._seed, self._objective, self._images = seed, objective, images
+        self._sources, self._describe = tuple(sources), describe
         self._make_candidates = partial(
             Candidates, encoding, costs, feasible=feasible, identity=identity
         )
@@ -205,14 +214,19 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         count: int,
     ) -> list[Code]:
         """One code at least; `count` where the model chooses."""
-        if history.started >= START and len(history.finished) >= MIN_FINISHED:
+        modelled = history.started >= START and len(history.finished) >= MIN_FINISHED
+        if self._model is None and (modelled or self._sources):
+            self._model = ErrorModel(
+                candidates, self._seed, self._images, self._sources, self._describe
+            )
+        if modelled and self._model is not None:
             try:
-                if self._model is None:
-                    self._model = ErrorModel(candidates, self._seed, self._images)
                 return self._best(candidates, self._model, history, untried, rng, count)
             except FitError as error:
                 self._model = None
                 _log.warning("known-cost: %s; this trial is from the initial design", error)
+        if self._model is not None and self._model.sources.models:
+            return [self._model.source_start(history, untried)]
         taken = [*(trial.code for trial in history.ended), *history.pending]
         return [candidates.codes[spread_start(candidates, untried, taken, self._seed)]]
 

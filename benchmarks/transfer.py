@@ -1,0 +1,230 @@
+"""The transfer benchmark: a second search that knows the results of a first one.
+
+The source table is searched by the known-cost sampler; then the target table is searched
+- by the known-cost sampler without the source ("cold start") and by Optuna's TPE,
+- by the plain trick: the source's front is evaluated first, then the search goes on as a cold one,
+- by the known-cost sampler with the source ("transfer"), and
+- with misleading sources: searches of the target table whose accuracies were permuted among
+  architectures of equal cost, or whose ranks were negated.
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.baselines import OURS
+from benchmarks.problems import Problem, TableProblem
+from benchmarks.replay import Replay, make_ours, replay
+from benchmarks.rows import RowFile
+from benchmarks.sampler import SYNTHETIC, load_problem
+from benchmarks.tables import Table
+from nas.pareto import non_dominated
+from nas.progress import Progress, silent
+from nas.space.space import Setting
+
+Array = NDArray[np.float64]
+
+COLD, TPE, PLAIN, TRANSFER = "cold start", "tpe", "source's front first", "transfer"
+PERMUTED, NEGATED = "transfer, permuted", "transfer, negated ranks"
+WAYS = (COLD, TPE, PLAIN, TRANSFER, PERMUTED, NEGATED)
+MARKS = (25, 50, 100)
+
+
+@dataclass(frozen=True)
+class TransferJob:
+    """One search of the target."""
+
+    source: str  # as `load_problem` reads it
+    target: str
+    way: str  # one of `WAYS`
+    seed: int
+    trials: int  # evaluations of the source
+    evaluations: int  # of the target
+
+
+def table_problem(option: str, source: str) -> TableProblem:
+    """The table that an option names.
+
+    Raises:
+        ValueError: it is not a table, or cannot be read.
+    """
+    problem = load_problem(source)
+    if source.startswith(SYNTHETIC) or not isinstance(problem, TableProblem):
+        raise ValueError(f"{option} {source}: accepted: a table's CSV file, or generated:KIND")
+    return problem
+
+
+def check_pair(source: str, target: str) -> None:
+    """Raise ValueError unless both are tables with the same columns and some equal rows."""
+    first, second = table_problem("--source", source), table_problem("--target", target)
+    names = [[choice.name for choice in problem.choices] for problem in (first, second)]
+    if names[0] != names[1]:
+        raise ValueError(
+            f"--source {source}: columns {', '.join(names[0])}; accepted: those of the target, "
+            f"{', '.join(names[1])}"
+        )
+    for a, b in zip(first.choices, second.choices, strict=True):
+        if not set(a.values) & set(b.values):
+            raise ValueError(
+                f"--source {source}: column {a.name} shares no value with the target's; "
+                "accepted: tables that share architectures"
+            )
+
+
+@functools.lru_cache(maxsize=4)
+def _source_search(source: str, misled: str, seed: int, trials: int) -> tuple[Setting, ...]:
+    """What the first search evaluated, in order."""
+    return tuple(replay(_source(source, misled, seed), OURS, seed, trials).settings)
+
+
+@functools.lru_cache(maxsize=4)
+def _source(source: str, misled: str, seed: int) -> TableProblem:
+    """The table of the first search."""
+    table = table_problem("--source", source).table
+    if not misled:
+        return TableProblem(table)
+    error = _negated(table) if misled == NEGATED else _permuted(table, seed)
+    return TableProblem(replace(table, accuracy=1.0 - error[:, None]))
+
+
+def _permuted(table: Table, seed: int) -> Array:
+    """Errors, permuted among architectures of equal cost."""
+    rng, error = np.random.default_rng([seed, 6]), table.error.copy()
+    for macs in np.unique(table.macs):
+        rows = np.flatnonzero(table.macs == macs)
+        error[rows] = error[rng.permutation(rows)]
+    return error
+
+
+def _negated(table: Table) -> Array:
+    """Errors whose ranks are reversed: the best architecture has the largest error."""
+    order, error = np.argsort(table.error, kind="stable"), np.empty(len(table.error))
+    error[order] = np.sort(table.error)[::-1]
+    return error
+
+
+def run_job(job: TransferJob) -> Replay:
+    """Make one search of the target, on one thread."""
+    target = table_problem("--target", job.target)
+    if job.way in (COLD, TPE):
+        sampler = OURS if job.way == COLD else "tpe"
+        return replay(target, sampler, job.seed, job.evaluations)
+    misled = job.way if job.way in (PERMUTED, NEGATED) else ""
+    name = job.target if misled else job.source
+    source = _source(name, misled, job.seed)
+    settings = _source_search(name, misled, job.seed, job.trials)
+    settings = tuple(setting for setting in settings if _known(target, setting))
+    if job.way == PLAIN:
+        first = _front(source, settings)
+        return replay(target, OURS, job.seed, job.evaluations, first=first)
+
+    def ours(problem: Problem, seed: int) -> Any:
+        from nas.samplers import Source
+
+        errors = [source.error(setting) for setting in settings]
+        costs = [(problem.macs(setting),) for setting in settings]
+        return make_ours(problem, seed, [Source(name, settings, errors, costs)])
+
+    return replay(target, OURS, job.seed, job.evaluations, ours=ours)
+
+
+def _known(target: TableProblem, setting: Setting) -> bool:
+    """Whether the target has an architecture."""
+    return all(setting[choice.name] in choice.values for choice in target.choices)
+
+
+def _front(source: TableProblem, settings: tuple[Setting, ...]) -> list[Setting]:
+    """The front of the first search, cheapest first."""
+    points = np.array([[source.macs(s), source.error(s)] for s in settings])
+    rows = [int(row) for row in np.argsort(points[:, 0]) if non_dominated(points)[row]]
+    return [settings[row] for row in rows]
+
+
+def run(jobs: list[TransferJob], rows: RowFile, workers: int, progress: Progress = silent) -> None:
+    """Make all searches that `rows` lacks, in parallel, and add a row for each."""
+    missing = [job for job in jobs if (job.way, job.seed) not in rows]
+    made = _made(missing, workers)
+    for job, done in progress(made, len(jobs), len(jobs) - len(missing)):
+        problem = table_problem("--target", job.target)
+        assert problem.best is not None
+        curve = done.hypervolumes(problem.reference, problem.best, job.evaluations)
+        rows.add(
+            {
+                "way": job.way,
+                "seed": job.seed,
+                "hypervolume": [round(value, 6) for value in curve],
+                "ms_per_ask": round(done.ms_per_ask, 2),
+            }
+        )
+
+
+def _made(jobs: list[TransferJob], workers: int) -> Iterator[tuple[TransferJob, Replay]]:
+    os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import torch
+    if not jobs:
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
+        futures = {pool.submit(run_job, job): job for job in jobs}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def run_and_report(
+    source: str,
+    target: str,
+    *,
+    trials: int,
+    evaluations: int,
+    seeds: int,
+    json_path: Path | None,
+    workers: int,
+) -> None:
+    """Make all searches, print their table and write the rows.
+
+    Args:
+        source: as `load_problem` reads it; the same for `target`.
+        target: the table of the second search.
+        trials: evaluations of the first search.
+        evaluations: of the second search.
+        seeds: pairs of searches.
+        json_path: file of the rows; an unfinished one is continued.
+        workers: processes.
+
+    Raises:
+        ValueError: one line that names the argument and what is accepted.
+    """
+    from benchmarks.transfer_report import print_summary
+    from nas.progress import shown
+
+    check_pair(source, target)
+    prints = [table_problem("--table", name).fingerprint for name in (source, target)]
+    setting = {
+        "source": table_problem("--source", source).name,
+        "target": table_problem("--target", target).name,
+        "fingerprints": prints,
+        "trials": trials,
+        "evaluations": evaluations,
+    }
+    rows = RowFile(json_path, setting, ("way", "seed"))
+    jobs = [
+        TransferJob(source, target, way, seed, trials, evaluations)
+        for seed in range(seeds)
+        for way in WAYS
+    ]
+    run(jobs, rows, workers, shown("searches"))
+    wanted = {(job.way, job.seed) for job in jobs}
+    print_summary(setting, [row for row in rows if (row["way"], row["seed"]) in wanted], rows)

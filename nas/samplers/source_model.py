@@ -1,0 +1,118 @@
+r"""What a source predicts: the posterior mean of its errors at any architecture.
+
+A Gaussian process with the ANOVA kernel is fitted to the results of the source alone. Its
+posterior mean m, in units of the deviation of the source's targets, tells the part of the error
+that the new study may share with the source: an unknown multiple of m plus an unknown constant,
+which adds b (1 + m m') to the covariance of the new study's targets. The factor b is one of the
+new study's hyperparameters, so a source that misleads has a factor near 0 after a few trials.
+
+The covariance of the source's posterior could be added too, as in a linear model of
+coregionalisation (Alvarez, Rosasco and Lawrence, "Kernels for vector-valued functions", 2012,
+arXiv 1106.6251, section 4). It made no difference between NATS-Bench's CIFAR-10 and CIFAR-100.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, cholesky
+
+from nas.samplers.anova_kernel import AnovaKernel, Points
+from nas.samplers.binomial_noise import BinomialNoise
+from nas.samplers.gaussian_process import FitError, fit
+from nas.samplers.outcome_transform import OutcomeTransformFamily
+from nas.samplers.sources import Description, DescriptionEncoding, Source
+
+Array = NDArray[np.float64]
+
+MAX_FITTED = 200  # trials that the hyperparameters of a source are fitted on
+MAX_OBSERVED = 400  # trials that its posterior is conditioned on
+BLOCK = 2048  # architectures predicted at once, to bound the memory
+
+
+class SourceModel:
+    """The posterior mean of a source.
+
+    Args:
+        source: its results.
+        described: descriptions of the new study's candidates, from which values are taken too.
+        scale: standardises log10 costs, [N, costs], as the new study's model does.
+        seed: selects the trials where a source has many.
+
+    Raises:
+        FitError: numerical failure, or too few results.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        described: Sequence[Description],
+        scale: Callable[[Array], Array],
+        seed: int,
+    ) -> None:
+        self.name = source.name
+        rng = np.random.default_rng([seed, 5])
+        self._encoding = DescriptionEncoding([*source.descriptions, *described])
+        if not self._encoding.choices:
+            raise FitError(f"source {source.name}: all architectures are described alike")
+        errors = np.asarray(source.errors, dtype=np.float64)
+        costs = np.log10(np.asarray(source.costs, dtype=np.float64))
+        noise = BinomialNoise(costs, errors, source.images)
+        denoised, log_variances = noise.denoise(costs, errors)
+        rows = _best_and_random(costs, denoised, MAX_OBSERVED, rng)
+        errors, denoised, log_variances = errors[rows], denoised[rows], log_variances[rows]
+        codes = self._encoding.array([source.descriptions[row] for row in rows])
+        self._observed = Points(codes, scale(costs[rows]))
+        few = np.sort(rng.permutation(len(rows))[:MAX_FITTED])
+        kernel = AnovaKernel(self._encoding.choices)
+        family = OutcomeTransformFamily(errors[few], denoised[few], log_variances[few])
+        fitted = Points(self._observed.codes[few], self._observed.costs[few])
+        sample = fit(kernel, fitted, family, 0, rng)[0]
+        self._transform, self._kernel = sample.transform, kernel.at(sample.theta)
+        # Errors without measurement noise: the kernel's noise is each architecture's own.
+        self._own = self._kernel.noise if source.images is None else 0.0
+        targets = self._transform.targets(errors, denoised)
+        variances = self._kernel.noise + self._transform.variances(denoised, log_variances)
+        covariance = self._kernel(self._observed, self._observed) + np.diag(variances)
+        try:
+            self._weights = cho_solve((cholesky(covariance, lower=True), True), targets)
+        except np.linalg.LinAlgError:
+            raise FitError(f"source {source.name}: the covariance is singular") from None
+        self._place = {tuple(code): row for row, code in enumerate(codes.tolist())}
+
+    def predict(self, descriptions: Sequence[Description], costs: Array) -> Array:
+        """The posterior mean at N architectures, [N].
+
+        Args:
+            descriptions: of N architectures.
+            costs: [N, costs], standardised log costs.
+        """
+        points = Points(self._encoding.array(descriptions), costs)
+        mean = np.zeros(len(descriptions))
+        for start in range(0, len(mean), BLOCK):
+            part = slice(start, start + BLOCK)
+            mean[part] = self._weights @ self._kernel(self._observed, points.part(part))
+        if self._own:
+            rows = [self._place.get(tuple(code), -1) for code in points.codes.tolist()]
+            mean += self._own * np.where(np.array(rows) >= 0, self._weights[rows], 0.0)
+        return mean
+
+    def errors(self, predicted: Array) -> Array:
+        """Errors of the source, [N], whose posterior means are `predicted`, [N]."""
+        return self._transform.errors(predicted)
+
+
+def _best_and_random(
+    costs: Array, errors: Array, count: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """All rows; of more than `count`, half those closest to the front, half random."""
+    if len(errors) <= count:
+        return np.arange(len(errors))
+    no_dearer = (costs[None] <= costs[:, None]).all(axis=-1)
+    excess = errors - np.where(no_dearer, errors[None], np.inf).min(axis=1)
+    order = np.argsort(excess, kind="stable")
+    half = count // 2
+    others = rng.choice(order[half:], count - half, replace=False)
+    return np.sort(np.concatenate([order[:half], others]))
