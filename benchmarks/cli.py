@@ -91,7 +91,7 @@ def transfer(
     debug: Debug = False,
 ) -> int:
     """Searches that know the results of an earlier one, beside cold starts."""
-    from benchmarks.transfer import run_and_report
+    from benchmarks.transfer_report import run_and_report
 
     run_and_report(
         source,

@@ -16,7 +16,6 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,50 +180,3 @@ def _made(jobs: list[TransferJob], workers: int) -> Iterator[tuple[TransferJob, 
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def run_and_report(
-    source: str,
-    target: str,
-    *,
-    trials: int,
-    evaluations: int,
-    seeds: int,
-    json_path: Path | None,
-    workers: int,
-) -> None:
-    """Make all searches, print their table and write the rows.
-
-    Args:
-        source: as `load_problem` reads it; the same for `target`.
-        target: the table of the second search.
-        trials: evaluations of the first search.
-        evaluations: of the second search.
-        seeds: pairs of searches.
-        json_path: file of the rows; an unfinished one is continued.
-        workers: processes.
-
-    Raises:
-        ValueError: one line that names the argument and what is accepted.
-    """
-    from benchmarks.transfer_report import print_summary
-    from nas.progress import shown
-
-    check_pair(source, target)
-    prints = [table_problem("--table", name).fingerprint for name in (source, target)]
-    setting = {
-        "source": table_problem("--source", source).name,
-        "target": table_problem("--target", target).name,
-        "fingerprints": prints,
-        "trials": trials,
-        "evaluations": evaluations,
-    }
-    rows = RowFile(json_path, setting, ("way", "seed"))
-    jobs = [
-        TransferJob(source, target, way, seed, trials, evaluations)
-        for seed in range(seeds)
-        for way in WAYS
-    ]
-    run(jobs, rows, workers, shown("searches"))
-    wanted = {(job.way, job.seed) for job in jobs}
-    print_summary(setting, [row for row in rows if (row["way"], row["seed"]) in wanted], rows)

@@ -1,7 +1,8 @@
-"""Scores of the transfer benchmark, and their table."""
+"""The command of the transfer benchmark: all searches, their scores and the table of them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,63 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from benchmarks.rows import RowFile
-from benchmarks.transfer import COLD, MARKS, PLAIN, WAYS
+from benchmarks.transfer import (
+    COLD,
+    MARKS,
+    PLAIN,
+    WAYS,
+    TransferJob,
+    check_pair,
+    run,
+    table_problem,
+)
+from nas.progress import shown
 
 Array = NDArray[np.float64]
+
+
+def run_and_report(
+    source: str,
+    target: str,
+    *,
+    trials: int,
+    evaluations: int,
+    seeds: int,
+    json_path: Path | None,
+    workers: int,
+) -> None:
+    """Make all searches, print their table and write the rows.
+
+    Args:
+        source: as `load_problem` reads it; the same for `target`.
+        target: the table of the second search.
+        trials: evaluations of the first search.
+        evaluations: of the second search.
+        seeds: pairs of searches.
+        json_path: file of the rows; an unfinished one is continued.
+        workers: processes.
+
+    Raises:
+        ValueError: one line that names the argument and what is accepted.
+    """
+    check_pair(source, target)
+    prints = [table_problem("--table", name).fingerprint for name in (source, target)]
+    setting = {
+        "source": table_problem("--source", source).name,
+        "target": table_problem("--target", target).name,
+        "fingerprints": prints,
+        "trials": trials,
+        "evaluations": evaluations,
+    }
+    rows = RowFile(json_path, setting, ("way", "seed"))
+    jobs = [
+        TransferJob(source, target, way, seed, trials, evaluations)
+        for seed in range(seeds)
+        for way in WAYS
+    ]
+    run(jobs, rows, workers, shown("searches"))
+    wanted = {(job.way, job.seed) for job in jobs}
+    print_summary(setting, [row for row in rows if (row["way"], row["seed"]) in wanted], rows)
 
 
 def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

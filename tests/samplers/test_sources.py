@@ -1,0 +1,179 @@
+"""Earlier studies in the sampler: what is shared is learned, what misleads is ignored."""
+
+import numpy as np
+import optuna
+import pytest
+
+import nas
+from nas.pareto import HypervolumeTracker
+from nas.samplers import KnownCostSampler, Source
+from nas.samplers.anova_kernel import AnovaKernel, Points
+from nas.samplers.gaussian_process import HyperparameterDensity
+from nas.samplers.outcome_transform import OutcomeTransformFamily
+from nas.samplers.sources import DescriptionEncoding
+from nas.space.space import Choice
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+CHOICES = (
+    Choice("width", tuple(range(1, 13))),
+    Choice("kind", ("a", "b", "c", "d")),
+    Choice("depth", (1, 2, 3, 4, 6, 8)),
+)
+BONUS = {("a", 2): 0.5, ("b", 4): 0.4, ("c", 1): 0.5, ("d", 8): 0.3, ("a", 6): -0.4}
+
+
+def macs(setting):
+    return (1000.0 * setting["width"] * setting["depth"] * (1 + ord(setting["kind"]) % 3),)
+
+
+def error(setting, tilt=0.0):
+    gain = np.log(setting["width"]) + 0.6 * np.log(setting["depth"])
+    gain += BONUS.get((setting["kind"], setting["depth"]), 0.0) + tilt * (setting["kind"] == "b")
+    return float(0.05 + 0.5 * np.exp(-gain))
+
+
+def settings(count, seed=0):
+    rng = np.random.default_rng(seed)
+    return [
+        {c.name: c.values[int(rng.integers(len(c.values)))] for c in CHOICES} for _ in range(count)
+    ]
+
+
+def source(of=error, count=80):
+    made = settings(count)
+    return Source("first", made, [of(s) for s in made], [macs(s) for s in made])
+
+
+def search(sampler, trials, tilt=0.15):
+    """The hypervolume after each trial, and the settings."""
+    study = optuna.create_study(sampler=sampler, directions=["maximize", "minimize"])
+    tracker, curve, tried = HypervolumeTracker([5.4, 0.3]), [], []
+    for _ in range(trials):
+        trial = study.ask()
+        setting = nas.suggest(trial, CHOICES)
+        study.tell(trial, [1 - error(setting, tilt), macs(setting)[0]])
+        curve.append(tracker.add((float(np.log10(macs(setting)[0])), error(setting, tilt))))
+        tried.append(setting)
+    return curve, tried
+
+
+def earlier_search():
+    """The settings of a search of the same space on something a little different."""
+    return search(KnownCostSampler(CHOICES, macs, seed=9), 40, tilt=0.0)[1]
+
+
+def test_a_source_of_the_same_kind_saves_trials():
+    made = earlier_search()
+    known = Source("first", made, [error(s) for s in made], [macs(s) for s in made])
+    for seed in range(3):
+        cold, _ = search(KnownCostSampler(CHOICES, macs, seed=seed), 12)
+        warm, _ = search(KnownCostSampler(CHOICES, macs, seed=seed, sources=[known]), 12)
+        assert warm[5] > cold[5]
+        assert warm[11] > cold[11]
+
+
+def test_the_first_trial_adds_most_hypervolume_of_those_that_the_source_knows():
+    known = source()
+    _, tried = search(KnownCostSampler(CHOICES, macs, sources=[known]), 3)
+    assert all(setting in known.descriptions for setting in tried)
+
+
+def test_a_source_whose_ranks_are_reversed_does_little_harm():
+    misleading = source(lambda setting: 1.0 - error(setting))
+    for seed in range(3):
+        cold, _ = search(KnownCostSampler(CHOICES, macs, seed=seed), 40)
+        warm, _ = search(KnownCostSampler(CHOICES, macs, seed=seed, sources=[misleading]), 40)
+        assert warm[-1] > 0.98 * cold[-1]
+
+
+def test_a_source_may_describe_architectures_otherwise():
+    """Depth times a hundred, and two features that the study does not have as choices."""
+
+    def describe(setting):
+        return {"depth": 100 * setting["depth"], "kind": setting["kind"], "w": setting["width"]}
+
+    made = earlier_search()
+    told = Source(
+        "other",
+        [describe(s) | {"fixed": 3} for s in made],
+        [error(s) for s in made],
+        [macs(s) for s in made],
+        settings=[s if i % 2 else None for i, s in enumerate(made)],
+    )
+    warm, _ = search(KnownCostSampler(CHOICES, macs, sources=[told], describe=describe), 12)
+    cold, _ = search(KnownCostSampler(CHOICES, macs), 12)
+    assert warm[5] > cold[5]
+
+
+def test_a_source_that_cannot_be_fitted_is_left_out(caplog):
+    alike = Source("alike", [{"n": 1}] * 5, [0.1] * 5, [(10.0,)] * 5)
+    sampler = KnownCostSampler(CHOICES, macs, sources=[alike], describe=lambda setting: {"n": 1})
+    assert search(sampler, 10)[1] == search(KnownCostSampler(CHOICES, macs), 10)[1]
+    assert "source alike" in caplog.text
+
+
+def test_suggestions_of_several_sources_repeat_themselves_and_take_turns():
+    sources = [source(), source(lambda s: error(s, 0.5), 30)]
+    runs = [search(KnownCostSampler(CHOICES, macs, sources=sources), 10)[1] for _ in range(2)]
+    assert runs[0] == runs[1]
+    assert len({tuple(setting.values()) for setting in runs[0]}) == 10
+
+
+def test_encoding_takes_unknown_numbers_for_the_nearest_one():
+    encoding = DescriptionEncoding([{"n": 1, "k": "x", "same": 5}, {"n": 8, "same": 5}])
+    assert [choice.name for choice in encoding.choices] == ["n", "k"]
+    rows = encoding.array([{"n": 2, "k": "x"}, {"n": 7, "k": "y"}, {"k": "x"}, {"n": 8}])
+    assert rows.tolist() == [[0, 0], [1, 1], [2, 0], [1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"errors": []}, "0 errors"),
+        ({"errors": [0.1, float("nan")]}, "not finite"),
+        ({"costs": [(1.0,), (0.0,)]}, "over 0"),
+    ],
+)
+def test_bad_sources_are_refused(change, message):
+    fields = {"descriptions": [{"n": 1}, {"n": 2}], "errors": [0.1, 0.2], "costs": [(1,), (2,)]}
+    with pytest.raises(ValueError, match=message):
+        Source("bad", **(fields | change))
+
+
+def points(count, rng, sources):
+    codes = rng.integers(0, [len(c.values) for c in CHOICES], (count, len(CHOICES)))
+    predicted = rng.normal(size=(count, sources)) if sources else None
+    return Points(codes, rng.normal(size=(count, 1)), predicted)
+
+
+def test_gradient_of_the_density_with_sources_is_that_of_differences():
+    rng = np.random.default_rng(3)
+    errors = rng.uniform(0.1, 0.5, 14)
+    family = OutcomeTransformFamily(errors, errors, np.zeros(14))
+    density = HyperparameterDensity(AnovaKernel(CHOICES, 2), points(14, rng, 2), family)
+    u = rng.normal(0, 0.3, len(density))
+    _, gradient = density(u)
+    for index in range(len(u)):
+        step = np.eye(len(u))[index] * 1e-5
+        slope = (density(u + step)[0] - density(u - step)[0]) / 2e-5
+        assert gradient[index] == pytest.approx(slope, rel=1e-4, abs=1e-5)
+
+
+def test_variances_with_sources_are_the_diagonal_of_the_covariance():
+    rng = np.random.default_rng(4)
+    kernel = AnovaKernel(CHOICES, 2)
+    seen = points(20, rng, 2)
+    covariance = kernel.at(rng.normal(0, 0.3, len(kernel.hyperparameters.prior_mean)))
+    assert covariance.diagonal(seen) == pytest.approx(covariance(seen, seen).diagonal())
+
+
+def test_without_sources_hyperparameters_and_covariance_are_those_of_a_cold_start():
+    rng = np.random.default_rng(5)
+    cold, warm = AnovaKernel(CHOICES), AnovaKernel(CHOICES, 1)
+    size = len(cold.hyperparameters.prior_mean)
+    theta = rng.normal(0, 0.3, size)
+    seen = points(12, rng, 1)
+    with_source = warm.at(np.concatenate([theta, [0.0, -60.0]]))  # own 1, shared nearly 0
+    without = cold.at(theta)(Points(seen.codes, seen.costs), Points(seen.codes, seen.costs))
+    assert with_source(seen, seen) == pytest.approx(without, rel=1e-12)
