@@ -18,8 +18,9 @@ from nas.space.limits import Limits
 from nas.space.space import SearchSpace
 from nas.stopping.right_images import encode
 from nas.stopping.rule import TrialCurve, decide, rungs
+from nas.study.begin import begin
 from nas.study.choose_sampler import choose_sampler
-from nas.study.config import StudyConfig, begin
+from nas.study.config import StudyConfig
 from nas.study.front import front
 from nas.study.front_file import FrontFile, front_file
 from nas.study.objectives import Objectives
@@ -130,10 +131,10 @@ def run_search(
         )
     limits = limits or Limits()
     limits.require_reachable(space, info.image_size, info.in_channels, info.num_classes)
-    config = StudyConfig(space, info, recipe, objectives, limits)
-    images = None
+    images = splits = None
     if isinstance(data, SearchData):
-        images = recipe.evaluated(data.val)
+        images, splits = recipe.evaluated(data.val), data.record
+    config = StudyConfig(space, info, recipe, objectives, limits, splits=splits)
     with _lock(storage, name), working_threads:
         study = _open(config, sampler, budget, seed, images, storage, name)
         with nullcontext() if quiet else Meter(name, budget, study.counted) as meter:

@@ -136,7 +136,7 @@ def test_another_configuration_under_the_same_name_is_refused(tmp_path):
     info = from_arrays(*stripes()).info
     short, longer = (get_recipe("short-cpu", epochs=epochs) for epochs in (4, 8))
     nas.run_search(SPACE, info, 2, train=synthetic, recipe=short, storage=storage)
-    with pytest.raises(ValueError, match="epochs: 4 stored, 8 asked"):
+    with pytest.raises(ValueError, match="epochs: 4 in the study, 8 asked"):
         nas.run_search(SPACE, info, 2, train=synthetic, recipe=longer, storage=storage)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -51,7 +51,8 @@ class LiveView:
         self.improved: tuple[int, float | None] | None = (
             None  # trial and time; None: an earlier run
         )
-        self._ends: deque[float] = deque(maxlen=SPEED_WINDOW + 1)
+        self._most = 0  # trials that ran at once
+        self._ends: list[float] = []  # times, of the trials that count in this run
         for trial in finished_trials(study.study):
             self._update_front(
                 trial.number, dict(zip(self._names, trial.values, strict=True)), None
@@ -72,6 +73,7 @@ class LiveView:
         """A trial was handed to Ray."""
         self.phase = "first trials running"
         self.running += 1
+        self._most = max(self._most, self.running)
         self._refresh()
 
     def ended(self, candidate: Candidate, state: str) -> None:
@@ -104,10 +106,15 @@ class LiveView:
             return (
                 "stopping: running trials are queued for the next start (Ctrl-C again ends at once)"
             )
-        # The first ends, as many as trials run at once, include the start of their workers.
-        if len(self._ends) <= max(1, self.running):
+        if self.counted >= self._study.budget:
+            return "the budget is reached"
+        # The first ends, as many as trials run at once, include the start of their workers. Trials
+        # that run at once may end at once: whole rounds of them are counted.
+        steady = min(len(self._ends) - self._most, max(SPEED_WINDOW, self._most))
+        trials = steady // max(1, self._most) * self._most
+        if trials < 1:
             return self.phase
-        each = (self._ends[-1] - self._ends[0]) / (len(self._ends) - 1)
+        each = (self._ends[-1] - self._ends[-1 - trials]) / trials
         left = format_duration((self._study.budget - self.counted) * each)
         return f"{_speed(each)}, about {left} left"
 

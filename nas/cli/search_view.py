@@ -60,9 +60,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "objectives": ", ".join(config.objectives.names)
         + (" (accuracy is balanced over classes)" if recipe.balanced else ""),
         **data_rows(plan),
-        "recipe": ", ".join(
-            f"{name} {value}" for name, value in recipe.model_dump(exclude_none=True).items()
-        ),
+        "recipe": ", ".join(f"{name} {value}" for name, value in _used(plan).items()),
         "sampler": plan.sampler
         + (
             ""
@@ -158,6 +156,17 @@ def result_json(plan: Plan, result: SearchResult) -> dict[str, Any]:
             for member in result.members
         ],
     }
+
+
+def _used(plan: Plan) -> dict[str, Any]:
+    """The recipe as plain values; a number of images only where there are more than it takes."""
+    values = plan.config.recipe.model_dump(exclude_none=True)
+    for name, split in (("train_images", plan.data.train), ("val_images", plan.data.val)):
+        if name in values:
+            most = values.pop(name)
+            if most < len(split):
+                values[name] = f"{most:,} of {len(split):,}"
+    return values
 
 
 def _dashboard_command(plan: Plan) -> str:

@@ -2,7 +2,7 @@
 
 from nas.data.batches import Batches
 from nas.data.datasets import NotHere, load_search_data, load_test_data, resolve_dataset
-from nas.data.info import DatasetInfo, SearchData
+from nas.data.info import DatasetInfo, SearchData, SplitRecord
 from nas.data.splits import DatasetError, Split
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "NotHere",
     "SearchData",
     "Split",
+    "SplitRecord",
     "load_search_data",
     "load_test_data",
     "resolve_dataset",

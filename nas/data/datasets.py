@@ -1,6 +1,6 @@
 """The data sets by name: found or downloaded, and divided.
 
-A search calls `load_search_data`, which never opens a test image; only retraining calls
+A search calls `load_search_data`, which gives it no pixel of a test image; only retraining calls
 `load_test_data`.
 """
 
@@ -17,9 +17,16 @@ import torch
 from nas.data import cifar, digits, fashion_mnist
 from nas.data.checks import warn_of_files, warn_of_pixels
 from nas.data.download import NotDownloaded
-from nas.data.folder import DEFAULT_IMAGE_SIZE, NotKept, all_grey, first_channel, read_files
+from nas.data.folder import (
+    DEFAULT_IMAGE_SIZE,
+    NotKept,
+    all_grey,
+    check_files,
+    first_channel,
+    read_files,
+)
 from nas.data.folder_layout import find_layout
-from nas.data.image_file import WHITE, parse_background
+from nas.data.image_file import WHITE, heif_note, parse_background
 from nas.data.info import DataNotes, DatasetInfo, SearchData, fingerprint, mean_std
 from nas.data.splits import (
     MAX_IMAGE_SIZE,
@@ -104,7 +111,10 @@ def load_search_data(
     seed: int = 0,
     download: bool = True,
 ) -> SearchData:
-    """Training and validation split of a data set; no test image is opened.
+    """Training and validation split of a data set.
+
+    The test images of a folder are decoded to see that retraining will be able to read them; no
+    pixel of theirs is kept. Those of a data set that has a name are not opened.
 
     Args:
         name: one of `SOURCES`, or folder:PATH.
@@ -268,7 +278,12 @@ def _load_folder(
         origin["val"] = f"{share * 100:g} % of {rest}{origin['train']}, held out"
     else:
         train_files, val_files = layout.train, layout.val
-    notes = DataNotes(len(layout.test), origin, layout.ignored, layout.warnings)
+    notes = DataNotes(
+        test_images=len(layout.test),
+        origin=origin,
+        ignored=layout.ignored,
+        warnings=layout.warnings,
+    )
     how = (size, channels or 3, background, layout.path)
     try:
         train, train_counts = read_files(train_files, *how, "train", keep=keep)
@@ -277,6 +292,7 @@ def _load_folder(
         shape, images = (channels or 3, size, size), (len(train_files), len(val_files))
         known = black_images(name, images, shape, layout.class_names, notes)
         raise NotHere(str(error), known) from None
+    test_fingerprint = check_files(layout.test, *how, once=train.file is not None)
     if channels is None and all_grey(train) and all_grey(val):
         train, val = first_channel(train), first_channel(val)
     if background is None and (train_counts.transparent or val_counts.transparent):
@@ -286,12 +302,14 @@ def _load_folder(
     info = replace(info, background=background)
     warnings = (
         *layout.warnings,
+        *filter(None, [heif_note(layout.ignored)]),
         *warn_of_files(
             [*train_files.paths, *val_files.paths], layout.test.paths, train_counts, size
         ),
         *warn_of_pixels(info, train, val),
     )
-    return SearchData(info, train, val, replace(notes, warnings=warnings))
+    notes = replace(notes, warnings=warnings, test_fingerprint=test_fingerprint)
+    return SearchData(info, train, val, notes)
 
 
 def _outline(name: str, source: Source, size: int) -> SearchData:

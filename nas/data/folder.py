@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -16,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from nas.data.folder_layout import Files
-from nas.data.image_cache import FOLDER, remember
+from nas.data.image_cache import FOLDER, remember, remember_check
 from nas.data.image_file import WHITE, Pixels, read_pixels
 from nas.data.splits import DatasetError, Split, map_split
 
@@ -83,6 +84,47 @@ def read_files(
     return map_split(file, channels, labels), FileCounts(**counts)
 
 
+def check_files(
+    files: Files, size: int, channels: int, background: str | None, root: Path, *, once: bool
+) -> str:
+    """Decode the images of a test set without keeping any, and hash their files.
+
+    Only decoding tells whether a file can be read, as most formats have no checksum. Nothing
+    that depends on a pixel leaves this function but the hash, which is for comparison alone.
+
+    Args as of `read_files`, and
+        once: whether what is known of files that have not changed since is taken; it is kept
+            beside the images that exceed `MAX_BYTES`.
+
+    Returns:
+        16 hexadecimal digits over the contents and labels of all files, in any order.
+
+    Raises:
+        DatasetError: naming the files that cannot be read.
+    """
+    contents = [b""] * len(files)
+
+    def check(index: int) -> Pixels:
+        path = files.paths[index]
+        pixels = read_pixels(path, size, channels, background or WHITE)
+        with path.open("rb") as file:
+            contents[index] = hashlib.file_digest(file, "sha256").digest()
+        return pixels
+
+    def check_all() -> str:
+        for _ in _each(files, check):
+            pass
+        whole = hashlib.sha256()
+        for label, digest in sorted(zip(files.labels.tolist(), contents, strict=True)):
+            whole.update(b"%d " % label + digest)
+        return whole.hexdigest()[:16]
+
+    if not once:
+        return check_all()
+    key = _key(files, (len(files), channels, size, size), background or WHITE, root)
+    return remember_check(root, key, check_all)
+
+
 def all_grey(split: Split) -> bool:
     """Whether the three channels of every image are the same."""
     return all(
@@ -103,32 +145,46 @@ def _read(
 ) -> FileCounts:
     """Fill `images`."""
 
-    def read(index: int) -> Pixels | DatasetError:
-        try:
-            one = read_pixels(files.paths[index], size, channels, background)
-        except DatasetError as error:
-            return error
+    def read(index: int) -> Pixels:
+        one = read_pixels(files.paths[index], size, channels, background)
         images[index] = one.pixels
         return one
 
     transparent = frames = stretched = enlarged = 0
+    for one in _each(files, read):
+        transparent += one.transparent
+        frames += one.frames
+        stretched += max(one.width, one.height) > STRETCHED * min(one.width, one.height)
+        enlarged += max(one.width, one.height) < size
+    return FileCounts(len(files), transparent, frames, stretched, enlarged)
+
+
+def _each(files: Files, read: Callable[[int], Pixels]) -> Iterator[Pixels]:
+    """What `read` gives for the index of each file that can be read, in order, by threads.
+
+    Raises:
+        DatasetError: at the end, naming the files that cannot be read.
+    """
+
+    def attempt(index: int) -> Pixels | DatasetError:
+        try:
+            return read(index)
+        except DatasetError as error:
+            return error
+
     errors = []
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
         warnings.simplefilter("ignore")  # of damaged metadata, and of large files: ours is stricter
-        for one in pool.map(read, range(len(files))):
+        for one in pool.map(attempt, range(len(files))):
             if isinstance(one, DatasetError):
                 errors.append(str(one))
-                continue
-            transparent += one.transparent
-            frames += one.frames
-            stretched += max(one.width, one.height) > STRETCHED * min(one.width, one.height)
-            enlarged += max(one.width, one.height) < size
+            else:
+                yield one
     if errors:
         more = len(errors) - MAX_NAMED
         raise DatasetError(
             "; ".join(errors[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
         )
-    return FileCounts(len(files), transparent, frames, stretched, enlarged)
 
 
 def _key(files: Files, shape: tuple[int, ...], background: str, root: Path) -> str:

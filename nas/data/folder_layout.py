@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.data.image_file import is_image, suffixes
+from nas.data.image_file import heif_note, is_image, suffixes
 from nas.data.splits import DatasetError, stratified
 
 SPLITS = {
@@ -151,6 +151,8 @@ class _Scan:
         for name, images in zip(names, inside, strict=True):
             if len(images) < min_per_class:
                 left_out = f" ({describe_counts(self.ignored)} ignored)" if self.ignored else ""
+                if note := heif_note(self.ignored):
+                    left_out += f"; {note}"
                 raise DatasetError(
                     f"folder {path}: class {name!r} has {len(images)} images; accepted: at least "
                     f"{min_per_class} in each class folder{left_out}"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,3 +72,23 @@ def remember(
             f"folder {root}: its images need more memory than is taken for them, and {folder} "
             f"cannot be written ({reason}); accepted: a smaller --image-size, or a folder that can"
         ) from None
+
+
+def remember_check(root: Path, key: str, check: Callable[[], str]) -> str:
+    """What `check` gives for a test set, once for each key; a folder that exists remembers it.
+
+    Args:
+        root: the data set's folder.
+        key: of the files and of how they are read.
+        check: gives a fingerprint.
+    """
+    file = root / FOLDER / f"test-{key}.txt"
+    with suppress(OSError, ValueError):
+        if re.fullmatch("[0-9a-f]{16}", found := file.read_text()):
+            return found
+    found = check()
+    with suppress(OSError):  # the next start checks again
+        for stale in file.parent.glob("test-*.txt"):
+            stale.unlink()
+        file.write_text(found)
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import importlib
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,6 +26,7 @@ COMMON = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # tried first
 BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281  # tags of TIFF 6.0
 WHITE_IS_ZERO = 0
 NO_MAGIC = frozenset(("TGA",))  # any file might be one: known by its suffix alone
+HEIF = frozenset((".heic", ".heics", ".heif", ".heifs", ".hif"))  # as telephones write photographs
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def read_pixels(
         with _open(source) if isinstance(source, Path) else nullcontext(source) as image:
             return _to_pixels(image, size, channels, background or WHITE)
     except UnidentifiedImageError:
-        raise DatasetError(f"{path}: not an image that can be read") from None
+        raise DatasetError(f"{path}: not an image that can be read{_remedy(path)}") from None
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from None
     except Exception as error:  # decoders raise anything on a damaged file
@@ -100,8 +103,20 @@ def parse_background(text: str) -> str:
 def suffixes() -> dict[str, str]:
     """The suffixes of the formats that are read, in lower case, with the format's name."""
     accepted = {*_formats(), *NO_MAGIC, "MPO"}  # a JPEG file of several pictures
-    registered = Image.registered_extensions().items()
+    registered = Image.registered_extensions().items()  # after `_formats`, which adds some
     return {suffix: name for suffix, name in registered if name in accepted}
+
+
+def heif_note(left_out: Mapping[str, int]) -> str:
+    """What reads HEIC photographs, where some were left out; else empty.
+
+    Args:
+        left_out: numbers of files by suffix.
+    """
+    files = sum(number for suffix, number in left_out.items() if suffix in HEIF)
+    if not files:
+        return ""
+    return f"{files:,} HEIC files are left out; to read them: pip install pillow-heif"
 
 
 def is_image(path: Path) -> bool:
@@ -116,6 +131,8 @@ def is_image(path: Path) -> bool:
 @cache
 def _formats() -> tuple[str, ...]:
     Image.init()
+    with suppress(ImportError):  # an extension of Pillow, where it is installed
+        importlib.import_module("pillow_heif").register_heif_opener()
     others = sorted(set(Image.OPEN) - set(COMMON) - NOT_READ - NO_MAGIC)
     return (*COMMON, *others)
 
@@ -123,6 +140,11 @@ def _formats() -> tuple[str, ...]:
 def _open(path: Path) -> Image.Image:
     formats = (*_formats(), *(NO_MAGIC & {suffixes().get(path.suffix.lower(), "")}))
     return Image.open(path, formats=formats)
+
+
+def _remedy(path: Path | str) -> str:
+    heif = isinstance(path, Path) and path.suffix.lower() in HEIF - suffixes().keys()
+    return "; pip install pillow-heif reads HEIC" if heif else ""
 
 
 def _has_frames(image: Image.Image) -> bool:

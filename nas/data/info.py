@@ -80,10 +80,43 @@ _ADAPTER = TypeAdapter(DatasetInfo)
 
 
 @dataclass(frozen=True)
+class SplitRecord:
+    """What a study remembers of its splits, to say later what has changed."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    train: int  # images
+    val: int
+    test: int | None  # None: not known
+    test_fingerprint: str | None  # hash of the test files, apart from that of the others
+
+    def test_change(self, now: SplitRecord) -> str:
+        """How the test set differs from that of `now`, in words; empty where it does not."""
+        if None in (self.test_fingerprint, now.test_fingerprint) or (
+            self.test_fingerprint == now.test_fingerprint
+        ):
+            return ""
+        counts = f"{self.test:,} images then, {now.test:,} now"
+        if self.test == now.test:
+            counts = f"{now.test:,} images, not all with the same contents"
+        return f"the test set has changed since the search began: {counts}"
+
+    def change(self, now: SplitRecord) -> str:
+        """How many training and validation images there are, where that has changed."""
+        if (self.train, self.val) == (now.train, now.val):
+            return ""
+        return (
+            f"{self.train:,} training and {self.val:,} validation images then, {now.train:,} and "
+            f"{now.val:,} now"
+        )
+
+
+@dataclass(frozen=True)
 class DataNotes:
     """What people are told of a data set before anything is trained on it."""
 
     test_images: int | None = None  # None: not known
+    test_fingerprint: str | None = None  # hash of the test files; None: not files in a folder
     origin: Mapping[str, str] = field(default_factory=dict)  # of train, val and test, in words
     ignored: Mapping[str, int] = field(default_factory=dict)  # files left out, by suffix or reason
     warnings: tuple[str, ...] = ()
@@ -98,6 +131,13 @@ class SearchData:
     train: Split
     val: Split
     notes: DataNotes = field(default_factory=DataNotes)
+
+    @property
+    def record(self) -> SplitRecord:
+        """What a study remembers of the splits."""
+        return SplitRecord(
+            len(self.train), len(self.val), self.notes.test_images, self.notes.test_fingerprint
+        )
 
 
 def mean_std(split: Split) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -10,7 +10,7 @@ import optuna
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from nas.data import DatasetInfo
+from nas.data import DatasetInfo, SplitRecord
 from nas.files import write_atomic, write_json
 from nas.space.arch import Arch
 from nas.space.cost import cost
@@ -55,6 +55,7 @@ class FrontFile(BaseModel):
     study: str
     dataset: dict[str, Any]
     recipe: dict[str, Any]
+    splits: SplitRecord | None = None  # when the search began
     objectives: tuple[str, ...]
     versions: dict[str, str]
     architectures: Annotated[tuple[FrontEntry, ...], Field(max_length=100_000)]
@@ -96,6 +97,7 @@ def front_file(study_name: str, config: StudyConfig, members: list[FrontMember])
         study=study_name,
         dataset=config.dataset.to_dict(),
         recipe=config.recipe.model_dump(mode="json"),
+        splits=config.splits,
         objectives=config.objectives.names,
         versions=software_versions(),
         architectures=tuple(

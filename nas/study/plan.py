@@ -9,7 +9,7 @@ import math
 import os
 import re
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from nas.space.devices import device_limits, find_device
 from nas.space.limits import Limits, extreme
 from nas.space.named import DEFAULT_SPACE
 from nas.space.space import SearchSpace
+from nas.study.begin import require_same
 from nas.study.choose_sampler import SAMPLERS, effective_sampler
-from nas.study.config import StudyConfig, require_same, stored_config
+from nas.study.config import StudyConfig, stored_config
 from nas.study.location import find_study
 from nas.study.objectives import Objectives
 from nas.study.resources import ClusterResources
@@ -166,10 +167,15 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         objectives,
         _limits(request),
         _machine(request, gpus > 0) if timed else None,
+        data.record,
     )
     _require_images(config.recipe, data)
     if stored is not None and data.notes.download is None:
         require_same(stored, config, name)
+        if stored.splits and (change := stored.splits.test_change(data.record)):
+            warned = (*data.notes.warnings, change)
+            data = replace(data, notes=replace(data.notes, warnings=warned))
+        config = replace(config, splits=stored.splits)
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
     config.limits.require_reachable(space, *sizes)

@@ -292,7 +292,7 @@ def _require_same(stored: dict[str, Any], wanted: Description, folder: Path) -> 
             detail = _first_difference(stored.get(key), value)
             raise ValueError(
                 f"{folder}: holds a network trained with another {key}{detail}; "
-                "accepted: the same settings, or another folder"
+                "accepted: the same settings, or that folder moved away"
             )
 
 

@@ -15,6 +15,7 @@ from nas.retrain.comparison import SUMMARY, summarise
 from nas.retrain.learning_rate import choose_rates, own_recipe
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select
+from nas.study.differences import images_changed, require_there
 from nas.study.front_file import load_front
 from nas.study.plan import require_gpu_share, require_reachable
 from nas.study.resources import ClusterResources
@@ -100,12 +101,15 @@ def retrain_front(
     archs = [entry.build_arch() for entry in select(front, request.select)]
     info = front.dataset_info()
     networks, notes = network_specs(archs, request.references, info)
+    require_there(info, request.front)
     data = load_search_data(info.name, request.data_dir, **info.reading())
     if data.info.fingerprint != info.fingerprint:
         raise ValueError(
-            f"front file {request.front}: its data set {info.name} ({info.fingerprint}) differs "
-            f"from the one in {request.data_dir} ({data.info.fingerprint})"
+            f"front file {request.front}: {images_changed(info, front.splits, data.record)}; "
+            "accepted: the files as they were, or a new study: search with --study NAME"
         )
+    if front.splits is not None and (change := front.splits.test_change(data.record)):
+        notes.append(f"{change}; what is retrained from now on is tested on those of now")
     test = load_test_data(info.name, request.data_dir, **info.reading())  # or refused by now
     if "test" in data.notes.origin:
         notes.append(f"{len(test):,} test images: {data.notes.origin['test']}")

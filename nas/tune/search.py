@@ -18,8 +18,8 @@ from nas.report.dashboard import annotate_study
 from nas.report.page import write_report
 from nas.report.running_report import RunningReport
 from nas.retrain.comparison import read_summary
+from nas.study.begin import begin
 from nas.study.choose_sampler import choose_sampler
-from nas.study.config import begin
 from nas.study.front import FrontMember, front
 from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.plan import Plan

@@ -244,3 +244,31 @@ def test_networks_no_better_than_guessing_are_said_to_be(tiny_config: StudyConfi
     study.complete(candidate.number, Measurement(0.4, 2, 1.0, [(2, 0.4)]))
     assert chance_note(front(study.study, tiny_config.objectives), tiny_config) is None
     assert chance_note([], tiny_config) is None
+
+
+def test_the_speed_is_that_of_trials_at_work(
+    wide_config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two trials of 10 s at a time, which end together: 12 trials per minute, whenever asked."""
+    clock = 0.0
+    monkeypatch.setattr("nas.cli.live_view.time.monotonic", lambda: clock)
+    study = opened(wide_config, 9)
+    view = LiveView(study)
+    said = [view.estimate()]
+    while study.counted < 9:
+        pair = [one for one in (study.ask(), study.ask()) if one is not None]
+        for _ in pair:
+            view.started()
+        clock += 9.7 if study.counted else 40.0  # the first ones start their workers
+        for candidate in pair:
+            clock += 0.15
+            study.complete(candidate.number, Measurement(0.5, 2, 1.0, [(2, 0.5)]))
+            view.ended(candidate, "finished")
+            said.append(view.estimate())
+    waiting = "first trials running"
+    assert said[:4] == ["starting Ray", waiting, waiting, waiting]
+    assert said[-1] == "the budget is reached"
+    speeds = [float(text.split()[0]) for text in said[4:-1]]
+    assert len(speeds) == 5
+    assert all(11.5 < speed < 12.5 for speed in speeds), said
+    assert "12.0 trials/min, about 5 s left" in said[-2]

@@ -79,7 +79,7 @@ def test_search_then_continue_then_nothing_left_to_do(tmp_path: Path) -> None:
 
     refused = search(tmp_path, *BASE, "--study", "t", "--epochs", "2", "--budget", "6")
     assert refused.returncode == 2
-    assert "recipe.epochs: 1 stored, 2 asked" in refused.stderr
+    assert "--epochs: 1 in the study, 2 asked; accepted: the study's settings" in refused.stderr
     assert refused.stderr.splitlines()[1:] == refused.stderr.splitlines()[-1:]
 
 

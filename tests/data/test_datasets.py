@@ -229,13 +229,73 @@ def test_a_folder_of_images(tmp_path: Path) -> None:
     assert torch.equal(test.images[:, 0, 0, 0].long(), test.labels * 100)
 
 
-def test_a_search_opens_no_test_image(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    for path in folder_layout.find_layout(tmp_path).test.paths:
-        path.write_bytes(b"damaged")
-    assert load_search_data(f"folder:{tmp_path}", Path("unused"))
-    with pytest.raises(DatasetError, match="not an image"):
-        load_test_data(f"folder:{tmp_path}", Path("unused"))
+@pytest.mark.parametrize("own_test", [False, True])
+def test_no_pixel_of_the_test_split_reaches_a_search(tmp_path: Path, own_test: bool) -> None:
+    write_folder(tmp_path / "train" if own_test else tmp_path)
+    if own_test:
+        write_folder(tmp_path / "test", 3)
+    name = f"folder:{tmp_path}"
+    before = load_search_data(name, Path("unused"))
+    paths = folder_layout.find_layout(tmp_path).test.paths
+    for path in paths:  # transparent, grey, of another size: nothing that a split is read by
+        Image.new("LA", (40, 40), (7, 7)).save(path)
+    after = load_search_data(name, Path("unused"))
+    assert after.info == before.info
+    assert torch.equal(after.train.images, before.train.images)
+    assert torch.equal(after.val.images, before.val.images)
+    said = [[text for text in one.notes.warnings if "test images" not in text]
+            for one in (before, after)]  # fmt: skip
+    assert said[0] == said[1]
+    assert after.record.test_change(before.record)  # told, and compared with nothing else
+
+
+@pytest.mark.parametrize("own_test", [False, True])
+@pytest.mark.parametrize(
+    ("suffix", "damage"),
+    [
+        (".png", lambda content: b"damaged"),
+        (".png", lambda content: content[: len(content) // 2]),
+        (".jpg", lambda content: content[: len(content) // 2]),  # what verify() does not see
+        (".bmp", lambda content: content[:-20]),
+    ],
+)
+def test_a_test_image_that_cannot_be_read_is_refused_before_a_search(
+    tmp_path: Path, own_test: bool, suffix: str, damage: Callable[[bytes], bytes]
+) -> None:
+    write_folder(tmp_path / "train" if own_test else tmp_path)
+    if own_test:
+        write_folder(tmp_path / "test", 3)
+    path = folder_layout.find_layout(tmp_path).test.paths[1]
+    path = path.replace(path.with_suffix(suffix))
+    noise = np.random.default_rng(0).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path)
+    path.write_bytes(damage(path.read_bytes()))
+    for load in (load_search_data, load_test_data):
+        with pytest.raises(DatasetError, match=rf"{path.name}: not an image that can be read"):
+            load(f"folder:{tmp_path}", Path("unused"))
+
+
+def test_a_changed_test_set_is_known_by_its_contents_alone(tmp_path: Path) -> None:
+    write_folder(tmp_path / "train")
+    write_folder(tmp_path / "test", 3)
+    name = f"folder:{tmp_path}"
+    before = load_search_data(name, Path("unused")).record
+    (tmp_path / "test" / "cat" / "000.png").rename(tmp_path / "test" / "cat" / "zzz.png")
+    again = load_search_data(name, Path("unused"), image_size=8).record
+    assert again == before
+    assert before.test_change(again) == ""
+    (tmp_path / "test" / "cat" / "zzz.png").unlink()
+    fewer = load_search_data(name, Path("unused")).record
+    assert before.test_change(fewer).endswith("since the search began: 6 images then, 5 now")
+    assert before.change(fewer) == ""
+    Image.new("RGB", (9, 9)).save(tmp_path / "test" / "cat" / "new.png")
+    other = load_search_data(name, Path("unused")).record
+    assert before.test_change(other).endswith("6 images, not all with the same contents")
+    (tmp_path / "train" / "cat" / "000.png").unlink()
+    smaller = load_search_data(name, Path("unused")).record
+    assert before.change(smaller) == ("16 training and 4 validation images then, 15 and 4 now")
+    digits = load_search_data("digits", Path("unused")).record
+    assert digits.test_change(digits) == ""
 
 
 def test_a_folder_with_a_test_set_of_its_own(tmp_path: Path) -> None:

@@ -71,14 +71,16 @@ def test_a_second_load_reads_no_image_and_a_changed_one_all(
 
     monkeypatch.setattr(folder, "read_pixels", watched)
     again = load_search_data(f"folder:{photos}", NOWHERE, image_size=8)
-    assert opened == []
+    assert opened == []  # nor one of the test set
+    assert again.record == mapped.record
     assert torch.equal(again.train.images, mapped.train.images)
     for name in ("cat", "dog"):  # one in the training split, one in the validation split at least
         for path in (photos / name).iterdir():
             Image.new("RGB", (8, 8), "red").save(path)
             os.utime(path, (1, 1))
     changed = load_search_data(f"folder:{photos}", NOWHERE, image_size=8)
-    assert len(opened) == len(changed.train) + len(changed.val)
+    assert len(opened) == len(changed.train) + len(changed.val) + 8  # those of the test set
+    assert changed.record.test_change(mapped.record)
     assert changed.train.images[:, 0].eq(255).all()
     assert len(files(photos)) == len(before)
     assert not set(files(photos)) & set(before)

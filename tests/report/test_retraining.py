@@ -298,6 +298,49 @@ def test_a_test_set_that_cannot_be_read_is_refused_before_any_training(tmp_path:
     assert metrics["independent_images"] == 16  # the metric is the search's: balanced accuracy
 
 
+def test_what_a_retraining_says_of_a_folder_that_has_changed(tmp_path: Path) -> None:
+    photos, rng = tmp_path / "photos", np.random.default_rng(0)
+    for place, images in (("train/a", 8), ("train/b", 8), ("test/a", 3), ("test/b", 3)):
+        (photos / place).mkdir(parents=True)
+        for number in range(images):
+            pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(photos / place / f"{number}.png")
+    data = load_search_data(f"folder:{photos}", NOWHERE, image_size=8)
+    arch = Arch(8, (stage("dct", 1),))
+    counted = cost(arch, 8, 3, 2)
+    entry = FrontEntry(
+        arch_id=arch.arch_id, arch=arch.to_dict(), accuracy=0.5, macs=counted.macs,
+        params=counted.params, trial=0, seed=0, epochs=1, knee=True,
+    )  # fmt: skip
+    contents = FrontFile(
+        study="photos", dataset=data.info.to_dict(), recipe=RECIPE.model_dump(mode="json"),
+        splits=data.record, objectives=("accuracy", "macs"), versions={}, architectures=(entry,),
+    )  # fmt: skip
+    front = tmp_path / "study" / "front.json"
+    front.parent.mkdir()
+    write_front(front, contents)
+    request = RetrainRequest(
+        front=front, select="knee", recipe=RECIPE, learning_rates=(0.1,), seeds=1, references=(),
+        export=(), concurrency=1, threads=1, data_dir=NOWHERE,
+    )  # fmt: skip
+    (photos / "test" / "b" / "2.png").unlink()  # the test set alone: said, and gone on
+    retrained = retrain_front(request, this_machine, SILENT)
+    assert retrained.metrics[0]["test_images"] == 5
+    assert retrained.notes[0] == (
+        "the test set has changed since the search began: 6 images then, 5 now; what is retrained "
+        "from now on is tested on those of now"
+    )
+    (photos / "train" / "b" / "2.png").unlink()
+    with pytest.raises(ValueError, match="13 training and 3 validation images then, 12 and 3 now"):
+        retrain_front(request, this_machine, SILENT)
+    with pytest.raises(ValueError, match="accepted: the files as they were, or a new study: "):
+        retrain_front(request, this_machine, SILENT)
+    photos.rename(tmp_path / "elsewhere")
+    with pytest.raises(ValueError, match=r"photos, which is not there; .* symbolic link") as caught:
+        retrain_front(request, this_machine, SILENT)
+    assert "\n" not in str(caught.value)
+
+
 def test_other_settings_are_refused_before_any_work(
     wanted: RetrainRequest, done: tuple[Retrained, Watched]
 ) -> None:

@@ -47,10 +47,12 @@ def test_another_machine_is_refused_in_one_line(
 ) -> None:
     config = begin(request_for_latency)
     assert make_plan(request_for_latency, HERE).config.to_attributes() == config.to_attributes()
-    with pytest.raises(ValueError, match=r"machine: .* 1 threads.* stored, .* 2 threads.* asked"):
+    with pytest.raises(ValueError, match=r"latencies .* 1 threads.* in the study, .* 2 threads"):
         make_plan(replace(request_for_latency, cpus_per_trial=2), HERE)
     monkeypatch.setattr(module, "machine_identity", lambda *of: "another processor")
-    with pytest.raises(ValueError, match=r"machine: .* stored, .*another processor") as caught:
+    with pytest.raises(
+        ValueError, match=r"latencies .* in the study, this is another processor"
+    ) as caught:
         make_plan(request_for_latency, HERE)
     assert "\n" not in str(caught.value)
 
