@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import optuna
@@ -20,12 +20,14 @@ LEGEND = (
 )
 
 
-def front_table(members: list[FrontMember], columns: list[str], max_rows: int = 20) -> Table:
+def front_table(
+    members: list[FrontMember], columns: Mapping[str, str], max_rows: int = 20
+) -> Table:
     """The front as a table, the cheapest network first; architectures wrap where they must.
 
     Args:
         members: of the front, by cost.
-        columns: the objectives to show, as `StudyConfig.columns`.
+        columns: the objectives to show, with their labels, as `StudyConfig.columns`.
         max_rows: a longer front is reduced by `subsample`.
     """
     rows = subsample(members, max_rows)
@@ -56,7 +58,7 @@ def add_networks(
     title: str,
     label: Callable[[FrontMember], str],
     members: list[FrontMember],
-    columns: list[str],
+    columns: Mapping[str, str],
     *,
     wrap: bool = False,
 ) -> None:
@@ -67,7 +69,8 @@ def add_networks(
     names = [name for name in columns if members and all(name in m.attributes for m in members)]
     table.add_column(title, no_wrap=True)
     for name in names:
-        title = OBJECTIVES[name].label.replace(" (", "\n(")  # leaves room for the architecture
+        title = columns[name].replace(" (", "\n(")  # leaves room for the architecture
+        title = title.replace("balanced ", "balanced\n")
         table.add_column(title, justify="right", no_wrap=not wrap)
     if wrap:
         table.add_column("architecture", overflow="fold")

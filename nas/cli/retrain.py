@@ -90,6 +90,15 @@ def retrain(
     data_dir: Annotated[Path, option(WHERE, "DIR", "Folder of data sets. Default: data")] = Path(
         "data"
     ),
+    storage: Annotated[
+        str | None,
+        option(
+            WHERE,
+            "URL",
+            "Study database, whose notes follow. Default: study.db beside FRONT",
+            envvar="NAS_STORAGE",
+        ),
+    ] = None,
     export: Annotated[
         str | None, option(OUTPUT, "LIST", "Export each as onnx, torch (torch.export), or both.")
     ] = None,
@@ -125,6 +134,7 @@ def retrain(
         data_dir=data_dir,
         ray_address=ray_address,
         gpus=gpus_per_trial,
+        storage=storage,
     )
     wait = parse_wait(wait_for_workers, ray_address)
     needed = (concurrency or 1, 1.0, gpus_per_trial or 0.0)

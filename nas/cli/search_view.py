@@ -58,7 +58,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "FLOPs (multiply-adds)",
         "limits": _limits(config.limits),
         "objectives": ", ".join(config.objectives.names)
-        + (" (accuracy is balanced over classes)" if recipe.balanced else ""),
+        + (" (accuracy: the mean of the classes' own)" if recipe.balanced else ""),
         **data_rows(plan),
         "recipe": ", ".join(f"{name} {value}" for name, value in _used(plan).items()),
         "sampler": plan.sampler

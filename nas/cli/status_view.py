@@ -40,10 +40,11 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
         reasons = (f"{times} {reason}" for reason, times in status.reasons.items())
         lines.append(("failures", "; ".join(reasons)))
     lines.append(("front", format_number(status.front, "network")))
+    balanced = "" if status.metric == "accuracy" else f" {status.metric.replace('-', ' ')}"
     lines += [
         (
             point["why"],
-            f"{point['arch_id']}  {100 * point['accuracy']:.2f} %  "
+            f"{point['arch_id']}  {100 * point['accuracy']:.2f} %{balanced}  "
             f"{format_count(point['macs'])} FLOPs (multiply-adds)",
         )
         for point in status.best

@@ -41,6 +41,11 @@ class StudyData:
         return self.config.objectives.main_cost
 
     @property
+    def accuracy_label(self) -> str:
+        """What a person reads over accuracies."""
+        return self.config.recipe.accuracy_label
+
+    @property
     def finished(self) -> pd.DataFrame:
         """Trials that were trained to the end, each architecture once."""
         return self.trials[self.trials["state"] == "finished"]

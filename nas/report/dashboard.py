@@ -71,6 +71,7 @@ def _study_note(data: StudyData, finding: list[str], retrained: dict[str, Any] |
     config, dataset = data.config, data.config.dataset
     sentences = "\n\n".join(_markdown(sentence) for sentence in finding)
     labels = ", ".join(f"`{name}`: {one.axis}" for name, one in OBJECTIVES.items())
+    labels = labels.replace("`accuracy`: accuracy", f"`accuracy`: {data.accuracy_label}")
     counts = ", ".join(f"{count} {state}" for state, count in data.counts.items())
     return (
         f"{STUDY_HEADING}\n{sentences}\n\n{_retraining(retrained)}"
@@ -120,7 +121,7 @@ def _trial_note(data: StudyData, member: FrontMember) -> str:
         f"{TRIAL_HEADING}\n`{attributes['arch_id']}`"
         + (", the **knee**: the member closest to the ideal point" if member.knee else "")
         + f"\n\n{_why(data, member)}\n\n"
-        f"- {percent(attributes['accuracy'])} accuracy on the validation split\n"
+        f"- {percent(attributes['accuracy'])} {data.accuracy_label} on the validation split\n"
         + "".join(
             f"- {OBJECTIVES[name].describe(attributes[name])}\n"
             for name in costs()

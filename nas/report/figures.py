@@ -44,7 +44,7 @@ def study_figures(
             figures.append(
                 Figure(
                     "front" if cost == data.cost else f"front-{cost}",
-                    f"Accuracy over {OBJECTIVES[cost].label}",
+                    f"{data.accuracy_label.capitalize()} over {OBJECTIVES[cost].label}",
                     _front_caption(data, figure),
                     figure,
                 )
@@ -95,8 +95,8 @@ def study_figures(
             Figure(
                 "curves",
                 "Learning curves",
-                "Accuracy on the validation split at each rung: an epoch at which the rule for "
-                "stopping early decides.",
+                f"{data.accuracy_label.capitalize()} on the validation split at each rung: an "
+                "epoch at which the rule for stopping early decides.",
                 curves_figure(data),
             )
         )
@@ -119,7 +119,8 @@ def retrained_figures(summary: dict[str, Any]) -> list[Figure]:
 
 
 def _front_caption(data: StudyData, figure: go.Figure) -> str:
-    parts = ["Accuracy on the validation split. Point at a trial to see its architecture."]
+    label = data.accuracy_label.capitalize()
+    parts = [f"{label} on the validation split. Point at a trial to see its architecture."]
     images = data.attributes.get("val_images")
     if data.members:
         parts.append("Click on a network of the front to see its drawing.")

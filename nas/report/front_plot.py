@@ -54,7 +54,8 @@ def front_figure(data: StudyData, cost: str | None = None) -> go.Figure:
     drawn = pd.concat([finished, stopped])
     rail = _rail(figure, data, cost, float(drawn[cost].max()) if len(drawn) else None)
     figure.update_yaxes(
-        title_text="accuracy (%), log scale of the error", domain=[0.13, 1] if rail else [0, 1]
+        title_text=f"{data.accuracy_label} (%), log scale of the error",
+        domain=[0.13, 1] if rail else [0, 1],
     )
     figure = styled(figure, height=520)
     intervals = _intervals([data.interval(accuracy) for accuracy in front["accuracy"]])

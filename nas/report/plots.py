@@ -137,7 +137,7 @@ def curves_figure(data: StudyData) -> go.Figure:
     figure.update_xaxes(title_text="epochs", range=[0, epochs * 1.04])
     if epochs <= 12:
         figure.update_xaxes(dtick=1)
-    figure.update_yaxes(title_text="accuracy (%)")
+    figure.update_yaxes(title_text=f"{data.accuracy_label} (%)")
     return styled(figure, height=400)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nas.report.dashboard import annotate_study
-from nas.report.page import write_report
+from nas.report.page import REPORT, write_report
 from nas.retrain.comparison import read_summary
 from nas.study.location import StudyLocation, folder_location, open_study
 from nas.study.storage.lock import StudyLocked, lock_study
@@ -32,12 +32,22 @@ def report_study(location: StudyLocation, folder: Path) -> tuple[Path, bool]:
     return write_report(study, config, folder), True
 
 
-def refresh_report(folder: Path, name: str) -> Path | None:
-    """Write `report.html` again where the folder holds its study; returns the file.
+def refresh_report(folder: Path, name: str, storage: str | None) -> Path | None:
+    """Write `report.html` again, and the dashboard's notes, of a study that has a report.
+
+    Args:
+        folder: of the study.
+        name: of the study.
+        storage: URL of its database, where that is not in the folder.
+
+    Returns:
+        The report's file; None where there is no study in the folder to report on.
 
     Raises:
-        ValueError: the study in the folder has another name.
+        ValueError: the study is not in that database, or has another name.
     """
-    if not (folder / "study.db").is_file():
-        return None
-    return report_study(folder_location(folder, None, name), folder)[0]
+    if not (folder / "study.db").is_file() and storage is None:
+        if not (folder / REPORT).exists():
+            return None
+        raise ValueError(f"{folder}: holds no study.db; accepted: --storage URL, or NAS_STORAGE")
+    return report_study(folder_location(folder, storage, name), folder)[0]

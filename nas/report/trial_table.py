@@ -20,14 +20,15 @@ def trial_table(data: StudyData, front_file: Path) -> dict[str, Any]:
         front_file: its `front.json`, for the commands that retrain a network.
 
     Returns:
-        `costs`: the labels of the costs that a trial has; `main`: the position of the cost that
-        figures are drawn over; `rows`: one for each trial, with its costs as pairs of value and
-        text, its accuracy with the interval of the validation split's binomial noise, and on
-        the front the command that retrains it.
+        `costs`: the labels of the costs that a trial has; `accuracy`: the label of accuracies;
+        `main`: the position of the cost that figures are drawn over; `rows`: one for each trial,
+        with its costs as pairs of value and text, its accuracy with the interval of the
+        validation split's binomial noise, and on the front the command that retrains it.
     """
     names = [name for name in costs() if data.trials[name].notna().any()]
     return {
         "costs": [OBJECTIVES[name].label for name in names],
+        "accuracy": data.accuracy_label,
         "main": names.index(data.cost) if data.cost in names else 0,
         "rows": [_row(row, names, data, front_file) for row in data.trials.to_dict("records")],
     }

@@ -38,10 +38,15 @@ class StudyConfig:
     splits: SplitRecord | None = None  # when the study began; what has changed is told by it
 
     @property
-    def columns(self) -> list[str]:
-        """The objectives that a table in a terminal shows: memory and flash where they count."""
+    def columns(self) -> dict[str, str]:
+        """The objectives that a table in a terminal shows, by name, with their labels.
+
+        Memory and flash are among them where they count.
+        """
         counting = {*self.objectives.names, *self.limits.given}
-        return [name for name in OBJECTIVES if name in counting or name not in ("memory", "flash")]
+        shown = [name for name in OBJECTIVES if name in counting or name not in ("memory", "flash")]
+        labels = {name: OBJECTIVES[name].label for name in shown}
+        return labels | {"accuracy": self.recipe.accuracy_label}
 
     def to_attributes(self) -> dict[str, Any]:
         """The study's user attributes, as plain values."""

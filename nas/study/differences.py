@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from nas.data import DatasetInfo, SplitRecord
 from nas.data.datasets import FOLDER_PREFIX, folder_path
+from nas.space.limits import Limits
 from nas.study.config import StudyConfig
 
 HAVE_OPTIONS = ("epochs", "batch_size", "learning_rate", "train_images", "metric")
@@ -24,10 +26,7 @@ def differences(stored: StudyConfig, asked: StudyConfig) -> list[str]:
     if stored.objectives != asked.objectives:
         names = (",".join(config.objectives.names) for config in (stored, asked))
         found.append(_differ("--objectives", *names))
-    for name in ("max_macs", "max_params"):
-        limits = getattr(stored.limits, name), getattr(asked.limits, name)
-        if limits[0] != limits[1]:
-            found.append(_differ(f"--{name.replace('_', '-')}", *limits))
+    found += _limits(stored.limits, asked.limits)
     if stored.machine != asked.machine and stored.objectives == asked.objectives:
         found.append(
             f"latencies were measured on {stored.machine} in the study, this is {asked.machine}"
@@ -112,6 +111,15 @@ def _recipe(stored: StudyConfig, asked: StudyConfig) -> Iterator[str]:
         if values[0] != values[1]:
             option = f"--{name.replace('_', '-')}" if name in HAVE_OPTIONS else f"recipe, {name}"
             yield _differ(option, *values)
+
+
+def _limits(stored: Limits, asked: Limits) -> Iterator[str]:
+    other_device = stored.device != asked.device
+    for name in (field.name for field in fields(Limits)):
+        then, now = getattr(stored, name), getattr(asked, name)
+        follows = other_device and name in ("max_memory", "max_flash")
+        if then != now and not follows:
+            yield _differ(f"--{name.replace('_', '-')}", then, now)
 
 
 def _space(stored: dict[str, Any], asked: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ class StudyStatus:
     states: dict[str, int] = field(default_factory=dict)  # trials by state, without repeats
     reasons: dict[str, int] = field(default_factory=dict)  # of failed trials
     front: int = 0  # networks on it
+    metric: str = "accuracy"  # what accuracies are; see `Recipe.metric`
     best: tuple[dict[str, Any], ...] = ()  # cheapest, knee and most accurate of the front
     last_activity: str | None = None  # ISO 8601, in the time zone of the driver
     owner: str | None = None  # of the lock
@@ -61,6 +62,7 @@ def study_status(location: StudyLocation) -> StudyStatus:
             ).most_common()
         ),
         front=len(members),
+        metric=config.recipe.metric,
         best=tuple(_points(members)),
         last_activity=_last_activity(trials),
         owner=str(owner) if owner else None,

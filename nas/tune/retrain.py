@@ -52,6 +52,7 @@ class RetrainRequest:
     data_dir: Path
     ray_address: str | None = None  # None: this machine
     gpus: float | None = None  # of each training; None: its share of the GPUs
+    storage: str | None = None  # of the study, whose report follows; None: beside the front
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def retrain_front(
         summary = summarise(front, home, request.recipe)
         files = [] if summary is None else [home / SUMMARY, write_comparison(summary, home)]
     try:
-        if report := refresh_report(request.front.parent, front.study):
+        if report := refresh_report(request.front.parent, front.study, request.storage):
             files.append(report)
     except ValueError as error:  # the networks are there all the same
         notes.append(f"the study's report was not written: {error}")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -229,8 +230,31 @@ CASES = [
     Case("a wrong suffix", {"a": 10, "b/*.png": (10, saved(format="JPEG"))}, Loads()),
     Case(
         "files that no program here reads",
-        FLAT | {"a/*.heic": (4, text)},
-        Loads(ignored={".heic": 4}),
+        FLAT | {"a/*.heic": (4, text), "b/*.svg": (3, text)},
+        Loads(
+            ignored={".heic": 4, ".svg": 3},
+            warns=("4 HEIC files are left out; to read them: pip install pillow-heif",),
+        ),
+    ),
+    Case(
+        "a telephone's photographs alone",
+        {"a": 10, "b/*.HEIC": (10, text)},
+        "5 in each class folder (10 .heic ignored); 10 HEIC files are left out; to read them: pip",
+    ),
+    Case(
+        "a test folder with a file that is cut",
+        {"train/a": 10, "train/b": 10, "test/a": 3, "test/b/*.jpg": (1, cut)},
+        "test/b/0.jpg: not an image that can be read",
+    ),
+    Case(
+        "a test folder with an empty file",
+        SPLIT | {"test/b/*.webp": (1, empty)},
+        "0.webp: not an image that can be read",
+    ),
+    Case(
+        "a test folder of floating point",
+        {"train/a": 10, "train/b": 10, "test/a": 3, "test/b/*.tif": (3, floats)},
+        "0.tif: TIFF in mode F",
     ),
     Case(
         "transparency alone",
@@ -354,6 +378,8 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_a_dry_run(run_runner: Callable[..., Any], tmp_path: Path, case: Case) -> None:
+    if "heic" in str(case.tree).lower() and find_spec("pillow_heif"):
+        pytest.skip("pillow-heif is installed, so .heic files are read")
     root = tmp_path / "photos"
     plant(root, case.tree)
     for name, target in case.links.items():

@@ -272,3 +272,19 @@ def test_the_speed_is_that_of_trials_at_work(
     assert len(speeds) == 5
     assert all(11.5 < speed < 12.5 for speed in speeds), said
     assert "12.0 trials/min, about 5 s left" in said[-2]
+
+
+def test_balanced_accuracy_heads_its_column(wide_config: StudyConfig) -> None:
+    recipe = wide_config.recipe.model_copy(update={"metric": "balanced-accuracy"})
+    config = replace(wide_config, recipe=recipe)
+    study = opened(config, 40)
+    view = LiveView(study)
+    work(study, view, 30)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(front_table(view.members, config.columns))
+    assert isinstance(console.file, io.StringIO)
+    for lines in (console.file.getvalue().splitlines(), screen(view, 100, 40)):
+        first = next(i for i, line in enumerate(lines) if "balanced" in line)
+        assert lines[first + 1].index("accuracy") == lines[first].index("balanced")
+    work(plain := opened(wide_config, 40), plain_view := LiveView(plain), 30)
+    assert "balanced" not in "".join(screen(plain_view, 100, 40))

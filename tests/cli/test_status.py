@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,14 @@ def test_mistakes_are_one_line(run_runner: Callable[..., Any], arguments: tuple[
     assert ran.code == 2
     assert ran.err.strip().splitlines()[-1].startswith("error: ")
     assert "secret" not in ran.err
+
+
+def test_balanced_accuracy_is_called_so(
+    run_runner: Callable[..., Any], tmp_path: Path, tiny_config: StudyConfig
+) -> None:
+    recipe = tiny_config.recipe.model_copy(update={"metric": "balanced-accuracy"})
+    for name, config in (("b", replace(tiny_config, recipe=recipe)), ("p", tiny_config)):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        make_study(tmp_path / "results" / name, config)
+        out = run_runner("status", f"results/{name}").out
+        assert ("75.00 % balanced accuracy  " in out) == (name == "b")

@@ -10,7 +10,7 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
 from nas.report.dashboard import annotate_study
-from nas.report.study_folder import report_study
+from nas.report.study_folder import refresh_report, report_study
 from nas.study.config import StudyConfig
 from nas.study.front import front
 from nas.study.location import folder_location, open_study
@@ -122,3 +122,19 @@ def test_folders_without_a_study_are_named(
         open_study(folder_location(tmp_path, None, None))
     assert open_study(folder_location(tmp_path, None, "other"))[0].study_name == "other"
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_study_in_another_database_follows_its_retraining(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
+) -> None:
+    folder, elsewhere = tmp_path / "t", tmp_path / "shared.db"
+    folder.mkdir()
+    assert refresh_report(folder, "t", None) is None  # no study's folder
+    (folder / "report.html").write_text("an earlier one")
+    with pytest.raises(ValueError, match=r"t: holds no study.db; accepted: --storage URL, or NAS"):
+        refresh_report(folder, "t", None)
+    study = synthetic_study(tiny_config, 30, storage=elsewhere, name="t")
+    assert get_note(study) == ""
+    refresh_report(folder, "t", sqlite_url(elsewhere))
+    assert "The finding" in get_note(study)
+    assert "an earlier one" not in (folder / "report.html").read_text()

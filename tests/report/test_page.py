@@ -14,9 +14,11 @@ from typing import Any
 import optuna
 import pytest
 import scipy.stats
+from optuna_dashboard import get_note
 
 from nas.data import DatasetInfo
 from nas.report.analysis import read_study
+from nas.report.dashboard import annotate_study
 from nas.report.draw import draw
 from nas.report.front_plot import front_figure
 from nas.report.page import render, write_report
@@ -26,8 +28,10 @@ from nas.space.arch import table2_arch
 from nas.space.cost import layer_costs
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
+from nas.study.front import front
 from nas.study.front_file import load_front
 from nas.study.objectives import Objectives
+from nas.study.storage.optuna_private import trial_handle
 
 SyntheticStudy = Callable[..., optuna.Study]
 
@@ -275,6 +279,31 @@ def test_costs_are_called_by_their_full_name(
     assert "FLOPs (multiply-adds)" in text
     assert not re.search(r"\bFLOPs\b(?! \(multiply-adds\))", text)
     assert "MACs" not in text
+
+
+def test_balanced_accuracy_is_called_so(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
+    """Wherever a person reads it; files and JSON keep the key."""
+    recipe = tiny_config.recipe.model_copy(update={"metric": "balanced-accuracy"})
+    config = replace(tiny_config, recipe=recipe)
+    study = synthetic_study(config, 60)
+    text = render(read_study(study, config))
+    assert trials(text)["accuracy"] == "balanced accuracy"
+    drawn = [plot["layout"]["yaxis"] for plot in plots(text).values() if "layout" in plot]
+    axes = {axis["title"]["text"] for axis in drawn if "title" in axis}
+    assert axes >= {"balanced accuracy (%), log scale of the error", "balanced accuracy (%)"}
+    assert not any(axis.startswith("accuracy") for axis in axes)
+    page = Page(text).text
+    assert "Balanced accuracy over FLOPs" in page
+    assert "Balanced accuracy on the validation split" in page
+    annotate_study(study, config)
+    assert "% balanced accuracy on the validation split" in get_note(
+        trial_handle(study, front(study, config.objectives)[0].trial.number)
+    )
+    assert "`accuracy`: balanced accuracy (fraction)" in get_note(study)
+    plain = Page(render(read_study(synthetic_study(tiny_config, 60), tiny_config))).text
+    assert "alanced" not in plain
 
 
 def test_reports_agree_with_the_same_seed(

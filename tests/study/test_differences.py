@@ -84,6 +84,14 @@ CASES: list[tuple[Change, list[str]]] = [
         lambda config: replace(config, limits=Limits(20_000_000, 5)),
         ["--max-macs: none in the study, 20,000,000 asked", "--max-params: none in the study, 5"],
     ),
+    (
+        lambda config: replace(config, limits=Limits(max_memory=9, max_flash=7)),
+        ["--max-memory: none in the study, 9 asked", "--max-flash: none in the study, 7 asked"],
+    ),
+    (  # what follows from a device is left out
+        lambda config: replace(config, limits=Limits(max_memory=9, max_flash=7, device="d")),
+        ["--device: none in the study, d asked"],
+    ),
 ]
 
 

@@ -85,7 +85,7 @@ const COLUMNS = [
   { label: "compare" },
   { label: "network", key: (row) => row.id },
   ...TRIALS.costs.map((label, i) => ({ label, number: true, wide: i !== main, key: (row) => row.costs[i]?.[0] ?? Infinity })),
-  { label: "accuracy", number: true, key: (row) => row.accuracy ?? -1 },
+  { label: TRIALS.accuracy, number: true, key: (row) => row.accuracy ?? -1 },
   { label: "epochs", number: true, wide: true, key: (row) => row.epochs ?? 0 },
   { label: "trial", number: true, wide: true, key: (row) => row.number },
   { label: "state", wide: true, key: (row) => row.state },
@@ -143,7 +143,7 @@ function update() {
 }
 function heading(column, position) {
   const cell = element("th", { className: look(column) });
-  const sorted = position === state.sort, down = sorted ? !state.down : column.label === "accuracy";
+  const sorted = position === state.sort, down = sorted ? !state.down : column.label === TRIALS.accuracy;
   cell.ariaSort = sorted ? (state.down ? "descending" : "ascending") : "none";
   const text = column.label + (sorted ? (state.down ? "\u00a0▼" : "\u00a0▲") : "");
   if (!column.key) cell.append(element("span", { className: "wide" }, text));
@@ -191,7 +191,7 @@ function compare() {
   const accurate = pair.map((row) => row.accuracy === undefined ? "–"
     : percent(row.accuracy) + (row.interval ? ` (${range(row.interval)})` : ""));
   const gap = b.accuracy - a.accuracy;
-  add("accuracy", accurate, undefined, gap ? `${gap > 0 ? "+" : "−"}${Math.abs(100 * gap).toFixed(2)} points` : "");
+  add(TRIALS.accuracy, accurate, undefined, gap ? `${gap > 0 ? "+" : "−"}${Math.abs(100 * gap).toFixed(2)} points` : "");
   TRIALS.costs.forEach((label, i) => {
     const [x, y] = pair.map((row) => row.costs[i]);
     add(label, [x?.[1] ?? "–", y?.[1] ?? "–"], undefined, x && y && x[0] !== y[0] ? `${(y[0] / x[0]).toFixed(2)} times` : "");
