@@ -7,7 +7,8 @@ A search calls `load_search_data`, which gives it no pixel of a test image; only
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -20,6 +21,7 @@ from nas.data.download import NotDownloaded
 from nas.data.folder import (
     DEFAULT_IMAGE_SIZE,
     NotKept,
+    Unreadable,
     all_grey,
     check_files,
     first_channel,
@@ -285,14 +287,21 @@ def _load_folder(
         warnings=layout.warnings,
     )
     how = (size, channels or 3, background, layout.path)
+    unreadable: list[str] = []
     try:
-        train, train_counts = read_files(train_files, *how, "train", keep=keep)
-        val, val_counts = read_files(val_files, *how, "val", keep=keep)
+        with _collected(unreadable):
+            train, train_counts = read_files(train_files, *how, "train", keep=keep)
+        with _collected(unreadable):
+            val, val_counts = read_files(val_files, *how, "val", keep=keep)
     except NotKept as error:
         shape, images = (channels or 3, size, size), (len(train_files), len(val_files))
         known = black_images(name, images, shape, layout.class_names, notes)
         raise NotHere(str(error), known) from None
-    test_fingerprint = check_files(layout.test, *how, once=train.file is not None)
+    with _collected(unreadable):
+        once = not unreadable and train.file is not None
+        test_fingerprint = check_files(layout.test, *how, once=once)
+    if unreadable:
+        raise Unreadable(unreadable)
     if channels is None and all_grey(train) and all_grey(val):
         train, val = first_channel(train), first_channel(val)
     if background is None and (train_counts.transparent or val_counts.transparent):
@@ -310,6 +319,15 @@ def _load_folder(
     )
     notes = replace(notes, warnings=warnings, test_fingerprint=test_fingerprint)
     return SearchData(info, train, val, notes)
+
+
+@contextmanager
+def _collected(errors: list[str]) -> Iterator[None]:
+    """Add a line for each file that cannot be read, so that all splits are looked at."""
+    try:
+        yield
+    except Unreadable as error:
+        errors += error.errors
 
 
 def _outline(name: str, source: Source, size: int) -> SearchData:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -29,6 +29,19 @@ STRETCHED = 2.0  # a side's length / the other's
 
 class NotKept(DatasetError):
     """Images that do not fit into memory and were not to be written to a file."""
+
+
+class Unreadable(DatasetError):
+    """Files that cannot be read; the message names the first few.
+
+    Args:
+        errors: a line for each of them.
+    """
+
+    def __init__(self, errors: Sequence[str]) -> None:
+        more = len(errors) - MAX_NAMED
+        super().__init__("; ".join(errors[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else ""))
+        self.errors = errors
 
 
 @dataclass(frozen=True)
@@ -65,7 +78,7 @@ def read_files(
 
     Raises:
         NotKept: it would have to be written.
-        DatasetError: naming the files that cannot be read.
+        Unreadable: some files cannot be read.
     """
     shape = (len(files), channels, size, size)
     labels = torch.from_numpy(files.labels)
@@ -100,7 +113,7 @@ def check_files(
         16 hexadecimal digits over the contents and labels of all files, in any order.
 
     Raises:
-        DatasetError: naming the files that cannot be read.
+        Unreadable: some files cannot be read.
     """
     contents = [b""] * len(files)
 
@@ -163,7 +176,7 @@ def _each(files: Files, read: Callable[[int], Pixels]) -> Iterator[Pixels]:
     """What `read` gives for the index of each file that can be read, in order, by threads.
 
     Raises:
-        DatasetError: at the end, naming the files that cannot be read.
+        Unreadable: at the end.
     """
 
     def attempt(index: int) -> Pixels | DatasetError:
@@ -181,10 +194,7 @@ def _each(files: Files, read: Callable[[int], Pixels]) -> Iterator[Pixels]:
             else:
                 yield one
     if errors:
-        more = len(errors) - MAX_NAMED
-        raise DatasetError(
-            "; ".join(errors[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
-        )
+        raise Unreadable(errors)
 
 
 def _key(files: Files, shape: tuple[int, ...], background: str, root: Path) -> str:

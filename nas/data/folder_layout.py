@@ -258,6 +258,8 @@ class _Scan:
         hint = ""
         if len(folders) == 1 and len(self._folders(folders[0])) >= MIN_CLASSES:
             hint = f"; the folders in it look like classes: folder:{folders[0]}"
+        elif path != self.root and split_of(path.name) != "train":
+            hint = f"; without {path.name!r} a part of the training images is held out instead"
         elif split_of(path.name) is not None:
             hint = f"; a class called {path.name!r} goes into {self.root / 'train' / path.name}"
         return (

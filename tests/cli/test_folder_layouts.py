@@ -247,6 +247,16 @@ CASES = [
         "test/b/0.jpg: not an image that can be read",
     ),
     Case(
+        "test images without classes",
+        {"train/a": 10, "train/b": 10, "test": 5},
+        "test/CLASS/*; without 'test' a part of the training images is held out instead",
+    ),
+    Case(
+        "files that are cut in every split",
+        {f"{split}/{c}/*.jpg": (3, cut) for split in ("train", "val", "test") for c in "ab"},
+        "2.jpg: not an image that can be read (Truncated File Read); and 15 more",
+    ),
+    Case(
         "a test folder with an empty file",
         SPLIT | {"test/b/*.webp": (1, empty)},
         "0.webp: not an image that can be read",
@@ -290,7 +300,7 @@ CASES = [
         Loads(warns=("13 files hold several frames or pages; the first one counts",)),
     ),
     Case("an empty file", FLAT | {"b/*.webp": (1, empty)}, "0.webp: not an image that can be read"),
-    Case("files that are cut", FLAT | {"b/*.PNG": (40, cut)}, "; and 2"),
+    Case("files that are cut", FLAT | {"b/*.PNG": (40, cut)}, "; and 37 more"),
     Case(
         "linked images",
         {".store": 10, "a": 10},
