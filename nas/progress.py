@@ -118,6 +118,10 @@ class TrainingBars:
         self._bars = bars
         self._all: Task | None = None
 
+    def say(self, line: str) -> None:
+        """Show a line above the bars."""
+        self._bars.console.print(line, highlight=False, markup=False)
+
     def expect(self, trainings: int, work: int) -> None:
         """Announce a number of trainings, and the sum of multiply-adds per image times epochs."""
         if self._all is not None:

@@ -135,6 +135,7 @@ def retrain(
         ray_address=ray_address,
         gpus=gpus_per_trial,
         storage=storage,
+        adapted=_adapted(recipe, {*fields, *(["learning_rate"] if rates else [])}),
     )
     wait = parse_wait(wait_for_workers, ray_address)
     needed = (concurrency or 1, 1.0, gpus_per_trial or 0.0)
@@ -158,6 +159,13 @@ def retrain(
     else:
         show_retrained(retrained)
     return EXIT_FAILED if retrained.failures else 0
+
+
+def _adapted(recipe: str, given: set[str]) -> tuple[str, ...]:
+    """The fields of a recipe that few training images may change: those the user did not give."""
+    from nas.training.small_data import ADAPTED
+
+    return tuple(name for name in ADAPTED if recipe == "full" and name not in given)
 
 
 def _split(text: str | None) -> tuple[str, ...]:

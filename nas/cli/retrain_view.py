@@ -8,10 +8,17 @@ from typing import TYPE_CHECKING, Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
+from nas.cli.program import command_line
 from nas.cli.search_view import PLAIN_WIDTH
 from nas.format import one_line
+from nas.report.class_tables import ClassTable, class_tables
 from nas.report.comparison_plots import comparison_rows, describe_retraining
+from nas.retrain.next_steps import next_steps
+from nas.study.objectives import percent
+
+MOST_ROWS = 12  # of a confusion matrix in the terminal
 
 if TYPE_CHECKING:
     from nas.tune.retrain import Retrained
@@ -24,12 +31,18 @@ def show_retrained(retrained: Retrained) -> None:
         console.print(_table(retrained.summary))
         for line in describe_retraining(retrained.summary):
             console.print(line, highlight=False)
+        trained = {measured["network"] for measured in retrained.metrics}
+        for table in _of(class_tables(retrained.summary), trained):
+            console.print(_class_table(table))
     for name, exported in (
         (one["network"], one["export"]) for one in retrained.metrics if "export" in one
     ):
         console.print(_export_line(name, exported), highlight=False)
     for note in retrained.notes:
         console.print(note, highlight=False)
+    if retrained.summary is not None:
+        for word, line in next_steps(retrained.summary, trained, command_line):
+            console.print(f"{word:8} {line}", highlight=False, soft_wrap=True, markup=False)
     for path in [*(measured["folder"] for measured in retrained.metrics), *retrained.files]:
         print(f"written: {path}")
     for failure in retrained.failures:
@@ -48,6 +61,8 @@ def _table(summary: dict[str, Any]) -> Table:
     )
     names = {"network": "network", "macs": "FLOPs", "params": "params", "learning_rate": "lr"}
     names |= {"seeds": "seeds", "test": "test accuracy"}
+    for name, title in (("change", "vs search"), ("latency", "latency")):
+        names |= {name: title} if any(row[name] for row in rows) else {}
     names |= {"mark": ""} if any(row["mark"] for row in rows) else {}
     for name, title in names.items():
         left = name in ("network", "mark")
@@ -60,6 +75,35 @@ def _table(summary: dict[str, Any]) -> Table:
         )
     for row in rows:
         table.add_row(*(row[name] for name in names))
+    return table
+
+
+def _of(tables: list[ClassTable], networks: set[str]) -> list[ClassTable]:
+    """The most accurate of the networks, where its matrix is small enough for a terminal."""
+    small = [one for one in tables if one.network in networks and len(one.rows) <= MOST_ROWS]
+    return small[-1:]
+
+
+def _class_table(classes: ClassTable) -> Table:
+    """The confusion matrix in per cent; columns are the predicted classes, by number."""
+    table = Table(
+        title=f"Test images of {classes.network} by class, and what they are taken for, %",
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column("class", no_wrap=True, overflow="ellipsis", max_width=24)
+    for title in ("images", "accuracy", *(str(row.index) for row in classes.rows)):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in classes.rows:
+        table.add_row(
+            Text(f"{row.index} {one_line(row.name)}"),
+            f"{row.images:,}",
+            "" if row.accuracy is None else percent(row.accuracy),
+            *(f"{100 * share:.0f}" if share else "" for share in row.shares),
+        )
     return table
 
 

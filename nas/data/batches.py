@@ -66,6 +66,11 @@ class Batches:
         self.device = device
         self.pads = device.type == "cuda"  # whether evaluation fills up the last batch
 
+    @property
+    def labels(self) -> Tensor:
+        """Labels of all images [N], in the split's own order, on the device."""
+        return self._labels_N
+
     def __len__(self) -> int:
         """Number of batches of an epoch, at least one."""
         if self.generator is None:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 
 from nas.format import format_count, format_number
 from nas.models.reference import REFERENCES
+from nas.report.class_tables import describe_classes
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
 from nas.retrain.references import DCT_TWIN, SEARCHED, TABLE2, TWIN
 from nas.study.objectives import OBJECTIVES
@@ -53,7 +54,13 @@ def comparison_figure(summary: dict[str, Any], cost: str) -> go.Figure:
 
 
 def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
-    """The table as text: a row for each network, those of other recipes last."""
+    """The table as text: a row for each network, those that are not compared last."""
+    networks = [(row, _mark(row, summary)) for row in summary["networks"]]
+    others = [
+        (row, f"other recipe, {format_number(row['epochs'], 'epoch')}")
+        for row in summary.get("other_recipes", [])
+    ]
+    aside = [(row, "replaced by a better training") for row in summary.get("set_aside", [])]
     return [
         {
             "network": row["name"],
@@ -63,15 +70,17 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
             "learning_rate": f"{row['learning_rate']:g}",
             "seeds": str(row["seeds"]),
             "test": _accuracy(row),
-            "mark": _mark(row),
+            "change": _change(row),
+            "latency": f"{1e3 * row['latency']:.2f} ms" if row.get("latency") else "",
+            "mark": mark,
         }
-        for row in [*summary["networks"], *summary.get("other_recipes", [])]
+        for row, mark in [*networks, *others, *aside]
     ]
 
 
 def describe_retraining(summary: dict[str, Any]) -> list[str]:
     """The results of a retraining in sentences, each with its uncertainty."""
-    said = []
+    said = [*summary.get("notes", [])]
     short, noise = summary["short_schedule"], summary["noise"]
     percent = f"{summary['confidence']:.0%} intervals"
     if noise["source"] == "seeds":
@@ -85,6 +94,14 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
             f"a standard deviation of {100 * noise['sd']:.2f} points. Retrain with --seeds 2 or "
             "more to measure both."
         )
+    if any(_change(row) for row in summary["networks"]):
+        said.append(
+            "Against the search: test accuracy after full training minus the search's estimate, "
+            "which is of the validation split and the short schedule."
+        )
+    if any(row.get("latency") for row in summary["networks"]):
+        said.append("Latency: one image on one thread of the processor.")
+    said += describe_classes(summary)
     if short and short["ranks"]:
         kendall, spearman = short["ranks"]["kendall"], short["ranks"]["spearman"]
         said.append(
@@ -113,26 +130,43 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
             f"multiply-adds): {100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}), "
             f"{verdict}."
         )
+    if left_out := summary.get("left_out"):
+        which = "; ".join(f"{one['folder']} ({one['why']})" for one in left_out)
+        said.append(f"Not in the table: {which}.")
     return said
 
 
 def _accuracy(row: dict[str, Any]) -> str:
-    bar = f" ± {100 * _half_width(row):.2f}" if row.get("interval") else ""
-    return f"{100 * row['test_accuracy']:.2f} %{bar}"
+    """With the interval from the spread between seeds, or else from the number of test images."""
+    interval = ""
+    if row.get("interval"):
+        interval = f" ± {100 * _half_width(row):.2f}"
+    elif row.get("test_interval"):
+        low, high = row["test_interval"]
+        interval = f" ({100 * low:.1f}–{100 * high:.1f})"
+    return f"{100 * row['test_accuracy']:.2f} %{interval}"
+
+
+def _change(row: dict[str, Any]) -> str:
+    """Points of test accuracy above the search's estimate; empty where the search has none."""
+    estimate = row.get("estimate") or row["short_accuracy"]
+    return "" if estimate is None else f"{100 * (row['test_accuracy'] - estimate):+.2f}"
 
 
 def _half_width(row: dict[str, Any]) -> float:
     return (row["interval"][1] - row["interval"][0]) / 2 if row["interval"] else 0.0
 
 
-def _mark(row: dict[str, Any]) -> str:
-    if "epochs" in row:
-        return f"other recipe, {format_number(row['epochs'], 'epoch')}"
-    if row["family"] != SEARCHED:
-        return ""
-    same = len(row["not_told_apart_from"])
-    marks = [] if row["non_dominated"] else ["dominated"]
-    marks += [f"= {same} other{'s' if same > 1 else ''}"] if same else []
+def _mark(row: dict[str, Any], summary: dict[str, Any]) -> str:
+    recipe = row.get("recipe", summary["recipe"]["name"])
+    marks = []
+    if recipe != summary["recipe"]["name"]:
+        marks.append(f"recipe {recipe}, {format_number(row['epochs'], 'epoch')}")
+    if row["family"] == SEARCHED:
+        same = len(row["not_told_apart_from"])
+        marks += [] if row["non_dominated"] else ["dominated"]
+        marks += [f"= {same} other{'s' if same > 1 else ''}"] if same else []
+        marks += [] if row.get("on_front", True) else ["no longer on the front"]
     return ", ".join(marks)
 
 

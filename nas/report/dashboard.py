@@ -9,11 +9,13 @@ import optuna
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
 from nas.report.analysis import StudyData, read_study
+from nas.report.class_tables import ClassTable, class_tables
 from nas.report.comparison_plots import comparison_rows, describe_retraining
 from nas.report.effects import compare_expansions, importance
 from nas.report.figures import study_figures
 from nas.report.narrative import describe_finding
 from nas.report.page import GLOSSARY
+from nas.retrain.next_steps import next_steps
 from nas.space.arch import Arch
 from nas.study.config import StudyConfig
 from nas.study.front import FrontMember
@@ -96,16 +98,39 @@ def _retraining(summary: dict[str, Any] | None) -> str:
     """The table of retrained networks and what it says; empty where there is none."""
     if summary is None:
         return ""
-    keys = ("network", "family", "macs", "params", "learning_rate", "seeds", "test", "mark")
+    keys = ["network", "family", "macs", "params", "learning_rate", "seeds", "test"]
+    keys += ["change", "latency", "mark"]
     heads = f"network | family | {OBJECTIVES['macs'].label} | parameters | learning rate | seeds"
+    heads += " | test accuracy | against the search, points | latency | "
     rows = [
         "| " + " | ".join(_markdown(row[key]) for key in keys) + " |\n"
         for row in comparison_rows(summary)
     ]
     sentences = "\n\n".join(map(_markdown, describe_retraining(summary)))
     return (
-        f"# After full training\n| {heads} | test accuracy | |\n{'|---' * len(keys)}|\n"
+        f"# After full training\n| {heads}|\n{'|---' * len(keys)}|\n"
         f"{''.join(rows)}\n{sentences}\n\n"
+        + "".join(_classes(table) for table in class_tables(summary)[-1:])
+        + "".join(f"- {word}: `{line}`\n" for word, line in next_steps(summary))
+        + "\n"
+    )
+
+
+def _classes(table: ClassTable) -> str:
+    """The confusion matrix of one network, in per cent of a class's images."""
+    names = " | ".join(_markdown(row.name) for row in table.rows)
+    lines = [
+        f"| {_markdown(row.name)} | "
+        f"{'' if row.accuracy is None else percent(row.accuracy)} | "
+        + " | ".join(f"{100 * share:.0f}" if share else "" for share in row.shares)
+        + " |\n"
+        for row in table.rows
+    ]
+    return (
+        f"Test images of `{table.network}` by class, and the share in per cent that is taken for "
+        f"each class:\n\n| class | accuracy | {names} |\n{'|---' * (2 + len(table.rows))}|\n"
+        + "".join(lines)
+        + "\n"
     )
 
 

@@ -18,6 +18,7 @@ from plotly.offline import get_plotlyjs
 from nas.files import write_atomic
 from nas.format import format_duration
 from nas.report.analysis import StudyData, read_study, table2_networks
+from nas.report.class_tables import class_tables
 from nas.report.comparison_plots import comparison_rows, describe_retraining
 from nas.report.draw import draw
 from nas.report.effects import (
@@ -31,6 +32,7 @@ from nas.report.figures import Figure, retrained_figures, study_figures
 from nas.report.narrative import describe_finding
 from nas.report.trial_table import retrain_command, trial_table
 from nas.retrain.comparison import read_summary
+from nas.retrain.next_steps import next_steps
 from nas.study.config import StudyConfig
 from nas.study.objectives import OBJECTIVES, costs, percent
 from nas.training import PRESETS
@@ -165,6 +167,8 @@ def _retraining(summary: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "retrained": comparison_rows(summary) if summary else [],
         "retraining": describe_retraining(summary) if summary else [],
+        "classes": class_tables(summary) if summary else [],
+        "next_steps": next_steps(summary) if summary else [],
     }
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import Any
 
 from nas.files import write_json
+from nas.retrain import learning_rate, second_recipe
 from nas.retrain.references import SEARCHED
+from nas.retrain.second_recipe import describe_second_trainings
 from nas.retrain.statistics import (
     CONFIDENCE,
     Noise,
@@ -18,52 +22,80 @@ from nas.retrain.statistics import (
     not_significantly_different,
     rank_correlations,
     remaining,
+    wilson,
 )
 from nas.space.arch import Arch
 from nas.study.front_file import FrontFile
 from nas.training import Recipe
 from nas.training.full import METRICS
-from nas.training.pretrained import DESCRIPTION, read_description
+from nas.training.pretrained import DESCRIPTION, Description, read_description
 
 SUMMARY = "summary.json"
 SCHEMA_VERSION = 1
+RATES, SECOND = learning_rate.FOLDER, second_recipe.FOLDER  # hold trainings that were replaced
 Row = dict[str, Any]
 
 
-def summarise(front: FrontFile, folder: Path, recipe: Recipe) -> dict[str, Any] | None:
-    """Compare all networks in `folder` that were trained on this data set by this recipe.
+@dataclass(frozen=True)
+class _Run:
+    """A finished training."""
+
+    folder: Path
+    description: Description
+    metrics: dict[str, Any]
+
+    @property
+    def recipe(self) -> Recipe:
+        """With a learning rate of 1."""
+        return _any_rate(Recipe.model_validate(self.description.recipe))
+
+
+def summarise(
+    front: FrontFile, folder: Path, recipes: Sequence[Recipe], options: Sequence[str] = ()
+) -> dict[str, Any] | None:
+    """Compare all networks in `folder` that were trained on this data set by these recipes.
 
     Their learning rates may differ. The comparison is written to `summary.json`:
 
     - `networks`: by family and cost, with the mean test accuracy over seeds, its interval,
-      the short schedule's accuracy, whether it stays on the front and with which
-      probability, and from which other searched networks it does not differ significantly;
+      the search's estimate, results by class, latency, whether it stays on the front and with
+      which probability, and from which other searched networks it does not differ significantly;
     - `other_recipes`: networks that were trained by another recipe, and are not compared;
+    - `set_aside`: networks that a better training of the same network replaced;
+    - `left_out`: folders without a row, and why;
+    - `notes`: sentences about networks that were trained twice;
     - `differences`: of each searched network from each network it is compared with;
     - `short_schedule`: rank correlations between short and full accuracy of the front, and
       how many of its members stay non-dominated;
-    - `noise`: the standard deviation that the intervals follow from.
+    - `noise`: the standard deviation that the intervals follow from;
+    - `home` and `options`: the folder, and the options of `retrain` that give the recipe.
 
     Returns:
         The contents; None, with nothing written, where no such network is trained.
     """
-    every = _rows(front, folder)
-    rows = [row for other, row in every if other == _any_rate(recipe)]
+    runs, left_out = _runs(front, folder)
+    every = _rows(front, runs)
+    compared = [_any_rate(recipe) for recipe in recipes]
+    rows = [row for other, row in every if other in compared]
     if not rows:
         return None
-    images = rows[0].pop("test_images")
-    for row in rows[1:]:
-        row.pop("test_images")
+    images = rows[0]["test_images"]
     noise = estimate_noise([row["test_accuracies"] for row in rows], images)
     for row in rows:
-        half = noise.half_width(row["seeds"]) if noise.source == "seeds" else None
-        row["interval"] = half and [row["test_accuracy"] - half, row["test_accuracy"] + half]
+        half = noise.half_width(row["seeds"])
+        low, high = row["test_accuracy"] - half, row["test_accuracy"] + half
+        row["interval"] = [low, high] if noise.source == "seeds" else None
+        row["test_interval"] = wilson(row["test_accuracy"], row["test_images"])
     searched = [row for row in rows if row["family"] == SEARCHED]
+    aside, aside_left_out = _runs(front, folder / RATES, folder / SECOND)
     summary = {
         "schema_version": SCHEMA_VERSION,
         "study": front.study,
         "dataset": front.dataset["name"],
-        "recipe": recipe.model_dump(mode="json"),
+        "home": str(folder),
+        "options": list(options),
+        "class_names": list(front.dataset["class_names"]),
+        "recipe": recipes[0].model_dump(mode="json"),
         "confidence": CONFIDENCE,
         "noise": {
             "sd": noise.sd,
@@ -71,11 +103,10 @@ def summarise(front: FrontFile, folder: Path, recipe: Recipe) -> dict[str, Any] 
             "degrees_of_freedom": _finite(noise.degrees),
         },
         "networks": rows,
-        "other_recipes": [
-            row | {"recipe": other.name, "epochs": other.epochs}
-            for other, row in every
-            if other != _any_rate(recipe)
-        ],
+        "other_recipes": [row for other, row in every if other not in compared],
+        "set_aside": [row for _, row in _rows(front, aside)],
+        "left_out": left_out + aside_left_out,
+        "notes": describe_second_trainings(folder),
         "differences": _differences(rows, noise),
         "short_schedule": _short_schedule(searched, noise),
     }
@@ -92,50 +123,95 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     return summary if summary.get("schema_version") == SCHEMA_VERSION else None
 
 
-def _rows(front: FrontFile, folder: Path) -> list[tuple[Recipe, Row]]:
+def _runs(front: FrontFile, *homes: Path) -> tuple[list[_Run], list[dict[str, str]]]:
+    """The finished trainings on the front's data set, and the folders without one, with why."""
+    runs, left_out = [], []
+    for home in homes:
+        folders = sorted({path.parent for path in home.glob(f"*/{DESCRIPTION}")})
+        for folder in [*folders, *(seed.parent for one in folders for seed in _seeds(one))]:
+            try:
+                description = read_description(folder)
+                metrics = json.loads((folder / METRICS).read_bytes())
+                if description.dataset["fingerprint"] != front.dataset["fingerprint"]:
+                    raise ValueError("another data set")
+                if "family" not in metrics:
+                    raise ValueError("trained by itself, not as a part of a retraining")
+            except FileNotFoundError:
+                why = "" if home.name in (RATES, SECOND) else "not finished"
+            except (OSError, ValueError, TypeError) as error:
+                why = str(error)
+            else:
+                runs.append(_Run(folder, description, metrics))
+                why = ""
+            if why:
+                left_out.append({"folder": str(folder.relative_to(home.parent)), "why": why})
+    return runs, left_out
+
+
+def _seeds(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"seed-*/{DESCRIPTION}"))
+
+
+def _rows(front: FrontFile, runs: Sequence[_Run]) -> list[tuple[Recipe, Row]]:
     """A row for each network and recipe, and the recipe with a learning rate of 1."""
-    short = {entry.arch_id: entry for entry in front.architectures}
-    by_network: dict[tuple[str, str], list[tuple[Recipe, Row]]] = {}
-    for path in sorted([*folder.glob(f"*/{METRICS}"), *folder.glob(f"*/seed-*/{METRICS}")]):
-        description = read_description(path.parent)
-        metrics = json.loads(path.read_text())
-        if (
-            description.dataset["fingerprint"] != front.dataset["fingerprint"]
-            or not (path.parent / DESCRIPTION).exists()
-            or "family" not in metrics
-        ):
-            continue
-        metrics["learning_rate"] = description.recipe["learning_rate"]
-        metrics["arch"] = description.arch
-        recipe = _any_rate(Recipe.model_validate(description.recipe))
-        key = metrics["network"], recipe.model_dump_json()
-        by_network.setdefault(key, []).append((recipe, metrics))
-    rows = []
-    for (name, _), found in by_network.items():
-        recipe = found[0][0]
-        runs = sorted((run for _, run in found), key=lambda run: int(run["seed"]))
-        first, entry = runs[0], short.get(name)
-        tests = [run["test_accuracy"] for run in runs]
-        row = {
-            "name": name,
-            "family": first["family"],
-            "of": first["of"],
-            "arch": None if first["arch"] is None else str(Arch.from_dict(first["arch"])),
-            "macs": first["macs"],
-            "params": first["params"],
-            "learning_rate": first["learning_rate"],
-            "seeds": len(runs),
-            "test_accuracy": mean(tests),
-            "test_accuracies": tests,
-            "val_accuracy": mean(run["val_accuracy"] for run in runs),
-            "short_accuracy": entry and entry.accuracy,
-            "hours": sum(run["seconds"] for run in runs) / 3600,
-            "test_images": first.get("independent_images", first["test_images"]),
-        }
-        rows.append((recipe, row))
+    by_network: dict[tuple[str, str], list[_Run]] = {}
+    for run in runs:
+        key = str(run.metrics["network"]), run.recipe.model_dump_json()
+        by_network.setdefault(key, []).append(run)
+    rows = [(group[0].recipe, _row(front, group)) for group in by_network.values()]
     return sorted(
         rows, key=lambda one: (one[1]["family"] != SEARCHED, one[1]["family"], one[1]["macs"])
     )
+
+
+def _row(front: FrontFile, group: list[_Run]) -> Row:
+    """One network's trainings by one recipe."""
+    group = sorted(group, key=lambda run: int(run.metrics["seed"]))
+    runs, description, recipe = (
+        [run.metrics for run in group],
+        group[0].description,
+        group[0].recipe,
+    )
+    first = runs[0]
+    name, tests = first["network"], [run["test_accuracy"] for run in runs]
+    entry = next((one for one in front.architectures if one.arch_id == name), None)
+    latencies = [run["latency"] for run in runs if "latency" in run]
+    row = {
+        "name": name,
+        "family": first["family"],
+        "of": first["of"],
+        "arch": description.arch and str(Arch.from_dict(description.arch)),
+        "on_front": entry is not None,
+        "macs": first["macs"],
+        "params": first["params"],
+        "learning_rate": description.recipe["learning_rate"],
+        "recipe": recipe.name,
+        "epochs": recipe.epochs,
+        "seeds": len(runs),
+        "test_accuracy": mean(tests),
+        "test_accuracies": tests,
+        "val_accuracy": mean(run["val_accuracy"] for run in runs),
+        "short_accuracy": entry and entry.accuracy,
+        "estimate": entry and getattr(entry, "estimate", None),
+        "estimate_interval": entry and getattr(entry, "interval", None),
+        "hours": sum(run["seconds"] for run in runs) / 3600,
+        "test_images": first.get("independent_images", first["test_images"]),
+        "latency": median(latencies) if latencies else None,
+    }
+    return row | _classes(runs)
+
+
+def _classes(runs: list[dict[str, Any]]) -> Row:
+    """Results by class, summed over seeds; empty where an earlier version trained the network."""
+    if any("class_images" not in run for run in runs):
+        return {}
+    confusions: Counter[tuple[int, int]] = Counter()
+    for run in runs:
+        confusions.update({(label, taken): count for label, taken, count in run["confusions"]})
+    return {
+        name: [sum(column) for column in zip(*(run[name] for run in runs), strict=True)]
+        for name in ("class_images", "class_right")
+    } | {"confusions": [[*pair, count] for pair, count in confusions.most_common()]}
 
 
 def _any_rate(recipe: Recipe) -> Recipe:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ Validate = Callable[[Sequence[tuple[NetworkSpec, Recipe, Path]]], list[float]]
 
 def choose_rates(
     networks: Sequence[NetworkSpec],
-    recipe: Recipe,
+    recipes: Mapping[str, Recipe],
     rates: Sequence[float],
     home: Path,
     info: DatasetInfo,
@@ -39,32 +39,39 @@ def choose_rates(
 
     Args:
         networks: all networks that are to be trained.
-        recipe: its learning rate is replaced.
-        rates: to choose from; one alone is taken as it is, and without any `own_recipe`.
+        recipes: of each family; without any `rates` they stay as they are.
+        rates: to choose from; one alone is taken as it is.
         home: the folder that holds the networks' folders.
         info: the data set.
         validate: trains; 0 stands for a training that failed.
     """
     families = list(dict.fromkeys(spec.family for spec in networks))
     if not rates:
-        return {family: own_recipe(family, recipe) for family in families}
+        return {family: recipes[family] for family in families}
     if len(rates) == 1:
-        return dict.fromkeys(families, _at(recipe, rates[0]))
+        return {family: _at(recipes[family], rates[0]) for family in families}
     path = home / FOLDER / CHOICES
     choices = _read(path)
-    asked = {"rates": sorted(rates), "recipe": recipe.model_dump(exclude={"learning_rate"})}
+    asked = {
+        family: {
+            "rates": sorted(rates),
+            "recipe": recipes[family].model_dump(exclude={"learning_rate"}),
+        }
+        for family in families
+    }
     trainings: dict[tuple[str, float], tuple[NetworkSpec, Recipe, Path]] = {}
     for family in families:
-        if all(choices.get(family, {}).get(key) == value for key, value in asked.items()):
+        if choices.get(family, {}).items() >= asked[family].items():
             continue
         network = _median(networks, family, info)
         _set_aside(network, home)
         for rate in sorted(rates):
-            trainings[family, rate] = (network, _at(recipe, rate), _aside(network, rate, home))
+            there = _aside(network, rate, home)
+            trainings[family, rate] = (network, _at(recipes[family], rate), there)
     accuracies = dict(zip(trainings, validate(list(trainings.values())), strict=True))
     for family in dict.fromkeys(family for family, _ in trainings):
         best = max(sorted(rates), key=lambda rate: accuracies[family, rate])
-        choices[family] = asked | {
+        choices[family] = asked[family] | {
             "network": trainings[family, best][0].name,
             "val_accuracy": {f"{rate:g}": accuracies[family, rate] for rate in sorted(rates)},
             "rate": best,
@@ -76,7 +83,7 @@ def choose_rates(
             _set_aside(one, home)
         if not (home / one.name).exists() and (aside := _aside(one, rate, home)).exists():
             aside.rename(home / one.name)
-    return {family: _at(recipe, choices[family]["rate"]) for family in families}
+    return {family: _at(recipes[family], choices[family]["rate"]) for family in families}
 
 
 def own_recipe(family: str, recipe: Recipe) -> Recipe:

@@ -8,10 +8,11 @@ import io
 import json
 import platform
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -24,9 +25,10 @@ from nas.data import Batches, DatasetInfo, SearchData, Split
 from nas.files import write_atomic, write_json
 from nas.space.arch import Arch
 from nas.training import checkpoint
+from nas.training.class_results import class_results
 from nas.training.pretrained import DESCRIPTION, WEIGHTS, Description, read_description
 from nas.training.recipe import Recipe
-from nas.training.trainer import EVALUATION_BATCH, Trainer, accuracy
+from nas.training.trainer import EVALUATION_BATCH, Trainer, predict
 from nas.version import __version__
 
 CHECKPOINT = "checkpoint.pt"
@@ -38,6 +40,8 @@ Progress = Callable[[int, int, float, float], None]
 """Called after each epoch with epoch, epochs, training loss and validation accuracy."""
 LoadTest = Callable[[], Split]
 """Returns the test set."""
+Measure = Callable[[nn.Module], Mapping[str, Any]]
+"""Measures a finished network; returns plain values."""
 
 
 def retrain(
@@ -52,6 +56,7 @@ def retrain(
     threads: int | None = None,
     progress: Progress | None = None,
     labels: Mapping[str, Any] | None = None,
+    measure: Measure | None = None,
 ) -> dict[str, Any]:
     """Train in `folder`, or continue there, and evaluate the test set once, at the end.
 
@@ -72,6 +77,7 @@ def retrain(
         threads: CPU threads, for the whole process; None leaves them as they are.
         progress: called after each epoch.
         labels: plain values that `metrics.json` also holds.
+        measure: called with the finished network; `metrics.json` holds what it returns, too.
 
     Returns:
         The contents of `metrics.json`. Without a `load_test`: the `val_accuracy`, at least.
@@ -90,26 +96,24 @@ def retrain(
         run.train(progress)
         if load_test is None:
             return {"val_accuracy": run.history[-1]["val_accuracy"]}
-        return run.finish(load_test, labels or {})
+        return run.finish(load_test, labels or {}, measure)
 
 
 def require_settings(
     network: Arch | str,
     info: DatasetInfo,
-    recipe: Recipe,
+    recipes: Sequence[Recipe],
     seed: int,
     folder: Path,
-    learning_rates: Collection[float],
 ) -> None:
     """Check before any work starts whether `retrain` would refuse a folder.
 
     Args:
         network: an architecture, or the name of a reference network.
         info: the data set.
-        recipe: the whole schedule; its learning rate may be another one of `learning_rates`.
+        recipes: any of them may be the one that is trained by; the first is named in the error.
         seed: seed of the training.
         folder: folder of the network; it may be missing.
-        learning_rates: learning rates that the network's family is to choose from.
 
     Raises:
         ValueError: the folder holds a network with other settings, or is damaged.
@@ -117,9 +121,7 @@ def require_settings(
     if not (folder / DESCRIPTION).exists():
         return
     stored = read_description(folder).settings()
-    rate = stored["recipe"].get("learning_rate")
-    if rate in learning_rates:
-        recipe = recipe.model_copy(update={"learning_rate": rate})
+    recipe = next((one for one in recipes if _plain(one) == stored["recipe"]), recipes[0])
     _require_same(stored, _describe(network, info, recipe, seed), folder)
 
 
@@ -208,7 +210,9 @@ class _Run:
         _write_history(self.folder / HISTORY, self.history)
         return loss, val_accuracy
 
-    def finish(self, load_test: LoadTest, labels: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(
+        self, load_test: LoadTest, labels: Mapping[str, Any], measure: Measure | None = None
+    ) -> dict[str, Any]:
         """Evaluate the test set and write the network; `metrics.json` is written last."""
         info, device, recipe = self.info, self.trainer.device, self.trainer.recipe
         tensors = {
@@ -220,10 +224,11 @@ class _Run:
         network.to(device).to(memory_format=torch.channels_last)
         test = load_test()
         batches, balanced = Batches(test, info, EVALUATION_BATCH, device), recipe.balanced
+        classes = class_results(batches.labels, predict(network, batches), info.num_classes)
         metrics = {
             **labels,
             "val_accuracy": self.history[-1]["val_accuracy"],
-            "test_accuracy": accuracy(network, batches, balanced=balanced),
+            "test_accuracy": _accuracy(classes, balanced),
             "test_images": len(test),
             **({"independent_images": test.balanced_size()} if balanced else {}),
             "macs": count_macs(network, info, device),
@@ -231,6 +236,8 @@ class _Run:
             "seconds": self.seconds,
             "epochs": self.trainer.epoch,
             "seed": self.description.seed,
+            **classes,
+            **(measure(network) if measure is not None else {}),
         }
         weights = save_tensors(tensors)
         described = self.description.model_copy(
@@ -242,6 +249,14 @@ class _Run:
         write_json(self.folder / METRICS, metrics)
         checkpoint.remove(self.folder / CHECKPOINT)
         return metrics
+
+
+def _accuracy(classes: Mapping[str, Any], balanced: bool) -> float:
+    """Accuracy from `class_results`; if balanced, the mean over the classes that have images."""
+    images, right = classes["class_images"], classes["class_right"]
+    if not balanced:
+        return float(sum(right) / sum(images))
+    return fmean(r / n for r, n in zip(right, images, strict=True) if n)
 
 
 @torch.inference_mode()
@@ -259,11 +274,15 @@ def _describe(network: Arch | str, info: DatasetInfo, recipe: Recipe, seed: int)
         arch=None if isinstance(network, str) else network.to_dict(),
         reference=network if isinstance(network, str) else None,
         dataset=info.to_dict(),
-        recipe=recipe.model_dump(mode="json"),
+        recipe=_plain(recipe),
         seed=seed,
         versions={"python": platform.python_version(), "nas": __version__}
         | {package: version(package) for package in VERSIONED},
     )
+
+
+def _plain(recipe: Recipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json")
 
 
 def _finished(folder: Path, wanted: Description) -> dict[str, Any] | None:

@@ -261,26 +261,31 @@ def accuracy(network: nn.Module, batches: Batches, *, balanced: bool = False) ->
     return evaluate_images(network, batches, balanced=balanced)[0]
 
 
-@torch.inference_mode()
 def evaluate_images(
     network: nn.Module, batches: Batches, *, balanced: bool = False
 ) -> tuple[float, Tensor]:
     """The `accuracy`, and which images are classified right: bool [N], on the CPU."""
-    network.eval()
+    right_N = predict(network, batches) == batches.labels
+    if not balanced:
+        return int(right_N.sum()) / batches.size, right_N.cpu()
     counts_K = batches.class_counts
     right_K = torch.zeros_like(counts_K, device=batches.device)
-    right = []
+    right_K = right_K.scatter_add_(0, batches.labels, right_N.long()).cpu()
+    return float((right_K / counts_K)[counts_K > 0].double().mean()), right_N.cpu()
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, batches: Batches) -> Tensor:
+    """The class [N] that `network`, in evaluation mode, gives each image, on the device."""
+    network.eval()
+    predicted = []
     for images_BCHW, labels_B in batches:
         images = len(labels_B)
         if batches.pads:  # the last batch is made as large as the others
             images_BCHW = F.pad(images_BCHW, [0] * 7 + [batches.batch_size - images])
         logits_BK: Tensor = network(images_BCHW)
-        right.append(logits_BK[:images].argmax(1) == labels_B)
-        right_K.scatter_add_(0, labels_B, right[-1].long())
-    right_K, right_N = right_K.cpu(), torch.cat(right).cpu()
-    if not balanced:
-        return int(right_N.sum()) / batches.size, right_N
-    return float((right_K / counts_K)[counts_K > 0].double().mean()), right_N
+        predicted.append(logits_BK[:images].argmax(1))
+    return torch.cat(predicted)
 
 
 def _class_weights(counts_K: Tensor) -> Tensor:

@@ -9,18 +9,22 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nas.data import DatasetInfo, load_search_data, load_test_data
+from nas.format import format_number
 from nas.report.page import write_comparison
 from nas.report.study_folder import refresh_report
 from nas.retrain.comparison import SUMMARY, summarise
-from nas.retrain.learning_rate import choose_rates, own_recipe
+from nas.retrain.learning_rate import Validate, choose_rates, own_recipe
+from nas.retrain.next_steps import recipe_options
 from nas.retrain.references import NetworkSpec, network_specs
+from nas.retrain.second_recipe import train_again
 from nas.retrain.select import select
 from nas.study.differences import images_changed, require_there
-from nas.study.front_file import load_front
+from nas.study.front_file import FrontFile, load_front
 from nas.study.plan import require_gpu_share, require_reachable
 from nas.study.resources import ClusterResources
 from nas.training import Recipe
 from nas.training.full import require_settings
+from nas.training.small_data import FEW_IMAGES, adapt, stretch
 from nas.tune.training_pool import (
     Failed,
     Outcome,
@@ -53,6 +57,7 @@ class RetrainRequest:
     ray_address: str | None = None  # None: this machine
     gpus: float | None = None  # of each training; None: its share of the GPUs
     storage: str | None = None  # of the study, whose report follows; None: beside the front
+    adapted: tuple[str, ...] = ()  # fields of the recipe that few images may change
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,9 @@ class Retrained:
 
 class RetrainView(Protocol):
     """The view of all trainings."""
+
+    def say(self, line: str) -> None:
+        """Show a line above the trainings."""
 
     def expect(self, trainings: int, work: int) -> None:
         """Announce the number of trainings and their work, multiply-adds x epochs, in total."""
@@ -97,6 +105,7 @@ def retrain_front(
     """
     _require_ranges(request)
     front = load_front(request.front)
+    asked = request.recipe
     metric = {"metric": Recipe.model_validate(front.recipe).metric}  # what the search optimised
     request = replace(request, recipe=request.recipe.model_copy(update=metric))
     archs = [entry.build_arch() for entry in select(front, request.select)]
@@ -115,15 +124,12 @@ def retrain_front(
     if "test" in data.notes.origin:
         notes.append(f"{len(test):,} test images: {data.notes.origin['test']}")
     home = request.front.parent / "retrained"
+    recipes = _Recipes(request, front, len(data.train), networks)
     for network in networks:
-        recipe = request.recipe
-        if not request.learning_rates:
-            recipe = own_recipe(network.family, recipe)
         for seed in range(request.seeds):
-            require_settings(
-                *(network.network, info, recipe, seed, _folder(home, network, seed)),
-                learning_rates=request.learning_rates,
-            )
+            folder = _folder(home, network, seed)
+            accepted = recipes.accepted(network)
+            require_settings(network.network, info, accepted, seed, folder)
     max_trainings = max(len(networks) * request.seeds, len(request.learning_rates))
     pool = choose_pool(
         find(),
@@ -135,19 +141,21 @@ def retrain_front(
     )
     try:
         with show() as view, training_runner(data, lambda: test, pool) as run:
+            for line in recipes.notes():
+                view.say(line)
             work = _Work(run, view, info)
-            recipes = choose_rates(
-                networks, request.recipe, request.learning_rates, home, info, work.validate
-            )
+            chosen = recipes.choose(home, info, work.validate)
             trainings = [
-                _training(network, recipes[network.family], seed, home, info, request.export)
+                _training(network, chosen[network.name], seed, home, info, request.export)
                 for seed in range(request.seeds)  # each network once before a second seed
                 for network in networks
             ]
             outcomes = work.run(trainings)
     finally:  # also after an interruption
-        summary = summarise(front, home, request.recipe)
+        options = recipe_options(asked, request.learning_rates)
+        summary = summarise(front, home, recipes.compared, options)
         files = [] if summary is None else [home / SUMMARY, write_comparison(summary, home)]
+    notes += recipes.notes()
     try:
         if report := refresh_report(request.front.parent, front.study, request.storage):
             files.append(report)
@@ -160,6 +168,70 @@ def retrain_front(
     ]
     failures = [str(outcome) for outcome in outcomes if isinstance(outcome, Failed)]
     return Retrained(metrics, summary, notes, failures, files)
+
+
+class _Recipes:
+    """The recipes that networks are trained by: of their family, adapted to few images.
+
+    Args:
+        request: what to retrain, and how.
+        front: of the study.
+        images: of the training split.
+        networks: all that are to be trained.
+    """
+
+    def __init__(
+        self,
+        request: RetrainRequest,
+        front: FrontFile,
+        images: int,
+        networks: Sequence[NetworkSpec],
+    ) -> None:
+        self._request, self._images, self._networks = request, images, networks
+        self._plain = adapt(request.recipe, images, request.adapted)
+        self._own = {
+            one.family: adapt(own_recipe(one.family, request.recipe), images, request.adapted)
+            for one in networks
+        }
+        short = Recipe.model_validate(front.recipe)
+        # A recipe of the user's is taken as it is, also where it ends below the short schedule.
+        again = images < FEW_IMAGES and {"batch_size", "learning_rate"} <= {*request.adapted}
+        self._second = stretch(short, self._plain.epochs) if again else None
+        self._short = {entry.arch_id: entry.accuracy for entry in front.architectures}
+
+    @property
+    def compared(self) -> list[Recipe]:
+        """Those whose networks are in one table, whatever their learning rate."""
+        return [self._plain, *([self._second] if self._second else [])]
+
+    def notes(self) -> list[str]:
+        """What the number of images changed, in words."""
+        asked, plain = self._request.recipe, self._plain
+        if plain == asked:
+            return []
+        return [
+            f"{self._images:,} training images are few for the recipe {asked.name}: batches of "
+            f"{plain.batch_size} in the place of {asked.batch_size}, learning rate "
+            f"{plain.learning_rate:g} in the place of {asked.learning_rate:g}, "
+            f"{format_number(plain.epochs, 'epoch')} in the place of {asked.epochs}."
+        ]
+
+    def accepted(self, network: NetworkSpec) -> list[Recipe]:
+        """Every recipe that a network may have been trained by earlier, the first one first."""
+        own = self._own[network.family]
+        rates = self._request.learning_rates or (own.learning_rate,)
+        first = [own.model_copy(update={"learning_rate": rate}) for rate in rates]
+        return [*first, *([self._second] if self._second else [])]
+
+    def choose(self, home: Path, info: DatasetInfo, validate: Validate) -> dict[str, Recipe]:
+        """The recipe of each network, by name; may train networks to decide."""
+        families = choose_rates(
+            self._networks, self._own, self._request.learning_rates, home, info, validate
+        )
+        first = {one.name: families[one.family] for one in self._networks}
+        if self._second is None:
+            return first
+        return train_again(self._networks, first, self._second, self._short, home, validate)
 
 
 def _require_ranges(request: RetrainRequest) -> None:
@@ -225,6 +297,8 @@ class _Work:
 
     def validate(self, candidates: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
         """Validation accuracies of trainings with seed 0; 0.0 for a training that fails."""
+        if not candidates:
+            return []
         trainings = [
             Training(
                 name=f"{one.name} at {recipe.learning_rate:g}",

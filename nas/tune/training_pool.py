@@ -10,16 +10,20 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, NamedTuple, Protocol
 
 import ray
 import torch
+from torch import nn
 
-from nas.data import SearchData
+from nas.data import DatasetInfo, SearchData
+from nas.deploy.latency import machine_identity, measure
 from nas.space.arch import Arch
 from nas.study.resources import ClusterResources
+from nas.threads import cpu_threads
 from nas.training import Diverged, Recipe
 from nas.training.full import LoadTest, Progress, locked, retrain
 from nas.tune.remote_folder import Changes, FolderWatch, read_folder, write_changes
@@ -66,12 +70,21 @@ class Training:
             threads=threads,
             progress=progress,
             labels=self.labels,
+            measure=partial(_measure, info=data.info),
         )
         if self.export:
             from nas.deploy.export import export
 
             metrics["export"] = export(folder, self.export, load_test)
         return metrics
+
+
+def _measure(network: nn.Module, info: DatasetInfo) -> dict[str, Any]:
+    """Latency of one image on one thread of this machine's processor."""
+    cpu = torch.device("cpu")
+    with cpu_threads(1):
+        latency = measure(network, info.image_size, info.in_channels, cpu)
+        return {"latency": latency.seconds, "latency_machine": machine_identity(cpu)}
 
 
 @dataclass(frozen=True)
