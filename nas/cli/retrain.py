@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ HELP = """Train networks of a front in full, and evaluate each once on the test 
 \b
   nas retrain results/STUDY/front.json --select knee
   nas retrain results/STUDY/front.json --select top:3 --seeds 2
+  nas retrain results/STUDY/front.json --budget-hours 2 --dry-run
   nas retrain results/STUDY/front.json --select spread:4 \\
       --reference equal-cost-twin --learning-rate 0.1,0.2,0.4
 
@@ -34,13 +36,14 @@ def retrain(
         Path, typer.Argument(help="The front.json of a study.", metavar="FRONT", show_default=False)
     ],
     select: Annotated[
-        str,
+        str | None,
         option(
             WHAT,
             "WHICH",
-            "knee, all, top:K, spread:K, under:20M, best-per-octave or an arch_id. Default: knee",
+            "knee, all, top:K, spread:K, under:20M, best-per-octave, an arch_id, or several of "
+            "these by commas. Default: knee; with --budget-hours, all to choose from",
         ),
-    ] = "knee",
+    ] = None,
     reference: Annotated[
         str | None,
         option(
@@ -51,7 +54,21 @@ def retrain(
             "network, also as NAME-WIDTH or NAME-scaled. DCT: dynamic clone transformer.",
         ),
     ] = None,
-    seeds: Annotated[int, option(WHAT, "K", "Train each with seeds 0 to K-1. Default: 1")] = 1,
+    seeds: Annotated[
+        int | None, option(WHAT, "K", "Train each with seeds 0 to K-1. Default: 1")
+    ] = None,
+    budget_hours: Annotated[
+        float | None,
+        option(
+            WHAT,
+            "H",
+            "Choose networks, epochs and seeds that take about H hours on this machine, from a "
+            "minute of training.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, option(WHAT, " ", "Say what would be trained and how long it takes.", "--dry-run")
+    ] = False,
     recipe: Annotated[str, option(HOW, "NAME", "Training recipe. Default: full")] = "full",
     epochs: Annotated[int | None, option(HOW, "N", "Override those of the recipe.")] = None,
     batch_size: Annotated[int | None, option(HOW, "N", "Override that of the recipe.")] = None,
@@ -111,11 +128,12 @@ def retrain(
     """Retrain; the help text is `HELP`."""
     if not quiet:
         announce("reading the front")
-    from nas.cli.retrain_view import show_retrained
+    from nas.cli.retrain_view import show_plan, show_retrained
     from nas.cli.wait_view import find_workers, parse_wait
     from nas.progress import training_bars
     from nas.training import get_recipe
     from nas.tune.retrain import RetrainRequest, retrain_front
+    from nas.tune.retrain_plan import plan_retraining, with_plan
 
     fields = {"epochs": epochs, "batch_size": batch_size, "cutout": cutout, "mixup": mixup}
     fields = {name: value for name, value in fields.items() if value is not None}
@@ -123,10 +141,10 @@ def retrain(
     recipes = [get_recipe(recipe, **fields, learning_rate=rate) for rate in rates]
     request = RetrainRequest(
         front=front,
-        select=select,
+        select=select or ("knee" if budget_hours is None else "all"),
         recipe=recipes[0] if recipes else get_recipe(recipe, **fields),
         learning_rates=tuple(rates),
-        seeds=seeds,
+        seeds=1 if seeds is None else seeds,
         references=_split(reference),
         export=_split(export),
         concurrency=concurrency,
@@ -139,10 +157,24 @@ def retrain(
     )
     wait = parse_wait(wait_for_workers, ray_address)
     needed = (concurrency or 1, 1.0, gpus_per_trial or 0.0)
+    find = partial(find_workers, ray_address, needed, wait, quiet)
+    if budget_hours is not None or dry_run:
+        if not quiet:
+            announce("timing a minute of training")
+        plan = plan_retraining(
+            request, budget_hours, find, epochs=epochs, seeds=seeds, keep=not dry_run
+        )
+        if dry_run and json:
+            print_json(asdict(plan))
+        elif dry_run or not quiet:
+            show_plan(plan, sys.stdout if dry_run else sys.stderr)
+        if dry_run:
+            return 0
+        request = with_plan(request, plan)
     try:
         retrained = retrain_front(
             request,
-            partial(find_workers, ray_address, needed, wait, quiet),
+            find,
             partial(training_bars, quiet),
         )
     except (KeyboardInterrupt, SystemExit):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rich import box
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nas.cli.program import command_line
 from nas.cli.search_view import PLAIN_WIDTH
-from nas.format import one_line
+from nas.format import format_duration, format_number, one_line
 from nas.report.class_tables import ClassTable, class_tables
 from nas.report.comparison_plots import comparison_rows, describe_retraining
 from nas.retrain.next_steps import next_steps
@@ -22,6 +22,17 @@ MOST_ROWS = 12  # of a confusion matrix in the terminal
 
 if TYPE_CHECKING:
     from nas.tune.retrain import Retrained
+    from nas.tune.retrain_plan import Plan
+
+
+def show_plan(plan: Plan, file: TextIO) -> None:
+    """Print what will be trained."""
+    print(
+        f"plan: {format_number(plan.trainings, 'training')} of "
+        f"{format_number(plan.epochs, 'epoch')}, {format_number(plan.seeds, 'seed')} each, about "
+        f"{format_duration(plan.seconds)} on this machine: {', '.join(plan.networks)}",
+        file=file,
+    )
 
 
 def show_retrained(retrained: Retrained) -> None:

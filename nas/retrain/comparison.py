@@ -85,7 +85,7 @@ def summarise(
         half = noise.half_width(row["seeds"])
         low, high = row["test_accuracy"] - half, row["test_accuracy"] + half
         row["interval"] = [low, high] if noise.source == "seeds" else None
-        row["test_interval"] = wilson(row["test_accuracy"], row["test_images"])
+        row["test_interval"] = list(wilson(row["test_accuracy"], row["test_images"]))
     searched = [row for row in rows if row["family"] == SEARCHED]
     aside, aside_left_out = _runs(front, folder / RATES, folder / SECOND)
     summary = {

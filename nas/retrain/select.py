@@ -9,12 +9,13 @@ from nas.format import parse_quantity
 from nas.study.front_file import FrontEntry, FrontFile
 
 ACCEPTED = (
-    "knee, all, top:K, spread:K, under:MACS (such as under:20M), best-per-octave or an arch_id"
+    "knee, all, top:K, spread:K, under:MACS (such as under:20M), best-per-octave, an arch_id, or "
+    "several of these by commas"
 )
 
 
 def select(front: FrontFile, wanted: str) -> list[FrontEntry]:
-    """The entries that `wanted` names, cheapest first.
+    """The entries that `wanted` names, cheapest first; of several by commas those of each.
 
     `top:K` are the K most accurate ones, `spread:K` are K spread evenly
     over the logarithm of cost, `under:20M` is the most accurate one of at most 20 million
@@ -27,11 +28,15 @@ def select(front: FrontFile, wanted: str) -> list[FrontEntry]:
     entries = sorted(front.architectures, key=lambda entry: entry.macs)
     if not entries:
         raise ValueError("the front file holds no architecture; accepted: one with at least one")
-    chosen = _matching(entries, wanted)
-    if not chosen:
+    chosen = []
+    for part in (part.strip() for part in wanted.split(",")):
+        matching = _matching(entries, part)
+        chosen += [entry for entry in matching if entry not in chosen]
+        if matching:
+            continue
         ids = ", ".join(entry.arch_id for entry in entries[:5])
         raise ValueError(
-            f"--select: {wanted[:40]!r} selects nothing; accepted: {ACCEPTED}; "
+            f"--select: {part[:40]!r} selects nothing; accepted: {ACCEPTED}; "
             f"arch_ids start with {ids}"
         )
     return sorted(chosen, key=lambda entry: entry.macs)

@@ -89,12 +89,12 @@ class Watched:
             self.epochs += 1
             return train(trainer)
 
-        def finish_and_test(run: Any, load_test: Any, labels: Any) -> Any:
+        def finish_and_test(run: Any, load_test: Any, *rest: Any) -> Any:
             def watched() -> Any:
                 self.tests += 1
                 return load_test()
 
-            return finish(run, watched, labels)
+            return finish(run, watched, *rest)
 
         patch.setattr(module.Trainer, "train_epoch", train_epoch)
         patch.setattr(module._Run, "finish", finish_and_test)

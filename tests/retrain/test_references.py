@@ -12,7 +12,7 @@ from torch import nn
 
 from nas.data import DatasetInfo
 from nas.models.reference import REFERENCES, Reference, build_reference, reference_macs
-from nas.retrain.learning_rate import choose_rates
+from nas.retrain.learning_rate import choose_rates, own_recipe
 from nas.retrain.references import (
     EQUAL,
     NetworkSpec,
@@ -144,7 +144,8 @@ def test_a_new_reference_network_is_one_entry_with_a_learning_rate_of_its_own(
         ]
 
     def rates(asked: tuple[float, ...]) -> dict[str, float]:
-        chosen = choose_rates(networks, recipe, asked, tmp_path, digits_info, validate)
+        own = {one.family: own_recipe(one.family, recipe) for one in networks}
+        chosen = choose_rates(networks, own, asked, tmp_path, digits_info, validate)
         return {family: one.learning_rate for family, one in chosen.items()}
 
     default = recipe.learning_rate

@@ -1,0 +1,276 @@
+"""Which networks of a front can be trained in given hours, from a measured minute."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from nas.data import SearchData, load_search_data
+from nas.data.splits import thin_out
+from nas.files import write_json
+from nas.format import format_number
+from nas.models.reference import build_reference
+from nas.retrain.references import NetworkSpec, network_specs
+from nas.retrain.select import select, spread_over_cost
+from nas.space.arch import Arch
+from nas.study.front_file import load_front
+from nas.study.resources import ClusterResources
+from nas.training import Recipe, Trainer, build
+from nas.training.small_data import adapt
+from nas.tune.retrain import RetrainRequest
+from nas.tune.training_pool import Pool, choose_pool
+
+PLAN = "plan.json"
+MEASURED_SECONDS = 60.0  # of training, of all measured networks together
+MEASURED_NETWORKS = 6  # the seconds of others are interpolated over the logarithm of cost
+MEASURED_BATCHES = 8  # of a short epoch
+VALIDATION = 1 / 3  # seconds of an image that is evaluated / of one that is trained on
+MAX_EPOCHS = 10_000  # of a recipe
+MARGIN = 1.15  # trainings beside each other slow each other down, and each has an end
+SHARES = (1 / 60, 1 / 30, 1 / 20, 1 / 12, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1)  # of all epochs
+WORTHWHILE = 1 / 3  # share of the recipe's epochs, from which on more networks come first
+SEVERAL = 4  # networks that come before second seeds and more epochs
+SEEDS = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained, and how long it takes."""
+
+    networks: tuple[str, ...]  # arch_ids, cheapest first
+    epochs: int
+    seeds: int
+    trainings: int  # references, and those at several learning rates, counted
+    seconds: float  # expected, from start to end
+
+
+def plan_retraining(
+    request: RetrainRequest,
+    hours: float | None,
+    find: Callable[[], ClusterResources],
+    *,
+    epochs: int | None,
+    seeds: int | None,
+    keep: bool,
+) -> Plan:
+    """Choose what fits into `hours`; without hours, what the request takes.
+
+    A short training of some networks is timed on this machine. With hours, the order is: the
+    knee with a third of the recipe's epochs, up to four networks spread over cost, second
+    seeds, all epochs, then the rest of the selection. What was planned for the same request is
+    kept in `retrained/plan.json`, so that the same command continues it.
+
+    Args:
+        request: `select` gives the networks to choose from.
+        hours: for all trainings, from start to end; None: everything that is selected.
+        find: finds the resources.
+        epochs: asked for; None: those of the recipe, or what fits.
+        seeds: asked for; None: one, or what fits.
+        keep: whether to write `plan.json`.
+
+    Raises:
+        ValueError: one line: nothing fits, or the request is wrong.
+    """
+    if hours is not None and not 0 < hours < math.inf:
+        raise ValueError(f"--budget-hours {hours:g}: accepted: a number over 0, such as 1.5")
+    if request.ray_address is not None:
+        raise ValueError("--ray-address: accepted: without it, since this machine is timed")
+    front = load_front(request.front)
+    info = front.dataset_info()
+    data = load_search_data(info.name, request.data_dir, **info.reading())
+    recipe = adapt(request.recipe, len(data.train), request.adapted)
+    chosen = select(front, request.select)
+    ranked = [entry.build_arch() for entry in chosen]
+    if hours is not None:  # each further one where the cost is least covered
+        ranked = list(dict.fromkeys(
+            entry.build_arch()
+            for count in range(1, len(chosen) + 1)
+            for entry in spread_over_cost(chosen, count)
+        ))  # fmt: skip
+    groups = [network_specs([arch], request.references, info)[0] for arch in ranked]
+    pool = choose_pool(
+        find(),
+        sum(map(len, groups)) * (seeds or SEEDS),
+        concurrency=request.concurrency,
+        gpus=request.gpus,
+        threads=request.threads,
+    )
+    key: dict[str, Any] = {
+        "hours": hours, "select": request.select, "references": list(request.references),
+        "epochs": epochs, "seeds": seeds, "rates": list(request.learning_rates),
+        "recipe": recipe.model_dump(mode="json"), "front": [arch.arch_id for arch in ranked],
+    }  # fmt: skip
+    path = request.front.parent / "retrained" / PLAN
+    if hours is not None and (stored := _stored(path, key)) is not None:
+        return stored
+    timed = _Timed([spec for group in groups for spec in group], data, recipe, pool)
+    ladder = _ladder(len(groups), recipe.epochs, hours, epochs, seeds)
+    plans = (
+        _plan(groups[:count], number, step, request, timed, pool) for count, number, step in ladder
+    )
+    plan = next(plans)
+    if hours is None:
+        return plan
+    if plan.seconds > 3600 * hours:
+        raise ValueError(
+            f"--budget-hours {hours:g}: too short; accepted: at least {plan.seconds / 3600:.2g}, "
+            f"for {plan.networks[0]} and {format_number(plan.epochs, 'epoch')}"
+        )
+    for larger in plans:
+        if larger.seconds > 3600 * hours:
+            break
+        plan = larger
+    if keep:
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, {"asked": key, "plan": asdict(plan)})
+    return plan
+
+
+def with_plan(request: RetrainRequest, plan: Plan) -> RetrainRequest:
+    """The request that trains what is planned."""
+    recipe = request.recipe.model_copy(update={"epochs": plan.epochs})
+    adapted = tuple(name for name in request.adapted if name != "epochs")
+    return replace(
+        request,
+        select=",".join(plan.networks),
+        recipe=recipe,
+        seeds=plan.seeds,
+        adapted=adapted,
+    )
+
+
+def _ladder(
+    networks: int, most: int, hours: float | None, epochs: int | None, seeds: int | None
+) -> Iterator[tuple[int, int, int]]:
+    """Numbers of networks, seeds and epochs, each step more than the one before it."""
+    if hours is None:
+        yield networks, seeds or 1, epochs or most
+        return
+    steps = [epochs] if epochs else sorted({max(1, round(share * most)) for share in SHARES})
+    few = [step for step in steps if step <= max(steps[0], WORTHWHILE * most)]
+    several = min(SEVERAL, networks)
+    first, second = seeds or 1, seeds or SEEDS
+    ladder = [(1, first, step) for step in few]
+    ladder += [(count, first, few[-1]) for count in range(2, several + 1)]
+    ladder += [(several, second, step) for step in steps[len(few) - 1 :]]
+    ladder += [(count, second, steps[-1]) for count in range(several + 1, networks + 1)]
+    yield from dict.fromkeys(ladder)
+
+
+def _plan(
+    groups: Sequence[Sequence[NetworkSpec]],
+    seeds: int,
+    epochs: int,
+    request: RetrainRequest,
+    timed: _Timed,
+    pool: Pool,
+) -> Plan:
+    """The time of every network of the groups; the first of each is the searched one."""
+    specs = {spec.name: spec for group in groups for spec in group}
+    seconds = [timed.epoch(spec) * epochs for spec in specs.values()] * seeds
+    for family in dict.fromkeys(spec.family for spec in specs.values()):
+        members = sorted(timed.epoch(one) for one in specs.values() if one.family == family)
+        more = max(0, len(request.learning_rates) - 1)  # the best training is a network's own
+        seconds += [members[(len(members) - 1) // 2] * epochs] * more
+    searched = sorted((group[0] for group in groups), key=timed.macs)
+    return Plan(
+        networks=tuple(spec.name for spec in searched),
+        epochs=epochs,
+        seeds=seeds,
+        trainings=len(seconds),
+        seconds=MARGIN * _makespan(seconds, pool.concurrency),
+    )
+
+
+def _makespan(seconds: Sequence[float], concurrency: int) -> float:
+    """When the last of these trainings ends; each starts when a place is free."""
+    places = [0.0] * concurrency
+    for one in seconds:
+        heapq.heapreplace(places, places[0] + one)
+    return max(places)
+
+
+class _Timed:
+    """Seconds of an epoch of each network, from short trainings of some.
+
+    Args:
+        specs: the networks.
+        data: the splits of a whole training.
+        recipe: the whole schedule.
+        pool: the resources of a training.
+    """
+
+    def __init__(
+        self, specs: Sequence[NetworkSpec], data: SearchData, recipe: Recipe, pool: Pool
+    ) -> None:
+        self._info = data.info
+        by_cost = list({spec.name: spec for spec in sorted(specs, key=self.macs)}.values())
+        count = min(MEASURED_NETWORKS, len(by_cost))
+        places = np.linspace(0, len(by_cost) - 1, count).round().astype(int)
+        measured = [by_cost[place] for place in places]
+        images = len(data.train) + VALIDATION * len(data.val)
+        share = MEASURED_SECONDS / count
+        self._log_macs = [math.log(self.macs(spec)) for spec in measured]
+        self._log_seconds = [
+            math.log(images * _seconds_per_image(spec, data, recipe, pool, share))
+            for spec in measured
+        ]
+
+    def macs(self, spec: NetworkSpec) -> int:
+        """Multiply-adds of one image."""
+        return spec.macs(self._info)
+
+    def epoch(self, spec: NetworkSpec) -> float:
+        """Seconds of an epoch, its evaluation included."""
+        log = np.interp(math.log(self.macs(spec)), self._log_macs, self._log_seconds)
+        return math.exp(float(log))
+
+
+def _seconds_per_image(
+    spec: NetworkSpec, data: SearchData, recipe: Recipe, pool: Pool, seconds: float
+) -> float:
+    """Train on a few batches for so many seconds; the first epoch does not count."""
+    few = thin_out(data.train, max(MEASURED_BATCHES * recipe.batch_size, data.info.num_classes), 0)
+    network: nn.Module
+    if isinstance(spec.network, Arch):
+        network = build(spec.network, data.info, 0)
+    else:
+        network = build_reference(spec.network, data.info.in_channels, data.info.num_classes)
+    device = torch.device("cuda" if pool.gpus and torch.cuda.is_available() else "cpu")
+    threads = pool.threads or max(1, int(pool.cpus))
+    trainer = Trainer(
+        network,
+        replace(data, train=few),
+        recipe.model_copy(update={"epochs": MAX_EPOCHS}),
+        seed=0,
+        device=device,
+        threads=threads,
+    )
+    trainer.train_epoch()
+    start, passed, images = time.perf_counter(), 0.0, 0
+    while passed < seconds:
+        trainer.train_epoch()
+        images += len(few)
+        passed = time.perf_counter() - start
+    return passed / images
+
+
+def _stored(path: Path, key: dict[str, Any]) -> Plan | None:
+    """The plan of an earlier call with the same request; None where there is none."""
+    try:
+        stored = json.loads(path.read_bytes())
+        if stored["asked"] != key:
+            return None
+        return Plan(**{**stored["plan"], "networks": tuple(stored["plan"]["networks"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

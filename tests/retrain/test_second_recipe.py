@@ -1,0 +1,111 @@
+"""A network below its short schedule's accuracy is trained again, and the better one is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from nas.retrain import second_recipe as module
+from nas.retrain.references import SEARCHED, NetworkSpec
+from nas.retrain.second_recipe import CHOICES, FOLDER, describe_second_trainings, train_again
+from nas.training import Recipe, get_recipe
+
+FIRST, SECOND = get_recipe("full"), get_recipe("short-cpu", epochs=60)
+NETWORKS = [NetworkSpec(name, SEARCHED, "mobilenetv2") for name in ("good", "poor", "bad")]
+SHORT = {"good": 0.6, "poor": 0.7, "bad": 0.7}
+ACCURACY = {
+    ("good", "full"): 0.6, ("poor", "full"): 0.4, ("bad", "full"): 0.5,
+    ("poor", "short-cpu"): 0.8, ("bad", "short-cpu"): 0.1,
+}  # fmt: skip
+
+
+class Killed(Exception):
+    """Ends the process between two steps."""
+
+
+class Validation:
+    """Writes a file in place of each training, which says by which recipe it was made."""
+
+    def __init__(self) -> None:
+        self.trained: list[tuple[str, str]] = []
+
+    def __call__(self, work: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
+        for spec, recipe, folder in work:
+            if not (folder / "recipe").exists():
+                self.trained.append((spec.name, recipe.name))
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / "recipe").write_text(recipe.name)
+        return [ACCURACY[spec.name, recipe.name] for spec, recipe, _ in work]
+
+
+def chosen(home: Path, validation: Validation) -> dict[str, str]:
+    first = dict.fromkeys((one.name for one in NETWORKS), FIRST)
+    recipes = train_again(NETWORKS, first, SECOND, SHORT, home, validation)
+    for name, recipe in recipes.items():
+        assert (home / name / "recipe").read_text() == recipe.name
+    return {name: recipe.name for name, recipe in recipes.items()}
+
+
+def test_the_better_training_is_the_networks_own(tmp_path: Path) -> None:
+    validation = Validation()
+    expected = {"good": "full", "poor": "short-cpu", "bad": "full"}
+    assert chosen(tmp_path, validation) == expected
+    assert ("good", "short-cpu") not in validation.trained
+    assert (tmp_path / FOLDER / "poor-first" / "recipe").read_text() == "full"
+    assert (tmp_path / FOLDER / "bad" / "recipe").read_text() == "short-cpu"
+    again = Validation()
+    assert chosen(tmp_path, again) == expected
+    assert not again.trained
+    poor = next(line for line in describe_second_trainings(tmp_path) if line.startswith("poor"))
+    assert "40.00 %" in poor
+    assert "80.00 %" in poor
+    assert f"{FOLDER}/poor-first" in poor
+
+
+def test_references_have_no_short_schedule_and_are_not_trained_here(tmp_path: Path) -> None:
+    validation = Validation()
+    twin = NetworkSpec("twin-good", "twin", "mobilenetv2")
+    assert train_again([twin], {"twin-good": FIRST}, SECOND, SHORT, tmp_path, validation) == {
+        "twin-good": FIRST
+    }
+    assert not validation.trained
+
+
+@pytest.mark.parametrize("survived", range(4))
+def test_a_kill_at_any_rename_or_write_is_made_up_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
+) -> None:
+    steps = 0
+    rename, write = Path.rename, module.write_json
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps > survived:
+            raise Killed
+
+    def killed_rename(path: Path, target: Path) -> Path:
+        step()
+        return rename(path, target)
+
+    def killed_write(path: Path, contents: object) -> None:
+        step()
+        write(path, contents)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", killed_rename)
+        patch.setattr(module, "write_json", killed_write)
+        with pytest.raises(Killed):
+            chosen(tmp_path, Validation())
+    again = Validation()
+    assert chosen(tmp_path, again) == {"good": "full", "poor": "short-cpu", "bad": "full"}
+    assert not again.trained
+
+
+def test_damaged_choices_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / CHOICES).write_text("{")
+    with pytest.raises(ValueError, match="damaged; remove it to choose again"):
+        chosen(tmp_path, Validation())
