@@ -120,7 +120,7 @@ class TrainingBars:
 
     def say(self, line: str) -> None:
         """Show a line above the bars."""
-        self._bars.console.print(line, highlight=False, markup=False)
+        self._bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def expect(self, trainings: int, work: int) -> None:
         """Announce a number of trainings, and the sum of multiply-adds per image times epochs."""

@@ -44,20 +44,23 @@ def class_tables(summary: dict[str, Any]) -> list[ClassTable]:
 
 
 def describe_classes(summary: dict[str, Any]) -> list[str]:
-    """A sentence for each searched network: its least accurate classes and its confusions."""
+    """A sentence for each searched network with errors: its worst classes and confusions."""
     names, sentences = summary.get("class_names", []), []
     for row in _known(summary)[-SENTENCES:]:
+        if not row["confusions"]:
+            continue
         every = zip(names, row["class_images"], row["class_right"], strict=True)
         rows = [one for one in every if one[1]]
         worst = sorted(rows, key=lambda one: one[2] / one[1])[:WORST]
-        sentence = f"{row['name']}, least accurate classes: " + ", ".join(
-            f"{name} {100 * right / images:.0f} %" for name, images, right in worst
-        )
+        least = ", ".join(f"{name} {100 * right / n:.0f} %" for name, n, right in worst)
         taken = [
             f"{names[label]} for {names[other]} ({format_number(count, 'image')})"
             for label, other, count in row["confusions"][:WORST]
         ]
-        sentences.append(sentence + (f"; most often taken: {', '.join(taken)}." if taken else "."))
+        sentences.append(
+            f"{row['name']}, least accurate classes: {least}; most often taken for another: "
+            f"{', '.join(taken)}."
+        )
     return sentences
 
 

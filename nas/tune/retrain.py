@@ -195,7 +195,8 @@ class _Recipes:
         }
         short = Recipe.model_validate(front.recipe)
         # A recipe of the user's is taken as it is, also where it ends below the short schedule.
-        again = images < FEW_IMAGES and {"batch_size", "learning_rate"} <= {*request.adapted}
+        free = {"batch_size", "learning_rate"} <= {*request.adapted}
+        again = images < FEW_IMAGES and free and self._plain.epochs >= short.epochs
         self._second = stretch(short, self._plain.epochs) if again else None
         self._short = {entry.arch_id: entry.accuracy for entry in front.architectures}
 

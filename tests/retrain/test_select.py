@@ -38,6 +38,7 @@ def front() -> Any:
         ("spread:3", "acd"),
         ("spread:9", "abcd"),
         ("b" * 12, "b"),
+        ("knee, top:1,knee," + "a" * 12, "acd"),
     ],
 )
 def test_selections_are_cheapest_first(front: Any, wanted: str, ids: str) -> None:
@@ -45,7 +46,19 @@ def test_selections_are_cheapest_first(front: Any, wanted: str, ids: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "wanted", ["", "top:0", "spread:0", "top:-1", "under:1", "knees", "../a", "A" * 12]
+    "wanted",
+    [
+        "",
+        "knee,",
+        "knee,top:0",
+        "top:0",
+        "spread:0",
+        "top:-1",
+        "under:1",
+        "knees",
+        "../a",
+        "A" * 12,
+    ],
 )
 def test_nothing_selected_says_what_is_accepted(front: Any, wanted: str) -> None:
     with pytest.raises(ValueError, match=r"--select: .* accepted: knee, all"):

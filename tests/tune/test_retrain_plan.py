@@ -1,0 +1,106 @@
+"""A plan fits its hours, grows with them, and is kept for the same request."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nas.data import load_search_data
+from nas.space.arch import Arch, StageArch
+from nas.space.cost import cost
+from nas.study.front_file import FrontEntry, FrontFile, write_front
+from nas.training import get_recipe
+from nas.tune import retrain_plan as module
+from nas.tune.resources import this_machine
+from nas.tune.retrain import RetrainRequest
+from nas.tune.retrain_plan import PLAN, Plan, plan_retraining, with_plan
+
+NOWHERE = Path("unused")
+RECIPE = get_recipe("full", batch_size=50)
+
+
+@pytest.fixture
+def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RetrainRequest:
+    monkeypatch.setattr(module, "MEASURED_SECONDS", 0.2)
+    entries = []
+    for number in range(6):
+        arch = Arch(8, (StageArch(16, 1 + number, 2, "dct", 2, 4),))
+        counted = cost(arch, 8, 1, 10)
+        entries.append(
+            FrontEntry(
+                arch_id=arch.arch_id, arch=arch.to_dict(), accuracy=0.5, macs=counted.macs,
+                params=counted.params, trial=number, seed=0, epochs=1, knee=number == 2,
+            )
+        )  # fmt: skip
+    info = load_search_data("digits", NOWHERE).info
+    contents = FrontFile(
+        study="synthetic", dataset=info.to_dict(), recipe=RECIPE.model_dump(mode="json"),
+        objectives=("accuracy", "macs"), versions={}, architectures=tuple(entries),
+    )  # fmt: skip
+    write_front(tmp_path / "front.json", contents)
+    return RetrainRequest(
+        front=tmp_path / "front.json", select="all", recipe=RECIPE, learning_rates=(), seeds=1,
+        references=(), export=(), concurrency=1, threads=1, data_dir=NOWHERE,
+    )  # fmt: skip
+
+
+def planned(request: RetrainRequest, hours: float | None, **rest: Any) -> Plan:
+    asked: dict[str, Any] = {"epochs": None, "seeds": None, "keep": False} | rest
+    return plan_retraining(request, hours, this_machine, **asked)
+
+
+def test_more_hours_train_more(request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1e-3)
+    plans = []
+    for hours in (0.002, 0.01, 0.05, 0.1, 0.3, 0.5, 1, 2, 10):
+        plan = planned(request_, hours)
+        assert plan.seconds <= 3600 * hours
+        plans.append((len(plan.networks), plan.seeds, plan.epochs, plan.seconds))
+    assert plans == sorted(plans, key=lambda plan: plan[3])
+    assert plans[0][:2] == (1, 1)
+    assert plans[0][2] < 20
+    assert (4, 1, 20) in [plan[:3] for plan in plans]
+    assert plans[-1][:3] == (6, 2, 60)
+    knee = planned(request_, 0.01).networks
+    assert knee == planned(replace(request_, select="knee"), None).networks
+
+
+def test_what_the_user_gave_is_kept(
+    request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1e-3)
+    plan = planned(request_, 10, epochs=7, seeds=3)
+    assert (plan.epochs, plan.seeds, len(plan.networks), plan.trainings) == (7, 3, 6, 18)
+    assert planned(replace(request_, learning_rates=(0.1, 0.2)), 10, seeds=1).trainings == 7
+    everything = planned(request_, None)
+    assert (everything.epochs, everything.seeds, len(everything.networks)) == (60, 1, 6)
+    with_twins = planned(replace(request_, references=("twin",)), None)
+    assert with_twins.trainings == 12
+    assert with_twins.seconds > everything.seconds
+
+
+def test_too_few_hours_are_one_line(request_: RetrainRequest) -> None:
+    for hours, words in ((1e-7, "too short; accepted: at least"), (-1.0, "over 0")):
+        with pytest.raises(ValueError, match=words) as caught:
+            planned(request_, hours)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="--ray-address"):
+        planned(replace(request_, ray_address="auto"), 1)
+
+
+def test_the_same_request_has_the_same_plan(request_: RetrainRequest) -> None:
+    path = request_.front.parent / "retrained" / PLAN
+    planned(request_, 1)
+    assert not path.exists()  # a dry run writes nothing
+    first = planned(request_, 1, keep=True)
+    stored = path.read_text()
+    assert planned(request_, 1, keep=True) == first
+    assert path.read_text() == stored
+    path.write_text("{")
+    assert planned(request_, 1, keep=True).networks == first.networks
+    request = with_plan(request_, first)
+    assert request.select.split(",") == list(first.networks)
+    assert (request.recipe.epochs, request.seeds) == (first.epochs, first.seeds)
