@@ -239,6 +239,21 @@ def schedule(
 
 
 @app.command()
+def retraining(
+    parts: Annotated[str, _option("Comma-separated: small, ideas")] = "small,ideas",
+    seeds: Annotated[int, _option("Of each network and recipe", min=1, max=100)] = 3,
+    data_dir: Annotated[Path, _option("Folder of the data sets")] = Path("data"),
+    json: ContinuedJson = None,
+    debug: Debug = False,
+) -> int:
+    """Full training on few images, and ideas for a better recipe."""
+    from benchmarks.retraining_report import run_and_report
+
+    run_and_report(parts.split(","), seeds, data_dir, json)
+    return 0
+
+
+@app.command()
 def end_to_end(
     budget: Annotated[int, _option("Trials of each search", min=1, max=10_000)] = 100,
     seeds: Annotated[int, _option("Runs of each search", min=1, max=100)] = 3,

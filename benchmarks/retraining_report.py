@@ -1,0 +1,95 @@
+"""Prints the retraining benchmark and writes its figures.
+
+Run as `python runners/benchmark.py retraining --json FILE`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.retraining import ADAPTED, FULL, KEY, SHORT, SMALL, jobs, measure, setting
+from benchmarks.retraining_ideas import BASE
+from benchmarks.rows import RowFile
+from nas.progress import shown
+
+PARTS = ("small", "ideas")
+
+
+def run_and_report(
+    parts: Sequence[str], seeds: int, data_dir: Path, json_path: Path | None
+) -> None:
+    """Train everything; an unfinished file is continued.
+
+    Raises:
+        ValueError: a part is unknown, or the file is of another setting.
+    """
+    for part in parts:
+        if part not in PARTS:
+            raise ValueError(f"--parts: {part!r}; accepted: {', '.join(PARTS)}")
+    file = RowFile(json_path, setting(), KEY)
+    measure(jobs(parts, seeds), file, data_dir, shown("trainings"))
+    console = Console(width=None if Console().is_terminal else 130)
+    for lines in (small_rows(file), idea_rows(file)):
+        if lines:
+            table = Table(*lines[0])
+            for line in lines[1:]:
+                table.add_row(*line)
+            console.print(table)
+
+
+def small_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """A heading, and mean test accuracies of each data set and network by each recipe."""
+    small = [row for row in rows if row["part"] == "small"]
+    lines = []
+    for data in SMALL:
+        for network in dict.fromkeys(row["network"] for row in small):
+            means, seeds, images = [], 0, 0
+            for recipe in (SHORT, FULL, ADAPTED):
+                found = [
+                    row
+                    for row in small
+                    if (row["data"], row["network"], row["recipe"]) == (data, network, recipe)
+                ]
+                seeds, images = len(found), found[0]["images"] if found else images
+                means.append(_spread([row["accuracy"] for row in found]))
+            if seeds:
+                lines.append([f"{data}, {images} images", network, str(seeds), *means])
+    heading = ["training images", "network", "seeds", SHORT, FULL, ADAPTED]
+    return [heading, *lines] if lines else []
+
+
+def _spread(accuracies: list[float]) -> str:
+    if not accuracies:
+        return "–"
+    mean = f"{100 * fmean(accuracies):.1f} %"
+    if len(accuracies) == 1:
+        return mean
+    return f"{mean} ({100 * min(accuracies):.1f} to {100 * max(accuracies):.1f})"
+
+
+def idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """A heading, and the difference from the recipe `full` for each idea, paired."""
+    ideas = [row for row in rows if row["part"] == "ideas"]
+    base = {(row["network"], row["seed"]): row for row in ideas if row["recipe"] == BASE}
+    lines = []
+    for idea in dict.fromkeys(row["recipe"] for row in ideas if row["recipe"] != BASE):
+        pairs = [
+            (row, base[row["network"], row["seed"]])
+            for row in ideas
+            if row["recipe"] == idea and (row["network"], row["seed"]) in base
+        ]
+        if len(pairs) < 2:
+            continue
+        points = [100 * (row["accuracy"] - other["accuracy"]) for row, other in pairs]
+        error = stdev(points) / math.sqrt(len(points))
+        times = fmean(row["seconds"] / other["seconds"] for row, other in pairs)
+        lines.append([idea, str(len(pairs)), f"{fmean(points):+.2f} ± {error:.2f}", f"{times:.2f}"])
+    heading = ["changed", "pairs", "points ± standard error", "time / that of full"]
+    return [heading, *lines] if lines else []
