@@ -373,18 +373,6 @@ def reference_60_epochs() -> str:
     )  # fmt: skip
 
 
-def small_data() -> str:
-    """Full training on few images."""
-    heading, *lines = small_rows(_read(BENCHMARKS / "retraining.json")["rows"])
-    return table(heading, lines)
-
-
-def recipe_ideas() -> str:
-    """What was tried for the full recipe."""
-    heading, *lines = idea_rows(_read(BENCHMARKS / "retraining.json")["rows"])
-    return table(heading, lines)
-
-
 def folded() -> str:
     """How much faster the repository's network is once folded."""
     (path,) = (REFERENCE / "60-epochs" / "retrained").glob("*/export.json")

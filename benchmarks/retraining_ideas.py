@@ -63,7 +63,7 @@ class Muon(torch.optim.SGD):
         rate: of the orthogonal steps, at the peak of the schedule.
     """
 
-    def __init__(self, network: nn.Module, sgd: torch.optim.Optimizer, rate: float) -> None:
+    def __init__(self, network: nn.Module, sgd: torch.optim.SGD, rate: float) -> None:
         matrices = [
             weight
             for weight in network.parameters()
@@ -99,7 +99,7 @@ class Muon(torch.optim.SGD):
 def orthogonal(matrix: Tensor) -> Tensor:
     """About the nearest matrix with orthogonal rows or columns, by Newton and Schulz."""
     a, b, c = MUON_COEFFICIENTS
-    x = matrix / (matrix.norm() + 1e-7)
+    x: Tensor = matrix / (matrix.norm() + 1e-7)
     tall = x.shape[0] > x.shape[1]
     x = x.T if tall else x
     for _ in range(MUON_STEPS):
@@ -115,7 +115,7 @@ class Idea:
     fields: dict[str, Any] = field(default_factory=dict)  # of the recipe
     augment: bool = True  # crops and flips
     sizes: tuple[int, ...] = ()  # of the images, in equal parts of the epochs
-    optimizer: Callable[[nn.Module, torch.optim.Optimizer], torch.optim.Optimizer] | None = None
+    optimizer: Callable[[nn.Module, torch.optim.SGD], torch.optim.SGD] | None = None
 
 
 def idea_trainer(
@@ -125,7 +125,7 @@ def idea_trainer(
     return IdeaTrainer(idea, network, data, recipe, seed)
 
 
-def _muon(rate: float) -> Callable[[nn.Module, torch.optim.Optimizer], torch.optim.Optimizer]:
+def _muon(rate: float) -> Callable[[nn.Module, torch.optim.SGD], torch.optim.SGD]:
     return lambda network, sgd: Muon(network, sgd, rate)
 
 
