@@ -110,10 +110,10 @@ def done(wanted: RetrainRequest) -> tuple[Retrained, Watched]:
 def test_everything_is_trained_once_and_tested_once(done: tuple[Retrained, Watched]) -> None:
     retrained, watched = done
     names = {one["network"] for one in retrained.metrics}
-    assert len(names) == len(ARCHS) + 4  # a twin and an equal-cost twin of each DCT network
+    assert len(names) == len(ARCHS) + 6  # a twin and an equal-cost twin of each
     assert watched.tests == len(retrained.metrics) == 2 * len(names)
     # Of each family one network at each rate; the best of these is that network's own training.
-    families, spared = 2, 2 * 1
+    families, spared = 3, 3 * 1
     assert watched.epochs == 2 * (2 * len(names) + families * len(RATES) - spared)
 
 
@@ -122,7 +122,7 @@ def test_a_family_shares_the_rate_that_validated_best(
 ) -> None:
     home = wanted.front.parent / "retrained"
     choices = json.loads((home / "learning-rates/choices.json").read_text())
-    for family in ("searched", "twin"):
+    for family in ("searched", "twin", "dct-twin"):
         choice = choices[family]
         tried = choice["val_accuracy"]
         assert set(tried) == {"0.1", "0.2", "0.4"}
@@ -151,7 +151,7 @@ def test_the_summary_says_what_was_measured(
         == (summary["short_schedule"]["non_dominated"])
     )
     by_name = {row["name"]: row["test_accuracy"] for row in summary["networks"]}
-    assert len(summary["differences"]) == 4
+    assert len(summary["differences"]) == 6
     for row in summary["differences"]:
         assert row["reference"].endswith(row["network"])
         gap = by_name[row["network"]] - by_name[row["reference"]]
