@@ -78,7 +78,8 @@ def retrain(
             HOW,
             "LIST",
             "Override the peak of the recipe; of several, separated by commas, each family of "
-            "networks takes the best on the validation split.",
+            "networks takes the best on the validation split, and tries beyond the least or the "
+            "greatest of three or more where that is the best.",
         ),
     ] = None,
     cutout: Annotated[

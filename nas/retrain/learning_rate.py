@@ -14,6 +14,8 @@ from nas.retrain.references import NetworkSpec
 from nas.training import Recipe
 from nas.training.pretrained import DESCRIPTION, read_description
 
+MAX_FURTHER = 2  # rates tried beyond those that the user gave
+MAX_RATE = 100.0  # that a recipe accepts
 FOLDER, CHOICES = "learning-rates", "choices.json"
 
 Validate = Callable[[Sequence[tuple[NetworkSpec, Recipe, Path]]], list[float]]
@@ -30,12 +32,13 @@ def choose_rates(
 ) -> dict[str, Recipe]:
     """The recipe of each family, with the one of `rates` that suits it best.
 
-    The family's network of median cost is trained in full at each rate, with seed 0; the
-    best accuracy on the validation split wins, the lower rate on a tie. That training is
-    then the network's own: it goes to the network's folder in `home`, so that `rates` of
-    length k cost k - 1 trainings more a family. Networks that were trained before at another
-    one of the rates are set aside in `learning-rates/`, where they are found again. What was
-    chosen is kept in `learning-rates/choices.json` and not chosen again.
+    The family's network of median cost is trained in full at each rate, with seed 0; the best
+    accuracy on the validation split wins, the lower rate on a tie. That training is then the
+    network's own: it goes to the network's folder in `home`, so that `rates` of length k cost k -
+    1 trainings more a family. Where the best of three or more is the least or the greatest, a
+    further one beyond it is tried, up to `MAX_FURTHER` of them. Networks that were trained before
+    at another one of the rates are set aside in `learning-rates/`, where they are found again.
+    What was chosen is kept in `learning-rates/choices.json` and not chosen again.
 
     Args:
         networks: all networks that are to be trained.
@@ -59,24 +62,31 @@ def choose_rates(
         }
         for family in families
     }
-    trainings: dict[tuple[str, float], tuple[NetworkSpec, Recipe, Path]] = {}
-    for family in families:
-        if choices.get(family, {}).items() >= asked[family].items():
-            continue
-        network = _median(networks, family, info)
-        _set_aside(network, home)
-        for rate in sorted(rates):
-            there = _aside(network, rate, home)
-            trainings[family, rate] = (network, _at(recipes[family], rate), there)
-    accuracies = dict(zip(trainings, validate(list(trainings.values())), strict=True))
-    for family in dict.fromkeys(family for family, _ in trainings):
-        best = max(sorted(rates), key=lambda rate: accuracies[family, rate])
-        choices[family] = asked[family] | {
-            "network": trainings[family, best][0].name,
-            "val_accuracy": {f"{rate:g}": accuracies[family, rate] for rate in sorted(rates)},
-            "rate": best,
-        }
-        write_json(path, choices)
+    median = {family: _median(networks, family, info) for family in families}
+    accuracies: dict[str, dict[float, float]] = {family: {} for family in families}
+    to_try = {
+        family: sorted(rates)
+        for family in families
+        if not choices.get(family, {}).items() >= asked[family].items()
+    }
+    for family in to_try:
+        _set_aside(median[family], home)
+    while to_try:
+        tried = [(family, rate) for family in to_try for rate in to_try[family]]
+        found = validate(
+            [(median[f], _at(recipes[f], rate), _aside(median[f], rate, home)) for f, rate in tried]
+        )
+        for (family, rate), accuracy in zip(tried, found, strict=True):
+            accuracies[family][rate] = accuracy
+        further = {family: _beyond(accuracies[family], len(rates)) for family in to_try}
+        for family in (family for family, rate in further.items() if rate is None):
+            choices[family] = asked[family] | {
+                "network": median[family].name,
+                "val_accuracy": {f"{r:g}": a for r, a in sorted(accuracies[family].items())},
+                "rate": _best(accuracies[family]),
+            }
+            write_json(path, choices)
+        to_try = {family: [rate] for family, rate in further.items() if rate is not None}
     for one in networks:
         rate = choices[one.family]["rate"]
         if _trained_at(home / one.name) not in (None, rate):
@@ -84,6 +94,34 @@ def choose_rates(
         if not (home / one.name).exists() and (aside := _aside(one, rate, home)).exists():
             aside.rename(home / one.name)
     return {family: _at(recipes[family], choices[family]["rate"]) for family in families}
+
+
+def chosen_rate(home: Path, family: str) -> float | None:
+    """The learning rate that was chosen for a family before; None where none was."""
+    recorded = _read(home / FOLDER / CHOICES).get(family, {}).get("rate")
+    return None if recorded is None else float(recorded)
+
+
+def _best(accuracies: Mapping[float, float]) -> float:
+    return max(sorted(accuracies), key=lambda rate: accuracies[rate])
+
+
+def _beyond(accuracies: Mapping[float, float], asked: int) -> float | None:
+    """A rate as far beyond the best one as that is from its neighbour; None: no more is needed.
+
+    Args:
+        accuracies: by rate, of all rates tried.
+        asked: number of rates that the user gave.
+    """
+    rates = sorted(accuracies)
+    if asked < 3 or len(rates) >= asked + MAX_FURTHER:
+        return None  # of two the best is always the least or the greatest
+    best = _best(accuracies)
+    if best not in (rates[0], rates[-1]):
+        return None
+    neighbour = rates[1] if best == rates[0] else rates[-2]
+    further = float(f"{best * best / neighbour:.3g}")
+    return further if further <= MAX_RATE else None
 
 
 def own_recipe(family: str, recipe: Recipe) -> Recipe:

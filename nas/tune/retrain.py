@@ -13,7 +13,7 @@ from nas.format import format_number
 from nas.report.page import write_comparison
 from nas.report.study_folder import refresh_report
 from nas.retrain.comparison import SUMMARY, summarise
-from nas.retrain.learning_rate import Validate, choose_rates, own_recipe
+from nas.retrain.learning_rate import Validate, choose_rates, chosen_rate, own_recipe
 from nas.retrain.next_steps import recipe_options
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.second_recipe import train_again
@@ -58,6 +58,11 @@ class RetrainRequest:
     gpus: float | None = None  # of each training; None: its share of the GPUs
     storage: str | None = None  # of the study, whose report follows; None: beside the front
     adapted: tuple[str, ...] = ()  # fields of the recipe that few images may change
+
+    @property
+    def home(self) -> Path:
+        """The folder of the networks' folders."""
+        return self.front.parent / "retrained"
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ def retrain_front(
     test = load_test_data(info.name, request.data_dir, **info.reading())  # or refused by now
     if "test" in data.notes.origin:
         notes.append(f"{len(test):,} test images: {data.notes.origin['test']}")
-    home = request.front.parent / "retrained"
+    home = request.home
     recipes = _Recipes(request, front, len(data.train), networks)
     for network in networks:
         for seed in range(request.seeds):
@@ -221,6 +226,8 @@ class _Recipes:
         """Every recipe that a network may have been trained by earlier, the first one first."""
         own = self._own[network.family]
         rates = self._request.learning_rates or (own.learning_rate,)
+        chosen = chosen_rate(self._request.home, network.family)  # may lie beyond those
+        rates = (*rates, *([chosen] if chosen is not None and len(rates) > 1 else []))
         first = [own.model_copy(update={"learning_rate": rate}) for rate in rates]
         return [*first, *([self._second] if self._second else [])]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from torch import nn
 
 from nas.data import DatasetInfo
 from nas.models.reference import REFERENCES, Reference, build_reference, reference_macs
-from nas.retrain.learning_rate import choose_rates, own_recipe
+from nas.retrain.learning_rate import choose_rates, chosen_rate, own_recipe
 from nas.retrain.references import (
     EQUAL,
     NetworkSpec,
@@ -149,6 +150,37 @@ def test_a_new_reference_network_is_one_entry_with_a_learning_rate_of_its_own(
         return {family: one.learning_rate for family, one in chosen.items()}
 
     default = recipe.learning_rate
+    assert chosen_rate(tmp_path, "plain") is None
     assert rates(()) == {"searched": default, "plain": 0.03, "mobilenetv2": default}
     assert rates((0.2,)) == dict.fromkeys(("searched", "plain", "mobilenetv2"), 0.2)
     assert rates((0.1, 0.4)) == {"searched": 0.4, "plain": 0.1, "mobilenetv2": 0.4}
+
+
+def test_a_rate_at_the_edge_widens_the_grid(digits_info: DatasetInfo, tmp_path: Path) -> None:
+    (network,), _ = network_specs([table2_arch(0.25, 8, 4)], [], digits_info)
+    recipe, tried = get_recipe("full"), []
+
+    def chosen(best: float, rates: Sequence[float], home: Path) -> float:
+        tried.clear()
+
+        def validate(trainings: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
+            tried.extend(one.learning_rate for _, one, _ in trainings)
+            return [1 / (1 + abs(math.log(one.learning_rate / best))) for _, one, _ in trainings]
+
+        own = {network.family: recipe}
+        found = choose_rates([network], own, rates, home, digits_info, validate)
+        return found[network.family].learning_rate
+
+    assert chosen(0.4, (0.2, 0.05, 0.1), tmp_path / "up") == 0.4
+    assert tried == [0.05, 0.1, 0.2, 0.4, 0.8]
+    assert chosen_rate(tmp_path / "up", network.family) == 0.4
+    assert chosen(0.4, (0.05, 0.1, 0.2), tmp_path / "up") == 0.4
+    assert tried == []  # chosen before
+    assert chosen(0.001, (0.1, 0.2, 0.4), tmp_path / "down") == 0.025
+    assert tried == [0.1, 0.2, 0.4, 0.05, 0.025]  # as far as it goes
+    assert chosen(0.2, (0.1, 0.2, 0.4), tmp_path / "inside") == 0.2
+    assert len(tried) == 3
+    assert chosen(0.4, (0.1, 0.2), tmp_path / "two") == 0.2
+    assert tried == [0.1, 0.2]
+    assert chosen(300, (25, 50, 100), tmp_path / "greatest") == 100
+    assert tried == [25, 50, 100]  # a recipe accepts no more
