@@ -129,8 +129,12 @@ class LiveView:
     def progress(self) -> str:
         """The hypervolume of the front and the trial that last increased it."""
         if self.improved is None:
-            trained = "is better than guessing" if self.members else "has been trained to the end"
-            return f"hypervolume 0: no network {trained} yet"
+            if not self.members:
+                return "hypervolume 0: no network has been trained to the end yet"
+            best = max(member.attributes["accuracy"] for member in self.members)
+            if best > 1 / self._study.config.dataset.num_classes:
+                return "hypervolume 0: only the most expensive network is better than guessing yet"
+            return "hypervolume 0: no network is better than guessing yet"
         number, when = self.improved
         ago = (
             "in an earlier run"

@@ -178,7 +178,7 @@ def divide(
     """
     held_out = max(len(class_names), round(len(whole) * val_fraction))
     try:
-        kept, out = stratified(whole.labels.numpy(), held_out, seed)
+        kept, out = stratified(whole.labels.numpy(), held_out, seed, class_names)
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from None
     train, val = whole.take(kept), whole.take(out)

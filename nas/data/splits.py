@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,12 +101,12 @@ Labelled = tuple[Split, tuple[str, ...]]
 
 
 def stratified(
-    labels: NDArray[np.int64], held_out: int, seed: int
+    labels: NDArray[np.int64], held_out: int, seed: int, names: Sequence[str] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of the images that stay and of `held_out` others, both ascending.
 
     Each class is held out in proportion to its size. The same labels, number and
-    seed give the same indices.
+    seed give the same indices. `names` of the classes are for messages alone.
 
     Raises:
         DatasetError: either part would have fewer images than there are classes,
@@ -116,11 +116,13 @@ def stratified(
 
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
-        raise DatasetError(f"class {classes[counts.argmin()]} has 1 image; accepted: at least 2")
+        label = int(classes[counts.argmin()])
+        name = label if names is None else repr(names[label])
+        raise DatasetError(f"class {name} has 1 image; accepted: at least 2")
     if min(held_out, len(labels) - held_out) < len(classes):
         raise DatasetError(
-            f"{held_out} of {len(labels)} images cannot be held out: "
-            f"each part needs at least one of {len(classes)} classes"
+            f"{held_out} of {len(labels)} images cannot be held out; accepted: as many images in "
+            f"either part as there are classes, {len(classes)}"
         )
     kept, out = train_test_split(
         np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed

@@ -11,6 +11,7 @@ from typing import Any
 from nas.data import DatasetInfo, SplitRecord
 from nas.data.datasets import FOLDER_PREFIX, folder_path
 from nas.space.limits import Limits
+from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
 
 HAVE_OPTIONS = ("epochs", "batch_size", "learning_rate", "train_images", "metric")
@@ -21,7 +22,7 @@ MAX_NAMED = 3  # differences that a line names
 def differences(stored: StudyConfig, asked: StudyConfig) -> list[str]:
     """Each setting that is asked for otherwise than stored; what follows from it is left out."""
     found = [*_data(stored, asked), *_recipe(stored, asked)]
-    if space := _space(stored.space.to_dict(), asked.space.to_dict()):
+    if space := _space(stored.space, asked.space):
         found.append(space)
     if stored.objectives != asked.objectives:
         names = (",".join(config.objectives.names) for config in (stored, asked))
@@ -122,12 +123,14 @@ def _limits(stored: Limits, asked: Limits) -> Iterator[str]:
             yield _differ(f"--{name.replace('_', '-')}", then, now)
 
 
-def _space(stored: dict[str, Any], asked: dict[str, Any]) -> str:
-    """The first choice of a space that differs, and how many more do."""
-    then, now = _flat(stored), _flat(asked)
+def _space(stored: SearchSpace, asked: SearchSpace) -> str:
+    """The other space's name, or the first choice that differs, and how many more do."""
+    then, now = _flat(stored.to_dict()), _flat(asked.to_dict())
     keys = [key for key in {**then, **now} if then.get(key) != now.get(key)]
     if not keys:
         return ""
+    if stored.name != asked.name:
+        return _differ("--space", stored.name, asked.name)
     more = f", and {len(keys) - 1} more of its choices" if len(keys) > 1 else ""
     return _differ(f"--space, {keys[0]}", then.get(keys[0]), now.get(keys[0])) + more
 

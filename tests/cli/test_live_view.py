@@ -19,6 +19,7 @@ from nas.report.analysis import read_study
 from nas.report.narrative import describe_finding
 from nas.report.objective_scale import ObjectiveScale
 from nas.space.arch import Arch
+from nas.space.limits import extreme
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
 from nas.study.front import chance_note, front
@@ -288,3 +289,16 @@ def test_balanced_accuracy_heads_its_column(wide_config: StudyConfig) -> None:
         assert lines[first + 1].index("accuracy") == lines[first].index("balanced")
     work(plain := opened(wide_config, 40), plain_view := LiveView(plain), 30)
     assert "balanced" not in "".join(screen(plain_view, 100, 40))
+
+
+def test_a_hypervolume_of_0_is_explained(tiny_config: StudyConfig) -> None:
+    study = opened(tiny_config, 3)
+    view = LiveView(study)
+    most = extreme(tiny_config.space, 8, 1, 10, lambda cost: cost.macs, largest=True)
+    study.study.enqueue_trial(tiny_config.space.encode(most))
+    candidate = study.ask()
+    assert candidate is not None
+    assert candidate.arch == most
+    study.complete(candidate.number, Measurement(0.9, 2, 1.0, [(2, 0.9)]))
+    view.ended(candidate, "finished")
+    assert view.progress().endswith("only the most expensive network is better than guessing yet")

@@ -43,6 +43,7 @@ def test_labels_from_1_on_make_no_phantom_class() -> None:
         (LABELS, {"val_fraction": float("nan")}, "val_fraction: nan"),
         (LABELS, {"val_fraction": "0.2"}, "val_fraction: '0.2'"),
         (LABELS, {"val_fraction": 0.999}, "cannot be held out"),
+        ([0] * (len(LABELS) - 1) + [1], {"class_names": ("cat", "dog")}, "class 'dog' has 1 image"),
         (LABELS.astype(float), {}, "labels: float64"),
         (LABELS[:50], {}, r"labels: int64 \[50\]"),
     ],

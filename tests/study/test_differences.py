@@ -77,6 +77,14 @@ CASES: list[tuple[Change, list[str]]] = [
     ),
     (wider, ["--space, stages.1.repeats: "]),
     (
+        lambda config: replace(config, space=SearchSpace.from_yaml("search_spaces/dyclotnet.yaml")),
+        ["--space: tiny in the study, dyclotnet asked"],
+    ),
+    (  # the same choices under another name are the same space
+        lambda config: replace(config, space=SearchSpace.from_dict(config.space.to_dict(), "x")),
+        [],
+    ),
+    (
         lambda config: replace(config, objectives=Objectives(("accuracy", "params"))),
         ["--objectives: accuracy,macs in the study, accuracy,params asked"],
     ),
