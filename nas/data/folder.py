@@ -40,7 +40,9 @@ class Unreadable(DatasetError):
 
     def __init__(self, errors: Sequence[str]) -> None:
         more = len(errors) - MAX_NAMED
-        super().__init__("; ".join(errors[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else ""))
+        named = "; ".join(errors[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
+        them = "it" if len(errors) == 1 else "them"
+        super().__init__(f"{named}; accepted: the folder without {them}")
         self.errors = errors
 
 

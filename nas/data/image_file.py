@@ -27,6 +27,14 @@ BITS_PER_SAMPLE, PHOTOMETRIC, MAX_SAMPLE_VALUE = 258, 262, 281  # tags of TIFF 6
 WHITE_IS_ZERO = 0
 NO_MAGIC = frozenset(("TGA",))  # any file might be one: known by its suffix alone
 HEIF = frozenset((".heic", ".heics", ".heif", ".heifs", ".hif"))  # as telephones write photographs
+IN_THE_PLACE = {
+    b"version https://git-lfs": "a Git LFS pointer; git lfs pull fetches the image",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+    b"<svg": "a drawing in SVG",
+    b"<?xml": "XML, such as a drawing in SVG",
+}
+"""What a file that is no image begins with."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ def read_pixels(
         with _open(source) if isinstance(source, Path) else nullcontext(source) as image:
             return _to_pixels(image, size, channels, background or WHITE)
     except UnidentifiedImageError:
-        raise DatasetError(f"{path}: not an image that can be read{_remedy(path)}") from None
+        raise DatasetError(f"{path}: not an image that can be read{_what_it_is(path)}") from None
     except DatasetError as error:
         raise DatasetError(f"{path}: {error}") from None
     except Exception as error:  # decoders raise anything on a damaged file
@@ -142,9 +150,19 @@ def _open(path: Path) -> Image.Image:
     return Image.open(path, formats=formats)
 
 
-def _remedy(path: Path | str) -> str:
-    heif = isinstance(path, Path) and path.suffix.lower() in HEIF - suffixes().keys()
-    return "; pip install pillow-heif reads HEIC" if heif else ""
+def _what_it_is(path: Path | str) -> str:
+    """What people find in the place of an image, where it is one of the usual things."""
+    if not isinstance(path, Path):
+        return ""
+    if path.suffix.lower() in HEIF - suffixes().keys():
+        return " (HEIC; pip install pillow-heif reads it)"
+    try:
+        with path.open("rb") as file:
+            start = file.read(100).lstrip().lower()
+    except OSError:
+        return ""
+    kinds = {what: begins for begins, what in IN_THE_PLACE.items() if start.startswith(begins)}
+    return f" ({min(kinds)})" if kinds else "" if start else " (an empty file)"
 
 
 def _has_frames(image: Image.Image) -> bool:

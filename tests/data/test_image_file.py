@@ -98,6 +98,31 @@ def test_every_mode_of_pillow_with_8_or_16_bits(mode: str, channels: int) -> Non
 
 
 @pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+            r"\(a Git LFS pointer; git lfs",
+        ),
+        (b"\n<!DOCTYPE HTML><p>404", r"\(a web page\)$"),
+        (b"<html>", r"\(a web page\)$"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", r"\(a drawing in SVG\)$"),
+        (b"<?xml version='1.0'?><svg/>", r"\(XML, such as a drawing in SVG\)$"),
+        (b"", r"\(an empty file\)$"),
+        (b"\0\1\2", "one.png: not an image that can be read$"),
+    ],
+)
+def test_what_is_there_instead_of_an_image_is_named(
+    tmp_path: Path, content: bytes, words: str
+) -> None:
+    path = tmp_path / "one.png"
+    path.write_bytes(content)
+    with pytest.raises(DatasetError, match=words) as caught:
+        read_pixels(path, 8, 3)
+    assert "one.png: not an image that can be read" in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("text", "expected"),
     [("white", "#ffffff"), ("Black", "#000000"), ("#20c040", "#20c040"), ("#f00", "#ff0000")],
 )
