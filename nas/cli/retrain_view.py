@@ -14,7 +14,7 @@ from nas.cli.program import command_line
 from nas.cli.search_view import PLAIN_WIDTH
 from nas.format import format_duration, format_number, one_line
 from nas.report.class_tables import ClassTable, class_tables
-from nas.report.comparison_plots import comparison_rows, describe_retraining
+from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
 from nas.retrain.next_steps import next_steps
 from nas.study.objectives import percent
 
@@ -71,7 +71,7 @@ def _table(summary: dict[str, Any]) -> Table:
         padding=(0, 1, 0, 0),
     )
     names = {"network": "network", "macs": "FLOPs", "params": "params", "learning_rate": "lr"}
-    names |= {"seeds": "seeds", "test": "test accuracy"}
+    names |= {"seeds": "seeds", "test": label_of_test(summary)}
     for name, title in (("change", "vs search"), ("latency", "latency")):
         names |= {name: title} if any(row[name] for row in rows) else {}
     names |= {"mark": ""} if any(row["mark"] for row in rows) else {}

@@ -49,8 +49,14 @@ def comparison_figure(summary: dict[str, Any], cost: str) -> go.Figure:
         )
     values = [float(row[cost]) for row in summary["networks"]]
     figure.update_xaxes(title_text=f"{OBJECTIVES[cost].axis}, log scale", **log_axis(values))
-    figure.update_yaxes(title_text="test accuracy (%)")
+    figure.update_yaxes(title_text=f"{label_of_test(summary)} (%)")
     return styled(figure, height=420, showlegend=True)
+
+
+def label_of_test(summary: dict[str, Any]) -> str:
+    """What a person reads over the test accuracies of a retraining."""
+    balanced = summary["recipe"].get("metric") == "balanced-accuracy"
+    return "balanced test accuracy" if balanced else "test accuracy"
 
 
 def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
@@ -96,8 +102,8 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
         )
     if any(_change(row) for row in summary["networks"]):
         said.append(
-            "Against the search: test accuracy after full training minus the search's estimate, "
-            "which is of the validation split and the short schedule."
+            f"Against the search: {label_of_test(summary)} after full training minus the search's "
+            "estimate, which is of the validation split and the short schedule."
         )
     if any(row.get("latency") for row in summary["networks"]):
         said.append("Latency: one image on one thread of the processor.")

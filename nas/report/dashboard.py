@@ -10,7 +10,7 @@ from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
 from nas.report.analysis import StudyData, read_study
 from nas.report.class_tables import ClassTable, class_tables
-from nas.report.comparison_plots import comparison_rows, describe_retraining
+from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
 from nas.report.effects import compare_expansions, importance
 from nas.report.figures import study_figures
 from nas.report.narrative import describe_finding
@@ -101,7 +101,7 @@ def _retraining(summary: dict[str, Any] | None) -> str:
     keys = ["network", "family", "macs", "params", "learning_rate", "seeds", "test"]
     keys += ["change", "latency", "mark"]
     heads = f"network | family | {OBJECTIVES['macs'].label} | parameters | learning rate | seeds"
-    heads += " | test accuracy | against the search, points | latency | "
+    heads += f" | {label_of_test(summary)} | against the search, points | latency | "
     rows = [
         "| " + " | ".join(_markdown(row[key]) for key in keys) + " |\n"
         for row in comparison_rows(summary)

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 
 from nas.report.analysis import StudyData
 from nas.report.choice_plots import choices_figure, expansion_figure, importance_figure
-from nas.report.comparison_plots import comparison_figure
+from nas.report.comparison_plots import comparison_figure, label_of_test
 from nas.report.front_plot import front_figure
 from nas.report.plots import curves_figure, hypervolume_figure
 from nas.study.objectives import OBJECTIVES
@@ -110,7 +110,7 @@ def retrained_figures(summary: dict[str, Any]) -> list[Figure]:
     return [
         Figure(
             f"retrained-{cost}",
-            f"Test accuracy over {OBJECTIVES[cost].label}",
+            f"{label_of_test(summary).capitalize()} over {OBJECTIVES[cost].label}",
             caption if seeds else "",
             comparison_figure(summary, cost),
         )

@@ -19,7 +19,7 @@ from nas.files import write_atomic
 from nas.format import format_duration
 from nas.report.analysis import StudyData, read_study, table2_networks
 from nas.report.class_tables import class_tables
-from nas.report.comparison_plots import comparison_rows, describe_retraining
+from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
 from nas.report.draw import draw
 from nas.report.effects import (
     FEWEST_FOR_IMPORTANCE,
@@ -166,6 +166,7 @@ def _retraining(summary: dict[str, Any] | None) -> dict[str, Any]:
     """What the table of retrained networks shows; empty where there is none."""
     return {
         "retrained": comparison_rows(summary) if summary else [],
+        "test_label": label_of_test(summary) if summary else "",
         "retraining": describe_retraining(summary) if summary else [],
         "classes": class_tables(summary) if summary else [],
         "next_steps": next_steps(summary) if summary else [],

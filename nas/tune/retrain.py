@@ -8,17 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from nas.data import DatasetInfo, load_search_data, load_test_data
+from nas.data import DatasetInfo, load_test_data
 from nas.format import format_number
 from nas.report.page import write_comparison
 from nas.report.study_folder import refresh_report
 from nas.retrain.comparison import SUMMARY, summarise
+from nas.retrain.front_data import load_front_data
 from nas.retrain.learning_rate import Validate, choose_rates, chosen_rate, own_recipe
 from nas.retrain.next_steps import recipe_options
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.second_recipe import train_again
 from nas.retrain.select import select
-from nas.study.differences import images_changed, require_there
 from nas.study.front_file import FrontFile, load_front
 from nas.study.plan import require_gpu_share, require_reachable
 from nas.study.resources import ClusterResources
@@ -116,15 +116,8 @@ def retrain_front(
     archs = [entry.build_arch() for entry in select(front, request.select)]
     info = front.dataset_info()
     networks, notes = network_specs(archs, request.references, info)
-    require_there(info, request.front)
-    data = load_search_data(info.name, request.data_dir, **info.reading())
-    if data.info.fingerprint != info.fingerprint:
-        raise ValueError(
-            f"front file {request.front}: {images_changed(info, front.splits, data.record)}; "
-            "accepted: the files as they were, or a new study: search with --study NAME"
-        )
-    if front.splits is not None and (change := front.splits.test_change(data.record)):
-        notes.append(f"{change}; what is retrained from now on is tested on those of now")
+    data, changes = load_front_data(front, request.front, request.data_dir)
+    notes += changes
     test = load_test_data(info.name, request.data_dir, **info.reading())  # or refused by now
     if "test" in data.notes.origin:
         notes.append(f"{len(test):,} test images: {data.notes.origin['test']}")

@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from nas.data import SearchData, load_search_data
+from nas.data import SearchData
 from nas.data.splits import thin_out
 from nas.files import write_json
 from nas.format import format_number
 from nas.models.reference import build_reference
+from nas.retrain.front_data import load_front_data
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select, spread_over_cost
 from nas.space.arch import Arch
@@ -87,7 +88,7 @@ def plan_retraining(
         raise ValueError("--ray-address: accepted: without it, since this machine is timed")
     front = load_front(request.front)
     info = front.dataset_info()
-    data = load_search_data(info.name, request.data_dir, **info.reading())
+    data, _ = load_front_data(front, request.front, request.data_dir)
     recipe = adapt(request.recipe, len(data.train), request.adapted)
     chosen = select(front, request.select)
     ranked = [entry.build_arch() for entry in chosen]

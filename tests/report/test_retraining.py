@@ -16,6 +16,7 @@ import pytest
 from optuna_dashboard import get_note
 from PIL import Image
 
+from nas.cli.retrain_view import show_retrained
 from nas.data import load_search_data
 from nas.progress import training_bars
 from nas.report.analysis import read_study
@@ -258,7 +259,9 @@ def test_the_report_shows_it(
     assert 'id="full-training"' not in render(found)
 
 
-def test_a_test_set_that_cannot_be_read_is_refused_before_any_training(tmp_path: Path) -> None:
+def test_a_test_set_that_cannot_be_read_is_refused_before_any_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     rng = np.random.default_rng(0)
     for place in ("train/a", "train/b", "val/a", "val/b"):  # val serves where there is no test
         (tmp_path / "photos" / place).mkdir(parents=True)
@@ -296,6 +299,11 @@ def test_a_test_set_that_cannot_be_read_is_refused_before_any_training(tmp_path:
     metrics = retrained.metrics[0]
     assert metrics["test_images"] == 16
     assert metrics["independent_images"] == 16  # the metric is the search's: balanced accuracy
+    show_retrained(retrained)
+    page = (front.parent / "retrained" / "comparison.html").read_text()
+    for text in (capsys.readouterr().out, page.lower()):
+        assert "balanced test accuracy" in text
+        assert text.count("test accuracy") == text.count("balanced test accuracy")
 
 
 def test_what_a_retraining_says_of_a_folder_that_has_changed(tmp_path: Path) -> None:
@@ -328,7 +336,7 @@ def test_what_a_retraining_says_of_a_folder_that_has_changed(tmp_path: Path) -> 
     assert retrained.metrics[0]["test_images"] == 5
     assert retrained.notes[0] == (
         "the test set has changed since the search began: 6 images then, 5 now; what is retrained "
-        "from now on is tested on those of now"
+        "now is tested on those of now"
     )
     (photos / "train" / "b" / "2.png").unlink()
     with pytest.raises(ValueError, match="13 training and 3 validation images then, 12 and 3 now"):
