@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import optuna
 import torch
@@ -19,15 +20,19 @@ from nas.space.space import SearchSpace
 from nas.stopping.right_images import encode
 from nas.stopping.rule import TrialCurve, decide, rungs
 from nas.study.begin import begin
-from nas.study.choose_sampler import choose_sampler
+from nas.study.choose_sampler import choose_sampler, effective_sampler, require_used
 from nas.study.config import StudyConfig
 from nas.study.front import front
 from nas.study.front_file import FrontFile, front_file
+from nas.study.location import StudyLocation, find_study
 from nas.study.objectives import Objectives
+from nas.study.sharing import SHARING, measure_sharing
+from nas.study.sources import SOURCES, StudySource, find_sources
 from nas.study.storage.engine import open_storage
 from nas.study.storage.lock import lock_study
 from nas.study.study import Candidate, Measurement, SearchStudy
 from nas.study.trial_curves import known_costs, trial_curves
+from nas.study.try_first import usable
 from nas.threads import cpu_threads
 from nas.training import Diverged, Recipe, Trainer, build, default_recipe
 
@@ -52,6 +57,8 @@ def run_search(
     objectives: Objectives | None = None,
     limits: Limits | None = None,
     sampler: str = "known-cost",
+    sources: Iterable[str] = (),
+    first: Iterable[Arch] = (),
     seed: int = 0,
     max_failures: int = 10,
     storage: str | None = None,
@@ -76,6 +83,10 @@ def run_search(
         objectives: accuracy and multiply-adds by default.
         limits: the most that an architecture may cost; none by default.
         sampler: one of `nas.study.choose_sampler.SAMPLERS`.
+        sources: earlier studies that inform the sampler `known-cost`: names in the same
+            `storage` or in `results/`, folders, or URLs of databases.
+        first: architectures to train first; those outside of the space or over a limit are
+            left out.
         seed: of the sampler and of every training.
         max_failures: trials that may diverge; one more ends the search.
         storage: URL of a database, as in `sqlite:////absolute/path.db`; in memory by default.
@@ -136,7 +147,9 @@ def run_search(
         images, splits = recipe.evaluated(data.val), data.record
     config = StudyConfig(space, info, recipe, objectives, limits, splits=splits)
     with _lock(storage, name), working_threads:
-        study = _open(config, sampler, budget, seed, images, storage, name)
+        found = _sources(sources, sampler, config, storage, name)
+        study = _open(config, sampler, budget, seed, images, storage, name, found)
+        study.try_first(usable(list(first), config))
         with nullcontext() if quiet else Meter(name, budget, study.counted) as meter:
             while (candidate := study.ask()) is not None:
                 try:
@@ -151,7 +164,10 @@ def run_search(
                 else:
                     if meter is not None:
                         meter.ended()
-        return front_file(name, config, front(study.study, objectives))
+        sharing = measure_sharing(study.study, config, seed, images)
+        if sharing is not None:
+            study.study.set_user_attr(SHARING, sharing.model_dump(mode="json"))
+        return front_file(name, config, front(study.study, objectives), sharing)
 
 
 class _Training:
@@ -254,6 +270,24 @@ def _lock(storage: str | None, name: str) -> Iterator[None]:
             lock.release()
 
 
+def _sources(
+    asked: Iterable[str], sampler: str, config: StudyConfig, storage: str | None, name: str
+) -> tuple[StudySource, ...]:
+    """The earlier studies that inform the sampler.
+
+    Raises:
+        ValueError: one of them cannot be used, or the sampler uses none.
+    """
+    if isinstance(asked, str):
+        raise ValueError(f"sources: {asked!r:.40}; accepted: a list of names, folders or URLs")
+    existing = None if storage is None else find_study(storage, name)
+    own = StudyLocation(name, storage or "", None)
+    names = [str(one) for one in asked]
+    sources = find_sources(names, Path("results"), own, existing, config.space)
+    require_used(sources, effective_sampler(sampler, config.objectives))
+    return sources
+
+
 def _open(
     config: StudyConfig,
     sampler: str,
@@ -262,6 +296,7 @@ def _open(
     images: int | None,
     storage: str | None,
     name: str,
+    sources: tuple[StudySource, ...],
 ) -> SearchStudy:
     """Create the study or continue it.
 
@@ -274,13 +309,13 @@ def _open(
         directions=config.objectives.directions,
         load_if_exists=True,
     )
-    begin(opened, config)
+    begin(opened, config, **({SOURCES: [one.to_dict() for one in sources]} if sources else {}))
     opened.set_user_attr("sampler", sampler)
     opened.set_user_attr("seed", seed)
     if images is not None:
         opened.set_user_attr("val_images", images)
     num_trials = len(opened.get_trials(deepcopy=False))
-    chosen = choose_sampler(sampler, config, seed, num_trials, images)
+    chosen = choose_sampler(sampler, config, seed, num_trials, images, sources)
     opened.sampler = chosen.sampler
     search = SearchStudy(opened, config, budget=budget, seed=seed, joint=chosen.joint)
     search.recover()

@@ -110,6 +110,24 @@ def search(
         str,
         option(LIMITS, "N", "Stop after more failed trials; or 20% of the budget. Default: 10"),
     ] = "10",
+    from_study: Annotated[
+        list[str] | None,
+        option(
+            HOW,
+            "STUDY",
+            "An earlier study that informs the sampler: its name, folder, or database URL. "
+            "Repeatable",
+        ),
+    ] = None,
+    try_: Annotated[
+        list[Path] | None,
+        option(
+            HOW,
+            "FILE",
+            "Train the architectures of a front.json first. Repeatable",
+            "--try",
+        ),
+    ] = None,
     sampler: Annotated[
         str | None, option(HOW, "NAME", "known-cost (default), tpe, nsga2, gp, random")
     ] = None,
@@ -204,6 +222,8 @@ def search(
         gpus_per_trial=gpus_per_trial,
         ray_address=ray_address,
         seed=seed,
+        from_study=tuple(from_study or ()),
+        try_files=tuple(try_ or ()),
     )
     check_request(request)  # before workers are waited for
     resources = find_workers(

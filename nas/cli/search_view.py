@@ -67,6 +67,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             if plan.sampler == request.sampler
             else f" ({request.sampler} needs a cost that is known)"
         ),
+        **({"from studies": ", ".join(s.describe() for s in plan.sources)} if plan.sources else {}),
+        **({"tried first": f"{len(plan.first)} architectures"} if plan.first else {}),
         "seed": request.seed,
         "trial": device,
         "concurrency": plan.concurrency,

@@ -34,6 +34,8 @@ from nas.report.trial_table import retrain_command, trial_table
 from nas.retrain.comparison import read_summary
 from nas.retrain.next_steps import next_steps
 from nas.study.config import StudyConfig
+from nas.study.sharing import SHARING, Sharing
+from nas.study.sources import SOURCES
 from nas.study.objectives import OBJECTIVES, costs, percent
 from nas.training import PRESETS
 
@@ -118,7 +120,7 @@ def render(
         subtitle=_subtitle(data),
         tiles=_tiles(data),
         finding=describe_finding(data, differences, weights),
-        notes=_missing(data),
+        notes=[*_shared(data), *_missing(data)],
         costs=data.config.objectives.costs,
         cost_label=OBJECTIVES[data.cost].label,
         accuracy_label=data.accuracy_label,
@@ -195,6 +197,15 @@ def _subtitle(data: StudyData) -> str:
         f"{config.recipe.epochs} epochs{', balanced accuracy' * config.recipe.balanced} · "
         f"sampler {data.attributes.get('sampler', 'not stored')}"
     )
+
+
+def _shared(data: StudyData) -> list[str]:
+    """What the study took from earlier ones, a sentence each."""
+    stored = data.attributes.get(SHARING)
+    if stored is None:
+        return [f"Informed by {one['name']}." for one in data.attributes.get(SOURCES, [])]
+    first, *others = Sharing.model_validate(stored).sentences()
+    return [f"Earlier studies that informed the search: {first}", *others]
 
 
 def _tiles(data: StudyData) -> list[tuple[str, str]]:

@@ -198,6 +198,14 @@ class Covariance:
             variances += (1.0 + np.square(a.predicted)) @ values.shared
         return variances
 
+    def shared_parts(self, a: Points, b: Points) -> Array:
+        """The part of each source in (3), [sources, A, B]."""
+        if self._values.shared is None or a.predicted is None or b.predicted is None:
+            return np.zeros((0, len(a.codes), len(b.codes)))
+        products = a.predicted.T[:, :, None] * b.predicted.T[:, None, :]
+        parts: Array = self._values.shared[:, None, None] * (1.0 + products)
+        return parts
+
     def of_pairs(self, pairs: Pairs, workspace: Array) -> Array:
         """Covariances, [pairs].
 

@@ -74,6 +74,7 @@ class ErrorModel:
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         self.sources = FittedSources(sources, describe, candidates, self._scale, seed)
         self._kernel = AnovaKernel(candidates.encoding.choices, len(self.sources.models))
+        self._used = np.ones(len(self.sources.models))  # 0 for a source that misleads
         self._pool = self.points(candidates.codes)
         self._noise: BinomialNoise
         self._fitted: tuple[EndedTrial, ...] = ()
@@ -83,7 +84,27 @@ class ErrorModel:
         """Codes as inputs of the kernel."""
         scaled = self._scale(self._costs(codes))
         array = self._candidates.encoding.array(codes)
-        return Points(array, scaled, self.sources.predict(codes, scaled))
+        return self._masked(Points(array, scaled, self.sources.predict(codes, scaled)))
+
+    def _masked(self, points: Points) -> Points:
+        """Points without the predictions of sources that mislead."""
+        if points.predicted is None:
+            return points
+        return points._replace(predicted=points.predicted * self._used)
+
+    def _which_used(self, codes: Sequence[Code], errors: Array) -> Array:
+        """1 for each source whose predictions rise with the log errors of trials, else 0.
+
+        A linear function may also fall, and would make something of a source that is wrong about
+        everything. But such a source knows least where the study's front is.
+        """
+        if not self.sources.models:
+            return self._used
+        predicted = self.sources.predict(codes, self._scale(self._costs(codes)))
+        assert predicted is not None
+        logs = np.log(np.maximum(errors, 1e-6))
+        slopes = (predicted - predicted.mean(axis=0)).T @ (logs - logs.mean())
+        return (slopes > 0).astype(np.float64)
 
     def source_start(self, history: History, untried: Sequence[int]) -> Code:
         """The code to try next while there is no model of the study, see `FittedSources`."""
@@ -155,7 +176,9 @@ class ErrorModel:
         self._noise = BinomialNoise(self._costs([t.code for t in trials]), errors, self._images)
         final = self._final_errors(fitted)
         rows = self._informative(final.codes, final.denoised)
-        points = self.points([final.codes[row] for row in rows])
+        codes = [final.codes[row] for row in rows]
+        self._used = self._which_used(codes, final.denoised[rows])
+        points = self.points(codes)
         family = OutcomeTransformFamily(
             final.errors[rows], final.denoised[rows], final.log_variances[rows]
         )
@@ -163,7 +186,7 @@ class ErrorModel:
         draws = next((count for most, count in HMC_DRAWS if len(rows) <= most), 0)
         samples = fit(self._kernel, points, family, draws, rng)
         exact = self._images is None
-        posteriors = Posteriors(self._kernel, samples, self._pool, exact=exact)
+        posteriors = Posteriors(self._kernel, samples, self._masked(self._pool), exact=exact)
         self._fitted, self._posteriors = fitted, posteriors
         return self._posteriors
 

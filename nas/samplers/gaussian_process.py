@@ -298,6 +298,20 @@ class Posteriors:
             ]
         )
 
+    def shares(self) -> Array:
+        """The share of each source in the posterior mean at the observations, [sources].
+
+        It is the covariance of the source's part with the whole over the variance of the whole,
+        under the MAP sample, from 0 to 1.
+        """
+        weights = _solve_triangular(self._factor[0], self._solved[0], transposed=True)
+        parts = self._covariances[0].shared_parts(self._points, self._points) @ weights
+        whole = self._covariances[0](self._points, self._points) @ weights
+        centred = whole - whole.mean()
+        variance = max(float(centred @ centred), 1e-12)
+        shares: Array = np.clip(parts @ centred / variance, 0.0, 1.0)
+        return shares
+
     @property
     def map_noise(self) -> float:
         """Variance of the noise of a target under the MAP sample."""

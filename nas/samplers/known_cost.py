@@ -11,7 +11,7 @@ import threading
 import zlib
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import optuna
@@ -39,6 +39,14 @@ START = 6  # trials of the initial design
 ROUNDS = 3  # hill climbing on the expected improvement takes at most so many rounds
 BATCH_PARTS = 4  # parts of the range of cost from which a batch is chosen, for each of its trials
 PRESELECTED_ENUMERABLE = 200  # as `PRESELECTED`, in an enumerable space
+
+
+class FittedStudy(NamedTuple):
+    """What the model of a study knows."""
+
+    shares: dict[str, float]  # of each source in what is predicted at the trials, 0 to 1
+    finished: list[Setting]  # of the finished trials
+    predict: Callable[[Mapping[str, Any]], float]  # the error of any setting
 
 
 class KnownCostSampler(optuna.samplers.BaseSampler):
@@ -95,6 +103,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             raise ValueError(f"images: {images}; accepted: 1 or more, or None")
         self._seed, self._objective, self._images = seed, objective, images
         self._sources, self._describe = tuple(sources), describe
+        self.costs = costs
         self._make_candidates = partial(
             Candidates, encoding, costs, feasible=feasible, identity=identity
         )
@@ -114,6 +123,32 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         """
         with self._lock:
             self._expected, self._batch = asks, []
+
+    @blas_threads(1)
+    def fitted(self, study: optuna.Study) -> FittedStudy | None:
+        """What the model knows after the trials of a study; None while there is no model.
+
+        Raises:
+            FitError: numerical failure.
+        """
+        candidates = self._candidates or self._draw_candidates(0)
+        history = read(study, -1, candidates, self._objective, {})
+        if len(history.finished) < MIN_FINISHED:
+            return None
+        model = ErrorModel(candidates, self._seed, self._images, self._sources, self._describe)
+        posteriors = model.condition(history)
+        names = [source.name for source in model.sources.models]
+
+        def predict(setting: Mapping[str, Any]) -> float:
+            code = candidates.encoding.encode(setting)
+            if code is None:
+                raise ValueError(f"{setting}: not a setting of the space")
+            mean, _ = posteriors.predict(model.points([code]), slice(1))
+            return float(posteriors.transforms[0].errors(mean[0])[0])
+
+        finished = [candidates.encoding.decode(code) for code in history.finished]
+        shares = dict(zip(names, posteriors.shares().tolist(), strict=True))
+        return FittedStudy(shares, finished, predict)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is computed again or cannot be pickled."""

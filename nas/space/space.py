@@ -228,6 +228,20 @@ class SearchSpace:
                     seen.add(arch)
                     yield arch
 
+    def shares_architecture(self, other: SearchSpace) -> bool:
+        """Whether some architecture is in both spaces."""
+        if len(self.schema.stages) != len(other.schema.stages):
+            return False
+        return any(
+            scale_stem(self.schema.stem, a) == scale_stem(other.schema.stem, b)
+            and all(
+                here.keys() & there.keys()
+                for here, there in zip(self._options[a], other._options[b], strict=True)
+            )
+            for a in self._alphas
+            for b in other._alphas
+        )
+
     def stage_options(self, alpha: float, index: int) -> list[StageArch]:
         """The distinct stages that can be built at `index` with the width multiplier `alpha`."""
         return list(self._options[alpha][index])

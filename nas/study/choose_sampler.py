@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,6 +14,7 @@ from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.study.config import StudyConfig
 from nas.study.objectives import Objectives, known_values
+from nas.study.sources import StudySource, describe_arch
 
 SAMPLERS = ("known-cost", "tpe", "nsga2", "gp", "random")
 
@@ -40,8 +41,22 @@ def effective_sampler(name: str, objectives: Objectives) -> str:
     return "gp" if name == "known-cost" and not objectives.known else name
 
 
+def require_used(sources: Sequence[StudySource], sampler: str) -> None:
+    """Raise ValueError where there are sources and the sampler does not use them."""
+    if sources and sampler != SAMPLERS[0]:
+        raise ValueError(
+            f"--from-study with the sampler {sampler}: it does not use other studies; accepted: "
+            f"--sampler {SAMPLERS[0]}, and an objective that is known before training"
+        )
+
+
 def choose_sampler(
-    name: str, config: StudyConfig, seed: int, trials: int, images: int | None
+    name: str,
+    config: StudyConfig,
+    seed: int,
+    trials: int,
+    images: int | None,
+    sources: Sequence[StudySource] = (),
 ) -> ChosenSampler:
     """Build a sampler for a study.
 
@@ -52,6 +67,7 @@ def choose_sampler(
         trials: already in the study, so that a continued search does not repeat the draws of
             its start.
         images: of the validation split, which accuracies are measured on; None: not known.
+        sources: earlier studies, for `known-cost`.
 
     Raises:
         ValueError: unknown name.
@@ -59,7 +75,7 @@ def choose_sampler(
     later = (seed + 1_000_003 * trials) % 2**32
     match effective_sampler(name, config.objectives):
         case "known-cost":
-            return ChosenSampler(_known_cost(config, seed, images))
+            return ChosenSampler(known_cost_sampler(config, seed, images, sources))
         case "tpe":
             tpe = optuna.samplers.TPESampler(
                 multivariate=True, group=True, constant_liar=True, seed=later
@@ -74,7 +90,9 @@ def choose_sampler(
             return ChosenSampler(optuna.samplers.RandomSampler(seed=later))
 
 
-def _known_cost(config: StudyConfig, seed: int, images: int | None) -> KnownCostSampler:
+def known_cost_sampler(
+    config: StudyConfig, seed: int, images: int | None, sources: Sequence[StudySource] = ()
+) -> KnownCostSampler:
     """The known-cost sampler with the costs, limits and identity of the space's architectures."""
     space, data = config.space, config.dataset
 
@@ -101,4 +119,6 @@ def _known_cost(config: StudyConfig, seed: int, images: int | None) -> KnownCost
         feasible=feasible,
         identity=identity,
         images=images,
+        sources=[source.for_sampler(config) for source in sources],
+        describe=lambda setting: describe_arch(identity(setting)),
     )

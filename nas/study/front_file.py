@@ -17,6 +17,7 @@ from nas.space.cost import cost
 from nas.study.config import StudyConfig, software_versions
 from nas.study.front import FrontMember
 from nas.study.objectives import OBJECTIVES, Objectives
+from nas.study.sharing import Sharing
 from nas.training import Recipe
 
 SCHEMA_VERSION = 1
@@ -58,6 +59,7 @@ class FrontFile(BaseModel):
     splits: SplitRecord | None = None  # when the search began
     objectives: tuple[str, ...]
     versions: dict[str, str]
+    sharing: Sharing | None = None  # what was taken from earlier studies
     architectures: Annotated[tuple[FrontEntry, ...], Field(max_length=100_000)]
 
     @model_validator(mode="after")
@@ -91,7 +93,12 @@ class FrontFile(BaseModel):
         return DatasetInfo.from_dict(self.dataset)
 
 
-def front_file(study_name: str, config: StudyConfig, members: list[FrontMember]) -> FrontFile:
+def front_file(
+    study_name: str,
+    config: StudyConfig,
+    members: list[FrontMember],
+    sharing: Sharing | None = None,
+) -> FrontFile:
     """The contents of `front.json` for a front."""
     return FrontFile(
         study=study_name,
@@ -100,6 +107,7 @@ def front_file(study_name: str, config: StudyConfig, members: list[FrontMember])
         splits=config.splits,
         objectives=config.objectives.names,
         versions=software_versions(),
+        sharing=sharing,
         architectures=tuple(
             FrontEntry(
                 arch_id=member.attributes["arch_id"],
@@ -122,7 +130,8 @@ def front_file(study_name: str, config: StudyConfig, members: list[FrontMember])
 
 def write_front(path: Path, contents: FrontFile) -> None:
     """Write `front.json`, whole or not at all."""
-    write_json(path, contents.model_dump(mode="json"))
+    absent = {"sharing"} if contents.sharing is None else None
+    write_json(path, contents.model_dump(mode="json", exclude=absent))
 
 
 def load_front(path: str | Path) -> FrontFile:

@@ -18,18 +18,21 @@ import torch
 
 from nas.data import NotHere, SearchData, load_search_data, resolve_dataset
 from nas.deploy.latency import machine_identity
+from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.space.devices import device_limits, find_device
 from nas.space.limits import Limits, extreme
 from nas.space.named import DEFAULT_SPACE
 from nas.space.space import SearchSpace
 from nas.study.begin import require_same
-from nas.study.choose_sampler import SAMPLERS, effective_sampler
+from nas.study.choose_sampler import SAMPLERS, effective_sampler, require_used
 from nas.study.config import StudyConfig, stored_config
-from nas.study.location import find_study
+from nas.study.location import StudyLocation, find_study
 from nas.study.objectives import Objectives
 from nas.study.resources import ClusterResources
+from nas.study.sources import StudySource, find_sources
 from nas.study.storage.engine import parse_storage, sqlite_url
+from nas.study.try_first import read_architectures, usable
 from nas.training import Recipe, default_recipe, get_recipe
 from nas.training.memory import training_bytes
 
@@ -68,6 +71,8 @@ class Request:
     gpus_per_trial: float | None = None
     ray_address: str | None = None  # None: a Ray of our own on this machine
     seed: int = 0
+    from_study: tuple[str, ...] = ()  # earlier studies: names, folders or URLs
+    try_files: tuple[Path, ...] = ()  # architectures to train first
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ class Plan:
     num_trials: int  # that the study holds already
     smallest: Cost  # of the space, by multiply-adds
     largest: Cost
+    sources: tuple[StudySource, ...] = ()  # earlier studies that inform the sampler
+    first: tuple[Arch, ...] = ()  # architectures to train first
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ class Checked:
     folder: Path
     storage: str
     study: optuna.Study | None  # one that exists
+    sources: tuple[StudySource, ...]
+    first: tuple[Arch, ...]  # as the files tell them
 
     @property
     def stored(self) -> StudyConfig | None:
@@ -128,7 +137,11 @@ def check_request(request: Request) -> Checked:
         raise ValueError(f"--results: {nearest} cannot be written; accepted: a folder that can")
     storage = request.storage or sqlite_url(folder / "study.db")
     parse_storage(storage)
-    return Checked(space, name, folder, storage, find_study(storage, name))
+    study = find_study(storage, name)
+    own = StudyLocation(name, storage, folder)
+    sources = find_sources(request.from_study, request.results, own, study, space)
+    first = tuple(arch for path in request.try_files for arch in read_architectures(path))
+    return Checked(space, name, folder, storage, study, sources, first)
 
 
 def make_plan(request: Request, resources: ClusterResources, *, download: bool = True) -> Plan:
@@ -172,10 +185,10 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     _require_images(config.recipe, data)
     if stored is not None and data.notes.download is None:
         require_same(stored, config, name)
-        if stored.splits and (change := stored.splits.test_change(data.record)):
-            warned = (*data.notes.warnings, change)
-            data = replace(data, notes=replace(data.notes, warnings=warned))
-        config = replace(config, splits=stored.splits)
+from nas.study.begin import require_same
+from nas.study.choose_sampler import SAMPLERS, effective_sampler, require_used
+from nas.study.config import StudyConfig, stored_config
+from nas.study.location import StudyLocation, find_study
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
     config.limits.require_reachable(space, *sizes)
@@ -194,13 +207,15 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         config=config,
         data=data,
         dataset_reason=reason,
-        sampler=effective_sampler(request.sampler, config.objectives),
+        sampler=sampler,
         resources=resources,
         gpus_per_trial=gpus,
         concurrency=concurrency,
         num_trials=len(study.get_trials(deepcopy=False)) if study else 0,
         smallest=smallest,
         largest=cost(largest, *sizes),
+        sources=checked.sources,
+        first=first,
     )
 
 

@@ -134,6 +134,15 @@ class SearchStudy:
         self._next = len(self.study.get_trials(deepcopy=False))
         return len(left)
 
+    def try_first(self, archs: Sequence[Arch]) -> None:
+        """Queue architectures of the space, each once over the life of the study."""
+        known = self._outcomes.keys() | {
+            trial.user_attrs.get("try_arch") for trial in self.study.get_trials(deepcopy=False)
+        }
+        for arch in archs:
+            if arch.arch_id not in known:
+                self._enqueue(self.config.space.encode(arch), {"try_arch": arch.arch_id})
+
     @property
     def counted(self) -> int:
         """Distinct architectures that count for the budget."""

@@ -23,6 +23,8 @@ from nas.study.choose_sampler import choose_sampler
 from nas.study.front import FrontMember, front
 from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.plan import Plan
+from nas.study.sharing import SHARING, Sharing, measure_sharing
+from nas.study.sources import SOURCES
 from nas.study.storage.lock import Lock, lock_study, myself
 from nas.study.storage.retrying import StorageGone, open_retrying
 from nas.study.study import Candidate, SearchStudy
@@ -87,7 +89,9 @@ def search(
             members = front(study.study, plan.config.objectives)
             names = ("front.json", "trials.csv", "report.html")
             files = tuple(plan.folder / name for name in names)
-            write_front(files[0], front_file(plan.study_name, plan.config, members))
+            sharing = _store_sharing(study, plan)
+            contents = front_file(plan.study_name, plan.config, members, sharing)
+            write_front(files[0], contents)
             write_trials(files[1], study.study)
             annotate_study(study.study, plan.config, read_summary(plan.folder / "retrained"))
             write_report(study.study, plan.config, plan.folder)
@@ -103,6 +107,15 @@ def search(
     finally:
         lock.release()
     return SearchResult(study, members, ended, time.monotonic() - start, files)
+
+
+def _store_sharing(study: SearchStudy, plan: Plan) -> Sharing | None:
+    """What was taken from earlier studies, also as an attribute of the study for its report."""
+    images = plan.config.recipe.evaluated(plan.data.val)
+    sharing = measure_sharing(study.study, plan.config, plan.request.seed, images)
+    if sharing is not None:
+        study.study.set_user_attr(SHARING, sharing.model_dump(mode="json"))
+    return sharing
 
 
 class _ReportedView:
@@ -121,7 +134,9 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     """Create the study, or open and recover it."""
     request = plan.request
     images = plan.config.recipe.evaluated(plan.data.val)
-    chosen = choose_sampler(plan.sampler, plan.config, request.seed, plan.num_trials, images)
+    chosen = choose_sampler(
+        plan.sampler, plan.config, request.seed, plan.num_trials, images, plan.sources
+    )
     storage = open_retrying(plan.storage, lock, lambda: bool(received))
     study = optuna.create_study(
         storage=storage,
@@ -130,7 +145,8 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
         sampler=chosen.sampler,
         load_if_exists=True,
     )
-    begin(study, plan.config, dataset_reason=plan.dataset_reason)
+    sources = {SOURCES: [one.to_dict() for one in plan.sources]} if plan.sources else {}
+    begin(study, plan.config, dataset_reason=plan.dataset_reason, **sources)
     storage.claim(plan.study_name, str(myself()))
     study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)
@@ -139,6 +155,7 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
         study, plan.config, budget=request.budget, seed=request.seed, joint=chosen.joint
     )
     opened.recover()
+    opened.try_first(plan.first)
     return opened
 
 

@@ -1,0 +1,146 @@
+"""What a study took from its sources: how much was shared, and what that saved."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+import optuna
+from pydantic import BaseModel, ConfigDict, Field
+
+from nas.pareto import HypervolumeTracker
+from nas.samplers.gaussian_process import FitError
+from nas.samplers.known_cost import FittedStudy
+from nas.samplers.parameters import SpaceExhausted, suggest
+from nas.study.choose_sampler import known_cost_sampler
+from nas.study.config import StudyConfig
+from nas.study.sources import StudySource, stored_sources
+
+MOST_TRIALS = 200  # of the simulated cold start
+SHARING = "sharing"  # the attribute of a study that holds what it took from its sources
+
+logger = logging.getLogger(__name__)
+
+
+class SourceShare(BaseModel):
+    """What a study took from one source."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    dataset: str
+    fingerprint: str
+    num_trials: int  # that finished
+    shared: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Share of the differences between the study's trials that the source predicts, by the model;
+    None while there is no model."""
+
+
+class Sharing(BaseModel):
+    """What a study took from all of its sources."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[SourceShare, ...]
+    trials: int  # of the study that finished
+    cold_trials: int | None = None
+    """Estimate, from the model alone: trials that a cold start needs for the same hypervolume.
+    None: more than `MOST_TRIALS`, or there is no model."""
+
+    def sentences(self) -> list[str]:
+        """The same for a reader."""
+        lines = []
+        for source in self.sources:
+            text = f"{source.name} ({source.dataset}, {source.num_trials:,} finished trials)"
+            if source.shared is not None:
+                text += f": {100 * source.shared:.0f} % of what the model predicts is shared with it"
+            lines.append(text)
+        if self.cold_trials is not None:
+            lines.append(
+                f"Estimate, from the model alone: a cold start needs about {self.cold_trials} "
+                f"finished trials for what these {self.trials} found."
+            )
+        elif any(source.shared is not None for source in self.sources):
+            lines.append(
+                f"Estimate, from the model alone: a cold start needs more than {MOST_TRIALS} "
+                f"finished trials for what these {self.trials} found."
+            )
+        return lines
+
+
+def measure_sharing(
+    study: optuna.Study, config: StudyConfig, seed: int, images: int | None
+) -> Sharing | None:
+    """What a study took from its sources; None where it has none."""
+    sources = stored_sources(study)
+    if not sources:
+        return None
+    sampler = known_cost_sampler(config, seed, images, sources)
+    try:
+        fitted = sampler.fitted(study)
+    except FitError as error:
+        logger.warning("what was shared with the sources is not known: %s", error)
+        fitted = None
+    shares = {} if fitted is None else fitted.shares
+    return Sharing(
+        sources=tuple(_share(source, shares.get(source.name)) for source in sources),
+        trials=0 if fitted is None else len(fitted.finished),
+        cold_trials=None if fitted is None else _cold_trials(fitted, config, seed, images),
+    )
+
+
+def stored_sharing(study: optuna.Study) -> Sharing | None:
+    """What the last search of a study stored."""
+    data = study.user_attrs.get(SHARING)
+    return None if data is None else Sharing.model_validate(data)
+
+
+def _share(source: StudySource, shared: float | None) -> SourceShare:
+    return SourceShare(
+        name=source.name,
+        dataset=source.dataset,
+        fingerprint=source.fingerprint,
+        num_trials=source.num_trials,
+        shared=None if shared is None else round(shared, 3),
+    )
+
+
+def _cold_trials(
+    fitted: FittedStudy, config: StudyConfig, seed: int, images: int | None
+) -> int | None:
+    """Trials until a cold start reaches the hypervolume, if errors are as the model predicts."""
+    sampler = known_cost_sampler(config, seed, images)
+
+    def point(setting: dict[str, Any]) -> list[float]:
+        return [*np.log10(sampler.costs(setting)).tolist(), fitted.predict(setting)]
+
+    reached = [point(setting) for setting in fitted.finished]
+    reference = np.max(reached, axis=0) + 1e-9
+    target = _hypervolume(reached, reference)
+    tracker, rng = HypervolumeTracker(reference), np.random.default_rng([seed, 7])
+    cold = optuna.create_study(sampler=sampler, directions=config.objectives.directions)
+    for number in range(1, MOST_TRIALS + 1):
+        trial = cold.ask()
+        try:
+            setting = suggest(trial, config.space.choices)
+        except SpaceExhausted:
+            return number - 1
+        predicted = point(setting)
+        error = min(1.0, max(0.0, predicted[-1]))
+        told = error if images is None else rng.binomial(images, error) / images
+        costs = iter(sampler.costs(setting))
+        values = [1.0 - told if name == "accuracy" else next(costs, 0.0)
+                  for name in config.objectives.names]  # fmt: skip
+        cold.tell(trial, values)
+        if tracker.add(predicted) >= target - 1e-12:
+            return number
+    return None
+
+
+def _hypervolume(points: Sequence[Sequence[float]], reference: np.ndarray) -> float:
+    tracker = HypervolumeTracker(reference)
+    for point in points:
+        tracker.add(point)
+    return tracker.volume

@@ -1,0 +1,218 @@
+"""Earlier studies as sources of a new one: how they are found, stored and handed to the sampler.
+
+What two studies have in common is what an architecture is (`Arch`), not its parameters. A study
+stores the results of its sources that it needs, so that it continues where a source is gone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+
+from nas.samplers import Source
+from nas.samplers.sources import Description
+from nas.space.arch import Arch
+from nas.space.cost import cost
+from nas.space.space import SearchSpace, Setting, Value
+from nas.study.config import StudyConfig
+from nas.study.front import finished_trials, front
+from nas.study.location import StudyLocation, find_study, folder_location, open_study
+from nas.study.objectives import known_values
+from nas.study.storage.engine import (
+    hide_password,
+    open_storage,
+    parse_storage,
+    sqlite_url,
+)
+
+MAX_STORED = 1000  # results of a source that a study stores: its front and its last trials
+SOURCES = "sources"  # the attribute of a study that holds them
+NO_STUDY = (
+    "{}: there is no such study; accepted: a study in --results or of the same database, its "
+    "folder, or the URL of a database, as URL#NAME where it holds several"
+)
+
+
+@dataclass(frozen=True)
+class StudySource:
+    """What a study takes from an earlier one."""
+
+    name: str
+    dataset: str
+    fingerprint: str  # of the data set
+    images: int | None  # of the validation split
+    num_trials: int  # that finished
+    archs: tuple[Arch, ...]
+    accuracies: tuple[float, ...]  # fractions, on the validation split
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "name": self.name,
+            "dataset": self.dataset,
+            "fingerprint": self.fingerprint,
+            "images": self.images,
+            "num_trials": self.num_trials,
+            "archs": [arch.to_dict() for arch in self.archs],
+            "accuracies": list(self.accuracies),
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> StudySource:
+        """Inverse of `to_dict`."""
+        archs = tuple(Arch.from_dict(arch) for arch in data["archs"])
+        rest = {name: data[name] for name in data if name not in ("archs", "accuracies")}
+        return cls(**rest, archs=archs, accuracies=tuple(data["accuracies"]))
+
+    def describe(self) -> str:
+        """The source in a few words."""
+        return f"{self.name} ({self.dataset}, {self.num_trials:,} finished trials)"
+
+    def for_sampler(self, config: StudyConfig) -> Source:
+        """The source for the sampler of a study, with the costs that the study's data set has."""
+        data, names = config.dataset, config.objectives.known_names
+        sizes = data.image_size, data.in_channels, data.num_classes
+        values = [known_values(cost(arch, *sizes)) for arch in self.archs]
+        return Source(
+            self.name,
+            [describe_arch(arch) for arch in self.archs],
+            [1.0 - accuracy for accuracy in self.accuracies],
+            [tuple(float(value[name]) for name in names) for value in values],
+            self.images,
+            [_setting(config.space, arch) for arch in self.archs],
+        )
+
+
+def describe_arch(arch: Arch) -> Description:
+    """An architecture in terms that do not depend on a space.
+
+    Widths are in octaves, to a quarter or a half of one: the mean width over the stages, and how
+    far the stem and each stage are from it. Spaces that share their stages differ in the mean
+    width alone.
+    """
+    mean = sum(math.log2(stage.width) for stage in arch.stages) / len(arch.stages)
+    described: dict[str, Value] = {"width": round(4 * mean) / 4}
+    described["stem"] = round(2 * (math.log2(arch.stem) - mean)) / 2
+    for index, stage in enumerate(arch.stages, 1):
+        described |= {
+            f"stage{index}.repeats": stage.repeats,
+            f"stage{index}.width": round(2 * (math.log2(stage.width) - mean)) / 2,
+            f"stage{index}.p": stage.p,
+            f"stage{index}.expansion": stage.expansion,
+        }
+        if stage.hidden is not None:
+            described[f"stage{index}.r"] = round(math.log2(stage.width / stage.hidden))
+    return described
+
+
+def find_sources(
+    asked: Sequence[str],
+    results: Path,
+    own: StudyLocation,
+    study: optuna.Study | None,
+    space: SearchSpace,
+) -> tuple[StudySource, ...]:
+    """The sources of a search: those that its study stores, else those that are asked for.
+
+    Args:
+        asked: names, folders or URLs.
+        results: folder of all studies.
+        own: where the new study is, which cannot be its own source.
+        study: the new study, where it exists.
+        space: of the new study.
+
+    Raises:
+        ValueError: one line; a source cannot be used, or the study was started with others.
+    """  # fmt: skip
+    stored = stored_sources(study)
+    if study is not None and study.get_trials(deepcopy=False):
+        names = [_name(text) for text in asked]
+        if names and set(names) != {source.name for source in stored}:
+            those = ", ".join(source.name for source in stored) or "none"
+            raise ValueError(
+                f"--from-study {', '.join(names)}: study {own.name} was started with {those}; "
+                "accepted: the stored sources, or another study name"
+            )
+        return stored
+    found = {text: read_source(text, results, own, space) for text in dict.fromkeys(asked)}
+    return tuple({source.name: source for source in found.values()}.values())
+
+
+def stored_sources(study: optuna.Study | None) -> tuple[StudySource, ...]:
+    """The sources that a study was started with."""
+    stored = [] if study is None else study.user_attrs.get(SOURCES, [])
+    return tuple(StudySource.from_dict(data) for data in stored)
+
+
+def read_source(text: str, results: Path, own: StudyLocation, space: SearchSpace) -> StudySource:
+    """Read one source. Raises ValueError as `find_sources` does."""
+    option = f"--from-study {hide_password(text.partition('#')[0]) if '://' in text else text}"
+    location = _locate(text, results, own, option)
+    if (location.name, location.storage) == (own.name, own.storage):
+        raise ValueError(f"{option}: the study itself; accepted: another study")
+    if find_study(location.storage, location.name) is None:
+        raise ValueError(NO_STUDY.format(option))
+    try:
+        study, config = open_study(location)
+    except ValueError as error:
+        raise ValueError(f"{option}: {error}") from None
+    if not space.shares_architecture(config.space):
+        raise ValueError(
+            f"{option}: its space {config.space.name} shares no architecture with {space.name}; "
+            "accepted: a study of a space that overlaps"
+        )
+    trials = finished_trials(study)
+    if not trials:
+        raise ValueError(f"{option}: it has no finished trial; accepted: a study with some")
+    kept = trials
+    if len(trials) > MAX_STORED:
+        best = {member.trial.number for member in front(study, config.objectives)}
+        last = {trial.number for trial in trials[len(best) - MAX_STORED :]}
+        kept = [trial for trial in trials if trial.number in best | last]
+    images = study.user_attrs.get("val_images")
+    return StudySource(
+        location.name,
+        config.dataset.name,
+        config.dataset.fingerprint,
+        None if images is None else int(images),
+        len(trials),
+        tuple(Arch.from_dict(trial.user_attrs["arch"]) for trial in kept),
+        tuple(float(trial.user_attrs["accuracy"]) for trial in kept),
+    )
+
+
+def _locate(text: str, results: Path, own: StudyLocation, option: str) -> StudyLocation:
+    if "://" in text:
+        url, _, name = text.partition("#")
+        parse_storage(url)
+        names = [name] if name else optuna.get_all_study_names(open_storage(url))
+        if len(names) != 1:
+            held = ", ".join(sorted(names)) or "no study"
+            raise ValueError(f"{option}: holds {held}; accepted: one study, or URL#NAME")
+        return StudyLocation(names[0], url, None)
+    for folder in (Path(text), results / text):
+        if (folder / "study.db").is_file():
+            return folder_location(folder, None, None)
+    if own.storage and (own.folder is None or own.storage != sqlite_url(own.folder / "study.db")):
+        return StudyLocation(text, own.storage, None)
+    raise ValueError(NO_STUDY.format(option))
+
+
+def _name(text: str) -> str:
+    """The name of the study that an option means, without opening it."""
+    if "#" in text and "://" in text:
+        return text.rpartition("#")[2]
+    path = Path(text.rpartition("://")[2])
+    return path.parent.name if path.name == "study.db" else path.name
+
+
+def _setting(space: SearchSpace, arch: Arch) -> Setting | None:
+    try:
+        return space.encode(arch)
+    except ValueError:
+        return None
