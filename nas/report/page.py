@@ -34,9 +34,9 @@ from nas.report.trial_table import retrain_command, trial_table
 from nas.retrain.comparison import read_summary
 from nas.retrain.next_steps import next_steps
 from nas.study.config import StudyConfig
+from nas.study.objectives import OBJECTIVES, costs, percent
 from nas.study.sharing import SHARING, Sharing
 from nas.study.sources import SOURCES
-from nas.study.objectives import OBJECTIVES, costs, percent
 from nas.training import PRESETS
 
 REPORT, COMPARISON = "report.html", "comparison.html"

@@ -104,7 +104,8 @@ class ErrorModel:
         assert predicted is not None
         logs = np.log(np.maximum(errors, 1e-6))
         slopes = (predicted - predicted.mean(axis=0)).T @ (logs - logs.mean())
-        return (slopes > 0).astype(np.float64)
+        used: Array = (slopes > 0).astype(np.float64)
+        return used
 
     def source_start(self, history: History, untried: Sequence[int]) -> Code:
         """The code to try next while there is no model of the study, see `FittedSources`."""

@@ -185,10 +185,18 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     _require_images(config.recipe, data)
     if stored is not None and data.notes.download is None:
         require_same(stored, config, name)
-from nas.study.begin import require_same
-from nas.study.choose_sampler import SAMPLERS, effective_sampler, require_used
-from nas.study.config import StudyConfig, stored_config
-from nas.study.location import StudyLocation, find_study
+        if stored.splits and (change := stored.splits.test_change(data.record)):
+            warned = (*data.notes.warnings, change)
+            data = replace(data, notes=replace(data.notes, warnings=warned))
+        config = replace(config, splits=stored.splits)
+    sampler = effective_sampler(request.sampler, config.objectives)
+    require_used(checked.sources, sampler)
+    first = tuple(usable(checked.first, config))
+    if checked.first and not first:
+        raise ValueError(
+            f"--try {request.try_files[0]}: none of the architectures is in the space {space.name} "
+            "and within the limits; accepted: at least one"
+        )
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
     config.limits.require_reachable(space, *sizes)

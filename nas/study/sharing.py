@@ -55,7 +55,9 @@ class Sharing(BaseModel):
         for source in self.sources:
             text = f"{source.name} ({source.dataset}, {source.num_trials:,} finished trials)"
             if source.shared is not None:
-                text += f": {100 * source.shared:.0f} % of what the model predicts is shared with it"
+                text += (
+                    f": {100 * source.shared:.0f} % of the predicted differences are shared with it"
+                )
             lines.append(text)
         if self.cold_trials is not None:
             lines.append(

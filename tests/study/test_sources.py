@@ -1,0 +1,174 @@
+"""Earlier studies as sources of a new one, through the Python interface and the command line."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import optuna
+import pytest
+
+import nas
+from nas.data import load_search_data
+from nas.space.space import SearchSpace
+from nas.study.location import StudyLocation
+from nas.study.sources import describe_arch, read_source, stored_sources
+from nas.study.storage.engine import open_storage
+from nas.training import get_recipe
+
+ROOT = Path(__file__).parents[2]
+TINY = SearchSpace.from_yaml("tiny")
+RECIPE = get_recipe("short-cpu", epochs=2)
+
+
+def train(arch, seed):
+    size = math.log(sum(stage.repeats * stage.width for stage in arch.stages))
+    best = 0.3 + 0.1 * size + 0.02 * (arch.stages[0].expansion == "dct")
+    yield from ((1, best * 0.8), (2, best))
+
+
+@pytest.fixture(scope="module")
+def info():
+    return load_search_data("digits", Path("data")).info
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory, info):
+    url = f"sqlite:///{tmp_path_factory.mktemp('studies') / 'all.db'}"
+    search(info, url, "first", 14)
+    return url
+
+
+def search(info, url, name, budget, space=TINY, **options):
+    return nas.run_search(
+        space, info, budget, train=train, recipe=RECIPE, storage=url, name=name, quiet=True,
+        **options,
+    )  # fmt: skip
+
+
+def study(url, name):
+    return optuna.load_study(study_name=name, storage=open_storage(url))
+
+
+def tried(url, name):
+    return [trial.user_attrs["arch_id"] for trial in study(url, name).get_trials()]
+
+
+def test_the_second_search_stores_its_source_and_says_what_it_shared(info, storage):
+    front = search(info, storage, "second", 8, sources=["first"])
+    (source,) = stored_sources(study(storage, "second"))
+    assert (source.name, source.dataset) == ("first", "digits")
+    assert source.num_trials == len(source.archs) == len(source.accuracies)
+    known = {arch.arch_id for arch in source.archs}
+    assert set(tried(storage, "second")[:3]) <= known
+    assert front.sharing is not None
+    assert front.sharing.sources[0].shared > 0.5
+    assert "first (digits, " in front.sharing.sentences()[0]
+
+
+def test_a_study_continues_with_what_it_stored_where_the_source_is_gone(info, storage, tmp_path):
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    whole = f"sqlite:///{tmp_path / 'whole.db'}"
+    gone = storage + "#first"
+    for where in (url, whole):
+        search(info, where, "next", 5, sources=[gone])
+    study(url, "next").set_user_attr("moved", True)
+    search(info, url, "next", 8)  # nothing but the study itself
+    search(info, whole, "next", 8, sources=[gone])
+    assert tried(url, "next") == tried(whole, "next")
+    with pytest.raises(ValueError, match="was started with first"):
+        search(info, url, "next", 9, sources=["other"])
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("none", "there is no such study"),
+        ("new", "the study itself"),
+        ("empty", "no finished trial"),
+        ("foreign", "was not made by this program"),
+        ("elsewhere", "shares no architecture"),
+    ],
+)
+def test_bad_sources_are_one_line(info, storage, source, message):
+    opened = open_storage(storage, create=True)
+    names = optuna.get_all_study_names(opened)
+    if source == "foreign" and source not in names:
+        made = optuna.create_study(storage=opened, study_name=source)
+        made.add_trial(optuna.trial.create_trial(value=1.0))
+    if source == "empty" and source not in names:
+        made = optuna.create_study(storage=opened, study_name=source, directions=["maximize"] * 2)
+        for key, value in study(storage, "first").user_attrs.items():
+            made.set_user_attr(key, value)
+    if source == "elsewhere" and source not in names:
+        schema = TINY.to_dict()
+        schema["stages"][0]["width"] *= 32
+        other = SearchSpace.from_dict(schema, "wide")
+        search(info, storage, source, 5, other)
+    with pytest.raises(ValueError, match=message) as raised:
+        search(info, storage, "new", 4, sources=[source])
+    assert "\n" not in str(raised.value)
+    assert "new" not in optuna.get_all_study_names(open_storage(storage))
+
+
+def test_samplers_that_use_no_sources_are_refused(info, storage):
+    with pytest.raises(ValueError, match="--sampler known-cost"):
+        search(info, storage, "new", 4, sources=["first"], sampler="random")
+    with pytest.raises(ValueError, match="a list of names"):
+        search(info, storage, "new", 4, sources="first")
+
+
+def test_architectures_to_try_come_first_once_and_within_the_limits(info, tmp_path):
+    url = f"sqlite:///{tmp_path / 'try.db'}"
+    archs = list(TINY.architectures())[:3]
+    foreign = nas.space.arch.table2_arch()
+    search(info, url, "try", 2, first=[archs[1], foreign, archs[0], archs[1]])
+    search(info, url, "try", 4, first=[archs[1], archs[0], archs[2]])
+    assert tried(url, "try")[:3] == [archs[1].arch_id, archs[0].arch_id, archs[2].arch_id]
+    assert len(set(tried(url, "try"))) == 4
+
+
+def test_descriptions_agree_where_alpha_is_all_that_differs():
+    half, whole = nas.space.arch.table2_arch(0.5), nas.space.arch.table2_arch(1.0)
+    one, two = describe_arch(half), describe_arch(whole)
+    assert two["width"] - one["width"] == 1
+    assert {k: v for k, v in one.items() if k != "width"} == {
+        k: v for k, v in two.items() if k != "width"
+    }
+
+
+def test_spaces_share_an_architecture_exactly_where_one_is_in_both():
+    schema = TINY.to_dict()
+    schema["stages"][0]["repeats"] = schema["stages"][0]["repeats"][:1]
+    part = SearchSpace.from_dict(schema, "part")
+    assert TINY.shares_architecture(part)
+    assert set(part.architectures()) <= set(TINY.architectures())
+    schema["stages"][0]["repeats"] = [7]
+    assert not TINY.shares_architecture(SearchSpace.from_dict(schema, "deep"))
+
+
+def command(*words, cwd):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "runners" / "search.py"), *map(str, words)],
+        cwd=cwd, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+
+
+def test_command_line_shows_sources_in_its_plan(info, tmp_path):
+    folder = tmp_path / "results" / "before"
+    folder.mkdir(parents=True)
+    front = search(info, f"sqlite:///{folder / 'study.db'}", "before", 8)
+    (tmp_path / "list.json").write_text(json.dumps([entry.arch for entry in front.architectures]))
+    words = ("--budget", 9, "--space", "tiny", "--dataset", "digits", "--dry-run", "--json", "-q")
+    done = command(*words, "--from-study", "before", "--try", tmp_path / "list.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan["from studies"].startswith("before (digits, ")
+    assert plan["tried first"] == f"{len(front.architectures)} architectures"
+    bad = command(*words, "--try", tmp_path / "none.json", cwd=tmp_path)
+    assert bad.returncode == 2
+    assert bad.stderr.startswith("error: --try ")
+    assert bad.stderr.count("\n") == 1
+    with pytest.raises(ValueError, match="no such study"):
+        read_source("x", tmp_path, StudyLocation("y", "", None), TINY)
