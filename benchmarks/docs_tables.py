@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from statistics import fmean, geometric_mean, median, stdev
+from statistics import geometric_mean, median
 from typing import Any
 
 from scipy import stats
@@ -236,7 +236,7 @@ def training() -> str:
     """The trainer against the baseline training loop, on a CPU and on a GPU."""
     lines = []
     for name, where in (("training", "two CPU cores"), ("training-gpu", "one H100")):
-        faster, graph, points = [], [], []
+        faster, graph = [], []
         cases = _training_rows(name)
         for runs in cases:
             versions = runs[0]["seconds"]
@@ -246,17 +246,14 @@ def training() -> str:
             faster.append(seconds[best] / seconds["ours"])
             if "ours, kernel by kernel" in seconds:
                 graph.append(seconds["ours, kernel by kernel"] / seconds["ours"])
-            points += [100 * (run["accuracy"]["ours"] - run["accuracy"][best]) for run in runs]
-        error = stdev(points) / len(points) ** 0.5
         lines.append([
             where, str(len(cases)), str(sum(map(len, cases))),
             f"{geometric_mean(faster):.1f} ({min(faster):.1f} to {max(faster):.1f})",
             f"{geometric_mean(graph):.1f}" if graph else "–",
-            f"{fmean(points):+.1f} ± {error:.1f}",
         ])  # fmt: skip
     return table(
         ["device", "comparisons", "runs", "times faster, geometric mean (range)",
-         "of which the CUDA graph", "accuracy, points ± standard error"],
+         "of which the CUDA graph"],
         lines,
     )  # fmt: skip
 

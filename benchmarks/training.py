@@ -2,7 +2,8 @@
 
 Both train the same architecture from the same weights on the same images, with the same
 batch size, epochs and schedule, and are evaluated after each epoch (a search evaluates at its
-rungs only). They take turns, an epoch each, so that other load on the machine affects both.
+rungs only). They take turns, an epoch each, so that other load on the machine affects both. The
+trainings are too short to compare accuracies: see `benchmarks.training_accuracy`.
 Run as `python runners/benchmark.py training [--gpu] --json FILE`.
 """
 
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from statistics import fmean, geometric_mean, median, stdev
+from statistics import geometric_mean, median
 from typing import Any
 
 import torch
@@ -87,8 +88,8 @@ class Row:
     images: str
     arch: str
     threads: int
+    runs: int
     images_per_s: dict[str, float]  # medians, by version
-    accuracy: dict[str, list[float]]  # validation, after the last epoch, by version and seed
 
     @property
     def baseline(self) -> str:
@@ -100,13 +101,6 @@ class Row:
     def speedup(self) -> float:
         """Images per second of ours over those of the baseline."""
         return self.images_per_s[OURS] / self.images_per_s[self.baseline]
-
-    @property
-    def differences(self) -> list[float]:
-        """Accuracies of ours less those of the baseline, seed by seed."""
-        return [
-            a - b for a, b in zip(self.accuracy[OURS], self.accuracy[self.baseline], strict=True)
-        ]
 
 
 def load_images(data_dir: Path, device: torch.device) -> list[Images]:
@@ -191,11 +185,8 @@ def measure(
             with cpu_threads(case.threads):
                 if device.type == "cuda":
                     _warm_up(versions(case, seed, device))
-                taken = take_turns(versions(case, seed, device))
-            seconds = {version: spent for version, (spent, _) in taken.items()}
-            accuracy = {version: reached for version, (_, reached) in taken.items()}
-            row = dict(zip(KEY, (*case.key, seed), strict=True))
-            file.add(row | {"seconds": seconds, "accuracy": accuracy})
+                seconds = take_turns(versions(case, seed, device))
+            file.add(dict(zip(KEY, (*case.key, seed), strict=True)) | {"seconds": seconds})
             yield
 
     for _ in progress(steps(), len(work), len(work) - len(left)):
@@ -216,8 +207,8 @@ def _row(case: Case, runs: list[dict[str, Any]]) -> Row:
     names = runs[0]["seconds"]
     return Row(
         *case.key,
+        len(runs),
         {name: trained / median(run["seconds"][name] for run in runs) for name in names},
-        {name: [run["accuracy"][name] for run in runs] for name in names},
     )
 
 
@@ -249,10 +240,9 @@ def versions(case: Case, seed: int, device: torch.device) -> dict[str, Iterator[
     )
 
 
-def take_turns(running: dict[str, Iterator[float]]) -> dict[str, tuple[float, float]]:
-    """Step all iterators in turns to their ends; the seconds and the last value of each."""
-    seconds, last = dict.fromkeys(running, 0.0), dict.fromkeys(running, 0.0)
-    left = list(running)
+def take_turns(running: dict[str, Iterator[float]]) -> dict[str, float]:
+    """Step all iterators in turns to their ends; the seconds of each."""
+    seconds, left = dict.fromkeys(running, 0.0), list(running)
     while left:
         for name in tuple(left):
             start = time.perf_counter()
@@ -260,31 +250,20 @@ def take_turns(running: dict[str, Iterator[float]]) -> dict[str, tuple[float, fl
             seconds[name] += time.perf_counter() - start
             if value is None:
                 left.remove(name)
-            else:
-                last[name] = value
-    return {name: (seconds[name], last[name]) for name in running}
-
-
-def difference(rows: Sequence[Row]) -> tuple[float, float]:
-    """Mean difference of the accuracies over rows and seeds, and its standard error."""
-    each = [difference for row in rows for difference in row.differences]
-    return fmean(each), stdev(each) / len(each) ** 0.5 if len(each) > 1 else float("inf")
+    return seconds
 
 
 def report(rows: Sequence[Row], device: torch.device = CPU) -> dict[str, Any]:
     """The figures as plain values, with versions and machine, for the JSON file."""
     gpu = f", {torch.cuda.get_device_name(device)}" if device.type == "cuda" else ""
-    mean, error = difference(rows)
     return {
         "torch": torch.__version__,
         "torchvision": torchvision.__version__,
         "machine": f"{platform.machine()}, {os.cpu_count()} cores{gpu}",
-        "repetitions": len(rows[0].differences),
+        "repetitions": rows[0].runs,
         "cases": [{**asdict(row), "speedup": row.speedup} for row in rows],
         "speedup": {
             str(threads): geometric_mean(row.speedup for row in rows if row.threads == threads)
             for threads in sorted({row.threads for row in rows})
         },
-        "accuracy_difference": mean,
-        "accuracy_difference_error": None if error == float("inf") else error,
     }

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
 from benchmarks.rows import RowFile
-from benchmarks.training import KEY, OURS, THREADS, Row, load_images, measure, report
+from benchmarks.training import KEY, THREADS, Row, load_images, measure, report
 from nas.progress import shown
 
 
@@ -48,21 +47,16 @@ def run_and_report(
     console.print(table(rows))
     for threads, speedup in figures["speedup"].items():
         console.print(f"{threads} threads: {speedup:.2f}x faster in the geometric mean")
-    error = figures["accuracy_difference_error"]
-    console.print(
-        f"accuracy, ours less the baseline's: {100 * figures['accuracy_difference']:+.2f} %"
-        + ("" if error is None else f", standard error {100 * error:.2f} %")
-    )
     if json_path is not None:
         file.write(figures)
         console.print(f"written: {json_path}")
 
 
 def table(rows: Sequence[Row]) -> Table:
-    """Images per second of every version, and the accuracies reached."""
-    grid = Table(title="Training and evaluation, images/s, medians; validation accuracy")
+    """Images per second of every version."""
+    grid = Table(title="Training and evaluation, images/s, medians")
     versions = list(dict.fromkeys(name for row in rows for name in row.images_per_s))
-    for column in ("images", "network", "threads", *versions, "ratio", "accuracy", "baseline's"):
+    for column in ("images", "network", "threads", *versions, "ratio"):
         grid.add_column(column, justify="left" if column in ("images", "network") else "right")
     for row in rows:
         grid.add_row(
@@ -71,6 +65,5 @@ def table(rows: Sequence[Row]) -> Table:
             str(row.threads),
             *(f"{row.images_per_s[version]:.0f}" for version in versions),
             f"{row.speedup:.2f}x",
-            *(f"{100 * fmean(row.accuracy[name]):.1f} %" for name in (OURS, row.baseline)),
         )
     return grid
