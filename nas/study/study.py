@@ -27,7 +27,14 @@ from nas.space.space import Setting
 from nas.study.config import StudyConfig
 from nas.study.objectives import known_values
 from nas.study.storage.optuna_private import trial_handle
-from nas.study.trial_state import INTERRUPTED, NEVER_LAUNCHED, OVER_LIMIT, UNCOUNTED
+from nas.study.storage.retrying import batch_writes
+from nas.study.trial_state import (
+    INTERRUPTED,
+    LAUNCHED,
+    NEVER_LAUNCHED,
+    OVER_LIMIT,
+    UNCOUNTED,
+)
 
 MAX_REPEATS_IN_A_ROW = 20  # unusable suggestions, after which one is drawn at random
 MAX_ENUMERATED = 20_000  # spaces up to this many settings are searched for what is unseen
@@ -98,6 +105,7 @@ class SearchStudy:
         self._running: dict[int, Candidate] = {}
         self._trials: dict[int, optuna.Trial] = {}
         self._next = 0  # number of the next new trial, if none is left behind
+        self._ahead = False  # whether the trial that is asked for is not launched at once
         self._asking = False  # whether an `ask` failed, which may have left a trial behind
         self._read()
 
@@ -116,15 +124,16 @@ class SearchStudy:
         left = [trial for trial in trials if trial.state == TrialState.RUNNING]
         for trial in left:
             handle = trial_handle(self.study, trial.number)
-            launched = "arch" in trial.user_attrs
+            complete = "arch" in trial.user_attrs  # the asking was not cut short
+            launched = complete and trial.user_attrs.get(LAUNCHED, True)
             arch_id = trial.user_attrs.get("arch_id")
             # Queue first, fail second: a crash between the two loses nothing.
             retried = trial.user_attrs.get("retry_arch")
-            if launched and arch_id not in queued and arch_id not in self._outcomes:
+            if complete and arch_id not in queued and arch_id not in self._outcomes:
                 attributes = {"retry_of": trial.number, "retry_arch": str(arch_id)}
                 self._enqueue(trial.params, attributes)
                 queued.add(arch_id)
-            elif not launched and retried and retried not in queued | self._outcomes.keys():
+            elif not complete and retried and retried not in queued | self._outcomes.keys():
                 fixed = trial.system_attrs.get("fixed_params", trial.params)
                 attributes = {"retry_of": trial.user_attrs["retry_of"], "retry_arch": retried}
                 self._enqueue(fixed, attributes)
@@ -169,11 +178,16 @@ class SearchStudy:
         if expect is not None:
             expect(asks)
 
-    def ask(self) -> Candidate | None:
+    def ask(self, *, ahead: bool = False) -> Candidate | None:
         """The next architecture to train; None where the budget or the space has no more.
 
         None may also mean that running trials could still fail and be replaced: see `done`.
+
+        Args:
+            ahead: whether the trial waits until `launch` is called; otherwise it counts as
+                launched.
         """
+        self._ahead = ahead
         if self.counted + len(self._running) >= self.budget or self.exhausted:
             return None
         for _ in range(MAX_REPEATS_IN_A_ROW):
@@ -190,6 +204,12 @@ class SearchStudy:
             return None
         self._enqueue(self.config.space.encode(arch), {})
         return self._suggest()
+
+    def launch(self, number: int) -> None:
+        """Store that a trial that was asked for ahead is launched now."""
+        trial = self._trials[number]
+        if trial.user_attrs.get(LAUNCHED) is False:
+            trial.set_user_attr(LAUNCHED, True)
 
     def report(self, number: int, curve: Sequence[tuple[int, float]]) -> None:
         """Store the learning curve of a running trial so far."""
@@ -241,8 +261,9 @@ class SearchStudy:
         self._enqueue(
             dict(trial.params), {"retry_of": number, "retry_arch": candidate.arch.arch_id}
         )
-        trial.set_user_attr("reason", INTERRUPTED if launched else NEVER_LAUNCHED)
-        self.study.tell(trial, state=TrialState.FAIL)
+        with batch_writes(self.study):
+            trial.set_user_attr("reason", INTERRUPTED if launched else NEVER_LAUNCHED)
+            self.study.tell(trial, state=TrialState.FAIL)
         del self._running[number], self._trials[number]
 
     def _suggest(self) -> Candidate | None:
@@ -255,7 +276,8 @@ class SearchStudy:
             if trial.number > self._next:  # a connection that was cut left one behind
                 self._discard(but=trial.number)
             self._next = max(self._next, trial.number + 1)
-            candidate = self._describe(trial)
+            with batch_writes(self.study):
+                candidate = self._describe(trial)
         except SpaceExhausted:
             self._discard()
             raise
@@ -287,7 +309,9 @@ class SearchStudy:
             return None
         candidate = Candidate(trial.number, arch, arch_cost, self._trial_seed(arch))
         trial.set_user_attr("seed", candidate.seed)
-        # Last: a RUNNING trial that has this attribute was launched; see `recover`.
+        if self._ahead:
+            trial.set_user_attr(LAUNCHED, False)
+        # Last: a RUNNING trial that has this attribute was asked for to the end; see `recover`.
         trial.set_user_attr("arch", arch.to_dict())
         return candidate
 
@@ -319,9 +343,10 @@ class SearchStudy:
     ) -> None:
         """Store the result of a trial: attributes first, as none can follow its state."""
         trial = self._trials[number]
-        for name, value in attributes.items():
-            trial.set_user_attr(name, value)
-        frozen = self.study.tell(trial, values, state)
+        with batch_writes(self.study):
+            for name, value in attributes.items():
+                trial.set_user_attr(name, value)
+            frozen = self.study.tell(trial, values, state)
         self._outcomes[self._running[number].arch.arch_id] = frozen
         del self._running[number], self._trials[number]
 

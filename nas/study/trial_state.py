@@ -9,6 +9,7 @@ from nas.samplers.history import REPEATS_RUNNING
 INTERRUPTED = "interrupted"
 OVER_LIMIT = "over_limit"
 NEVER_LAUNCHED = "never_launched"
+LAUNCHED = "launched"  # attribute: False for a trial that was asked for ahead and waits
 UNCOUNTED = (INTERRUPTED, OVER_LIMIT, REPEATS_RUNNING, NEVER_LAUNCHED)
 """Reasons of FAIL that do not count for `--max-failures`."""
 
@@ -32,7 +33,7 @@ def trial_state(trial: FrozenTrial) -> str:
         up, and its architecture queued again), `refused` (over a limit,
         or its architecture is in training), `repeat` (has the result of an
         earlier trial of its architecture),
-        `running` or `queued`.
+        `running` or `queued` (also one that was asked for ahead and waits for a free slot).
     """
     attributes = trial.user_attrs
     if "duplicate_of" in attributes:
@@ -43,4 +44,6 @@ def trial_state(trial: FrozenTrial) -> str:
             return "interrupted"
         if reason in (OVER_LIMIT, REPEATS_RUNNING):
             return "refused"
+    if trial.state == TrialState.RUNNING and attributes.get(LAUNCHED) is False:
+        return "queued"
     return _NAMES[trial.state]

@@ -54,6 +54,13 @@ class FrontScheduler(FIFOScheduler):  # type: ignore[misc]
         """Empty: Ray pickles its scheduler, and the study holds a password."""
         return {}
 
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """None: Tune then gives an actor that is free to a trial that has none.
+
+        Otherwise Tune gives it to the trial that has waited longest, and ends the actor that
+        starts for that one. Where trials end faster than actors start, most never get up.
+        """
+
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Stop or continue a trial that has reached a rung."""
         arch_id = self._add_result(trial, result)

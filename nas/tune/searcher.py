@@ -82,7 +82,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         if candidate is None:
             return str(Searcher.FINISHED) if self._study.done else None
         self.launched[trial_id] = candidate
-        self._thread.do(lambda: self._view.started(candidate))
+        self._thread.do(lambda: self._launch(candidate))
         return {"arch": candidate.arch.to_json(), "seed": candidate.seed}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
@@ -109,6 +109,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         else:
             last = dict(result)
             self._thread.do(lambda: self._end(candidate, last), ends=True)
+
+    def _launch(self, candidate: Candidate) -> None:
+        self._study.launch(candidate.number)
+        self._view.started(candidate)
 
     def _report(self, candidate: Candidate, point: tuple[int, float]) -> None:
         curve = self._curves.setdefault(candidate.number, [])

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 import torch
 
+from nas.tune.address import require_ray
 from nas.tune.mps import mps
 from nas.tune.ray_private import (
     LOOPBACK,
@@ -36,7 +37,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         address: of a Ray cluster; None: start a Ray on this machine.
 
     Raises:
-        ValueError: no Ray runs at the address.
+        ValueError: no Ray runs at the address, or one of another version.
     """
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {
@@ -49,6 +50,7 @@ def ray_session(address: str | None) -> Iterator[None]:
         options |= temporary_folder()
         options |= {"num_cpus": usable_cpus(), "num_gpus": torch.cuda.device_count()}
     else:
+        require_ray(address)
         options |= {"address": address}
     own = address is None
     with (
@@ -62,6 +64,11 @@ def ray_session(address: str | None) -> Iterator[None]:
                     ray.init(**options)
                 except ConnectionError as error:
                     line = (str(error).splitlines() or [""])[0]
+                    raise ValueError(f"--ray-address {address}: {line}") from None
+                except RuntimeError as error:
+                    if not str(error).startswith("Version mismatch"):
+                        raise
+                    line = " ".join(str(error).split())
                     raise ValueError(f"--ray-address {address}: {line}") from None
             yield
         finally:

@@ -121,7 +121,9 @@ class StudyThread:
         start = time.monotonic()
         self._study.expect(needed)
         for _ in range(needed):
-            candidate = self._study.ask()
+            with self._changed:
+                ahead = self._flying + len(self._ready) >= self._concurrency
+            candidate = self._study.ask(ahead=ahead)
             with self._changed:
                 if candidate is None:
                     self._refused = True

@@ -18,6 +18,7 @@ from nas.study.plan import parse_failures
 from nas.study.storage.engine import open_storage, sqlite_url
 from nas.study.storage.optuna_private import StudyStorage
 from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.trial_state import trial_state
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -223,6 +224,24 @@ def test_a_retry_that_died_before_its_launch_is_queued_again(driver: Driver) -> 
     assert lost is not None
     assert retried is not None
     assert retried.arch == lost.arch
+
+
+def test_a_trial_that_was_asked_for_ahead_waits_until_it_is_launched(driver: Driver) -> None:
+    study = driver.open(5)
+    asked = [study.ask(), study.ask(ahead=True), study.ask(ahead=True)]
+    numbers = [candidate.number for candidate in asked if candidate is not None]
+    states = [trial_state(trial) for trial in study.study.get_trials()]
+    assert states == ["running", "queued", "queued"]
+    study.launch(numbers[0])
+    study.launch(numbers[1])
+    states = [trial_state(trial) for trial in study.study.get_trials()]
+    assert states == ["running", "running", "queued"]
+    again = driver.open(5)  # the driver died
+    trials = again.study.get_trials()
+    reasons = [trials[number].user_attrs["reason"] for number in numbers]
+    assert reasons == ["interrupted", "interrupted", "never_launched"]
+    waiting = [t for t in trials if t.state == TrialState.WAITING]
+    assert {t.user_attrs["retry_of"] for t in waiting} == set(numbers)
 
 
 def test_a_trial_without_architecture_was_never_launched(driver: Driver) -> None:

@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 from nas.samplers import KnownCostSampler
 from nas.study.config import StudyConfig
 from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.trial_state import trial_state
 from nas.tune.study_thread import StudyThread
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -86,6 +87,8 @@ def test_short_trials_are_asked_for_ahead_and_left_over_ones_are_queued(
     left = study.running.keys() - {candidate.number for candidate in launched}
     assert left  # more than what flies: asked for ahead
     assert len(study.running) <= 2 * SLOTS
+    trials = study.study.get_trials()
+    assert "queued" in {trial_state(trials[number]) for number in left}
     archs = {study.running[number].arch.arch_id for number in left}
     for number in list(study.running):
         study.interrupt(number, launched=number not in left)
@@ -143,9 +146,9 @@ def test_the_study_is_used_in_one_thread(
     study, seen = new_study(tiny_config), set()
     ask = study.ask
 
-    def watched() -> Candidate | None:
+    def watched(**options: bool) -> Candidate | None:
         seen.add(threading.current_thread().name)
-        return ask()
+        return ask(**options)
 
     monkeypatch.setattr(study, "ask", watched)
     run(study, SLOTS, 12)

@@ -18,7 +18,8 @@ import json
 import logging
 import re
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
@@ -29,7 +30,7 @@ from optuna.storages._rdb import models as models
 from optuna.storages._rdb.storage import _create_scoped_session
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import BindParameter, Select, Table, bindparam, select
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import InvalidRequestError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 AT_ONCE = 1000  # trials whose rows one statement asks for
@@ -76,12 +77,45 @@ def cached(storage: RDBStorage) -> BaseStorage:
 class StudyStorage(RDBStorage):
     """Optuna's database storage; reads trials faster, and syncs each finished one to the disk."""
 
+    _committing = True  # whether each write is a transaction of its own
+    _unsynced = False  # whether a trial has finished since the last checkpoint
+
+    @contextmanager
+    def one_transaction(self) -> Iterator[None]:
+        """Commit the writes to trials in here together at the end, or none of them.
+
+        For one thread. Optuna commits each write by itself, which waits for the disk.
+
+        Raises:
+            sqlalchemy.exc.InvalidRequestError: a parameter was there already, so nothing was
+                written. Optuna ignores that for a single write.
+        """
+        with self.engine.begin() as connection:
+            self.scoped_session.remove()
+            # With this mode Optuna's commits do nothing, and a rollback ends the transaction.
+            self.scoped_session(bind=connection, join_transaction_mode="rollback_only")
+            self._committing = False
+            try:
+                yield
+            finally:
+                self._committing = True
+                self.scoped_session.remove()
+            if not connection.in_transaction():
+                raise InvalidRequestError("a parameter of the trial is there already")
+        self._sync()
+
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """A finished trial is on the disk when this returns, so a power cut does not lose it."""
+        """A finished trial is on the disk when it is committed: a power cut does not lose it."""
         done = super().set_trial_state_values(trial_id, state, values)
-        if state.is_finished() and self.engine.dialect.name == "sqlite":
+        self._unsynced |= state.is_finished()
+        if self._committing:
+            self._sync()
+        return done
+
+    def _sync(self) -> None:
+        if self._unsynced and self.engine.dialect.name == "sqlite":
             try:
                 with self.engine.connect() as connection:
                     connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
@@ -90,7 +124,7 @@ class StudyStorage(RDBStorage):
                     "the study database could not be synchronised: %s",
                     getattr(error, "orig", error),
                 )
-        return done
+        self._unsynced = False
 
     def get_trial(self, trial_id: int) -> FrozenTrial:
         """Raises KeyError where there is none."""

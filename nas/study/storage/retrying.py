@@ -6,6 +6,8 @@ that was cut may have been carried out all the same: writing an attribute or a p
 changes nothing, and the two calls for which a repetition differs say what it does. SQLite has
 no such interruptions, so there every error ends the search at once.
 
+What a driver writes of a trial at one moment goes in one transaction: each waits for the disk.
+
 Optuna's own storage raises at the first cut connection and knows no lock.
 """
 
@@ -15,9 +17,11 @@ import abc
 import functools
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import optuna
 import sqlalchemy
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage
@@ -25,7 +29,7 @@ from optuna.trial import TrialState
 
 from nas.study.storage.engine import StorageError, first_line, open_storage
 from nas.study.storage.lock import Lock, StudyLocked
-from nas.study.storage.optuna_private import StudyStorage, cached
+from nas.study.storage.optuna_private import StudyStorage, cached, study_storage
 
 PATIENCE = 600.0  # seconds that a database may be away
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 15.0  # seconds between two tries; each pause doubles
@@ -85,9 +89,45 @@ class RetryingStorage(BaseStorage):
     def __init__(self, storage: StudyStorage, lock: Lock, stopped: Callable[[], bool]) -> None:
         self.engine = storage.engine
         self.patience = PATIENCE
-        self._storage = cached(storage)
+        self._database, self._storage = storage, cached(storage)
         self._lock, self._stopped = lock, stopped
         self._claimed: tuple[int, str] | None = None
+        self._held: list[tuple[str, tuple[Any, ...], dict[str, Any]]] | None = (
+            None  # writes of a batch
+        )
+
+    @contextmanager
+    def batch_writes(self) -> Iterator[None]:
+        """Hold what is written to trials in here; write it in one transaction.
+
+        That is at the end, or together with a trial's change of state; an exception discards
+        what is held. For one thread, which reads the trials as they were before.
+
+        Raises:
+            StorageGone: another driver has the study; also before anything is held.
+        """
+        self.with_retries(lambda again: None, writes=True)
+        self._held = []
+        try:
+            yield
+            if self._held:
+                self.with_retries(self._write_held, writes=True)
+        finally:
+            self._held = None
+
+    def _write_held(self, again: bool, change: Callable[[], bool] = lambda: True) -> bool:
+        """Carry out what is held, and a change of state, as a whole or not at all."""
+        if not self._held:
+            return change()
+        with self._database.one_transaction():
+            for name, args, named in self._held:
+                if again and name == "set_trial_param" and self._has_param(*args, **named):
+                    continue  # the first call was carried out
+                getattr(self._storage, name)(*args, **named)
+            return change()
+
+    def _has_param(self, trial_id: int, param_name: str, *value: Any, **named: Any) -> bool:
+        return param_name in self._storage.get_trial(trial_id).params
 
     def claim(self, study_name: str, driver: str) -> None:
         """Write down who drives the study, so that a later driver in between is noticed."""
@@ -107,7 +147,9 @@ class RetryingStorage(BaseStorage):
 
         def call(again: bool) -> bool:
             try:
-                done = self._storage.set_trial_state_values(trial_id, state, values)
+                done = self._write_held(
+                    again, lambda: self._storage.set_trial_state_values(trial_id, state, values)
+                )
             except UpdateFinishedTrialError:
                 if again and self._storage.get_trial(trial_id).state == state:
                     return True
@@ -116,7 +158,10 @@ class RetryingStorage(BaseStorage):
                 return bool(self._storage.get_trial(trial_id).state == state)
             return done
 
-        return bool(self.with_retries(call, writes=True))
+        done = bool(self.with_retries(call, writes=True))
+        if self._held is not None:
+            self._held = []
+        return done
 
     def remove_session(self) -> None:
         """Give this thread's connection back."""
@@ -196,6 +241,9 @@ def _retried(name: str, *, writes: bool) -> Callable[..., Any]:
 
     @functools.wraps(getattr(BaseStorage, name), updated=())  # not that it is abstract
     def retried(self: RetryingStorage, *args: Any, **kwargs: Any) -> Any:
+        if name in TRIAL_WRITES and self._held is not None:
+            self._held.append((name, args, kwargs))
+            return None
         call = getattr(self._storage, name)
         return self.with_retries(lambda again: call(*args, **kwargs), writes=writes)
 
@@ -205,6 +253,12 @@ def _retried(name: str, *, writes: bool) -> Callable[..., Any]:
 for _name in (*READS, *STUDY_WRITES, *TRIAL_WRITES):
     setattr(RetryingStorage, _name, _retried(_name, writes=_name in TRIAL_WRITES))
 abc.update_abstractmethods(RetryingStorage)  # type: ignore[type-abstract]
+
+
+def batch_writes(study: optuna.Study) -> AbstractContextManager[None]:
+    """`RetryingStorage.batch_writes`, where the study of a driver has such a storage."""
+    storage = study_storage(study)
+    return storage.batch_writes() if isinstance(storage, RetryingStorage) else nullcontext()
 
 
 def open_retrying(url: str, lock: Lock, stopped: Callable[[], bool]) -> RetryingStorage:
