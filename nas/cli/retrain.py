@@ -118,7 +118,10 @@ def retrain(
         ),
     ] = None,
     export: Annotated[
-        str | None, option(OUTPUT, "LIST", "Export each as onnx, torch (torch.export), or both.")
+        str | None,
+        option(
+            OUTPUT, "LIST", "Export each as onnx, int8 (quantised ONNX) or torch (torch.export)."
+        ),
     ] = None,
     json: Annotated[bool, option(OUTPUT, " ", "Print the result as JSON.", "--json")] = False,
     quiet: Annotated[bool, option(OUTPUT, " ", "Show no progress.", "--quiet", "-q")] = False,

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from nas.cli.program import command_line
 from nas.cli.search_view import PLAIN_WIDTH
-from nas.format import format_duration, format_number, one_line
+from nas.format import format_bytes, format_duration, format_number, one_line
 from nas.report.class_tables import ClassTable, class_tables
 from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
 from nas.retrain.next_steps import next_steps
@@ -124,7 +124,17 @@ def _export_line(name: str, exported: dict[str, Any]) -> str:
         f"{form} {1e3 * seconds['1']:.2f} ms" for form, seconds in exported["seconds"].items()
     )
     largest = max(exported["largest_difference"].values())
+    int8 = exported.get("int8")
+    quantised = (
+        ""
+        if int8 is None
+        else (
+            f"; int8: {percent(int8['accuracy'])} of {int8['test_images']:,} test images (float "
+            f"{percent(int8['float_accuracy'])}), {format_bytes(int8['bytes'])} (float "
+            f"{format_bytes(int8['float_bytes'])})"
+        )
+    )
     return (
         f"{name} exported (ONNX opset {exported['opset']}): logits agree to {largest:.0e} of the "
-        f"largest; one image on one thread: {latencies}"
+        f"largest; one image on one thread: {latencies}{quantised}"
     )

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from nas.data import Split
-from nas.deploy.classifier import Classifier, load_classifier
+from nas.deploy.classifier import BATCH, Classifier, load_classifier
+from nas.deploy.quantise import quantise, strip
 from nas.files import write_atomic, write_json
 from nas.models.native.fused import is_fused
 from nas.threads import cpu_threads
@@ -32,7 +33,8 @@ from nas.training.pretrained import Description, load_pretrained, read_descripti
 
 OPSET = 20  # ONNX operator set, which onnxruntime reads since version 1.17
 ONNX, PROGRAM, REPORT = "model.onnx", "model.pt2", "export.json"
-FORMATS = ("onnx", "torch")
+INT8 = "model-int8.onnx"
+FORMATS = ("onnx", "torch", "int8")
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 TOLERANCE = 1e-3  # largest difference of a logit, as a share of the largest logit
 TEST_IMAGES = 1000  # at most
@@ -46,29 +48,34 @@ def require_format(name: str) -> None:
     """Raise ValueError where the format is unknown or its packages are not installed."""
     if name not in FORMATS:
         raise ValueError(f"--export: {name[:40]!r}; accepted: {', '.join(FORMATS)}")
-    missing = [package for package in PACKAGES if name == "onnx" and find_spec(package) is None]
+    missing = [package for package in PACKAGES if name != "torch" and find_spec(package) is None]
     if missing:
         raise ValueError(
-            f"--export onnx: needs {', '.join(missing)}, not installed; "
+            f"--export {name}: needs {', '.join(missing)}, not installed; "
             "pip install 'dyclotnet-nas[export]'"
         )
 
 
-def export(folder: Path, formats: tuple[str, ...], load_test: LoadTest) -> dict[str, Any]:
+def export(
+    folder: Path, formats: tuple[str, ...], load_test: LoadTest, train: Split | None = None
+) -> dict[str, Any]:
     """Export a retrained network into its folder, and check the written files.
 
-    Writes `model.onnx` (format `onnx`) and `model.pt2` (format `torch`). Both take pixels in
-    [0, 1] of any number of images, [B, C, H, W], and return logits, [B, classes]. Writes
-    `export.json` too, which compares the trained network, the folded one, the one with the C++
-    kernels, and each file as it is read again; see `compare`.
+    Writes `model.onnx` (format `onnx`), `model.pt2` (format `torch`), and for the format `int8`
+    `model-int8.onnx` beside `model.onnx`. All take pixels in [0, 1] of any number of images,
+    [B, C, H, W], and return logits, [B, classes]. Writes `export.json` too, which compares the trained
+    network, the folded one, the one with the C++ kernels, and each file as it is read again; see
+    `compare`.
 
     Args:
         folder: folder of a network, as `nas.training.full` wrote it.
         formats: names from `FORMATS`.
         load_test: returns the test set, at the size of the training images.
+        train: training images, which int8 is calibrated on.
 
     Returns:
-        The contents of `export.json`.
+        The contents of `export.json`; for int8 `int8` has the accuracy of that file and of the
+        float one on the whole test set, and the bytes of both files.
 
     Raises:
         ValueError: the folder is damaged, a format is unknown, or a package is missing.
@@ -86,9 +93,16 @@ def export(folder: Path, formats: tuple[str, ...], load_test: LoadTest) -> dict[
     program = _export_program(plain.to(memory_format=torch.contiguous_format))
     if "torch" in formats:
         runs["torch"] = _write_program(program, folder / PROGRAM)
-    if "onnx" in formats:
+    if {"onnx", "int8"} & set(formats):
         runs["onnx"] = _write_onnx(program, description, folder / ONNX)
-    report: dict[str, Any] = {"opset": OPSET, "versions": _versions()} | compare(runs, load_test())
+    test = load_test()
+    report: dict[str, Any] = {"opset": OPSET, "versions": _versions()}
+    if "int8" in formats:
+        if train is None:
+            raise ValueError("train: none; accepted: training images, to calibrate int8 on")
+        report["int8"], runs["int8"] = _write_int8(folder, train, test, runs["onnx"])
+    report |= compare(runs, test)
+    report["largest_difference"].pop("int8", None)  # it is not meant to agree
     write_json(folder / REPORT, report)
     for name, difference in report["largest_difference"].items():
         if not difference <= TOLERANCE:
@@ -167,7 +181,6 @@ def _write_program(program: torch.export.ExportedProgram, path: Path) -> Run:
 
 def _write_onnx(program: torch.export.ExportedProgram, description: Description, path: Path) -> Run:
     import onnx
-    import onnxruntime
 
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings():
@@ -182,6 +195,7 @@ def _write_onnx(program: torch.export.ExportedProgram, description: Description,
         )
     assert exported is not None
     model = exported.model_proto
+    strip(model)
     info = description.dataset_info()
     side = info.image_size
     metadata = {
@@ -195,6 +209,35 @@ def _write_onnx(program: torch.export.ExportedProgram, description: Description,
         entry.key, entry.value = key, value
     onnx.checker.check_model(model, full_check=True)
     write_atomic(path, model.SerializeToString())
+    return _session(path)
+
+
+@torch.inference_mode()
+def _write_int8(
+    folder: Path, train: Split, test: Split, run_float: Run
+) -> tuple[dict[str, Any], Run]:
+    """Quantise `model.onnx`, and compare both files on the whole test set."""
+    calibration_images = quantise(folder / ONNX, folder / INT8, train)
+    run = _session(folder / INT8)
+    correct = {"accuracy": 0, "float_accuracy": 0}
+    for start in range(0, len(test), BATCH):
+        part = slice(start, start + BATCH)
+        images_BCHW = test.images[part].float() / 255
+        for name, one in (("accuracy", run), ("float_accuracy", run_float)):
+            correct[name] += int((one(images_BCHW).argmax(1) == test.labels[part]).sum())
+    return {
+        **{name: count / len(test) for name, count in correct.items()},
+        "test_images": len(test),
+        "calibration_images": calibration_images,
+        "bytes": (folder / INT8).stat().st_size,
+        "float_bytes": (folder / ONNX).stat().st_size,
+    }, run
+
+
+def _session(path: Path) -> Run:
+    """Runs an ONNX file with ONNX Runtime on one thread."""
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -75,7 +75,7 @@ class Training:
         if self.export:
             from nas.deploy.export import export
 
-            metrics["export"] = export(folder, self.export, load_test)
+            metrics["export"] = export(folder, self.export, load_test, data.train)
         return metrics
 
 

@@ -6,13 +6,15 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
+from math import prod
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from nas.data import Batches, load_test_data
+from nas.data import Batches, load_search_data, load_test_data
 from nas.deploy.export import OPSET, TOLERANCE, export, require_format
 from nas.space.arch import Arch
 from nas.training.pretrained import load_pretrained, read_description
@@ -42,6 +44,36 @@ def test_every_form_agrees_on_the_test_set(exported: Path) -> None:
         assert report["largest_difference"].get(form, 0) < 1e-4
     assert max(report["largest_difference"].values()) < TOLERANCE
     assert all(set(of) == {"1", "64"} for of in report["seconds"].values())
+
+
+def test_int8_is_smaller_runs_in_integers_and_is_as_accurate(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    shutil.copytree(trained, folder)
+    train = load_search_data("digits", NOWHERE).train
+    report = export(folder, ("int8",), lambda: load_test_data("digits", NOWHERE), train)
+    stored = report["int8"]
+    assert stored["test_images"] == 360
+    assert stored["calibration_images"] == 512
+    assert stored["float_accuracy"] == report["accuracy"]["trained"]
+    assert abs(stored["accuracy"] - stored["float_accuracy"]) < 0.02
+    assert "int8" not in report["largest_difference"]
+    assert set(report["seconds"]["int8"]) == {"1", "64"}
+    path = folder / "model-int8.onnx"
+    assert path.stat().st_size == stored["bytes"]
+    model = onnx.load(path)
+    made = {name: node for node in model.graph.node for name in node.output}
+    convolutions = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    assert len(convolutions) == 13
+    for node in convolutions:  # weights and activations
+        assert {made[name].op_type for name in node.input} == {"DequantizeLinear"}
+    kinds = Counter(one.data_type for one in model.graph.initializer for _ in range(prod(one.dims)))
+    assert kinds[onnx.TensorProto.INT8] > kinds[onnx.TensorProto.FLOAT]
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    assert json.loads(metadata["class_names"]) == list("0123456789")
+    session = onnxruntime.InferenceSession(path)
+    for count in (1, 5):
+        (logits,) = session.run(None, {"images": np.zeros((count, 1, 8, 8), np.float32)})
+        assert logits.shape == (count, 10)
 
 
 @pytest.mark.parametrize("count", [1, 3, 17])
