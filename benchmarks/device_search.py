@@ -31,7 +31,7 @@ from nas.space.space import Setting
 LIMITS = Limits(max_memory=96 * 1024, max_flash=256 * 1024)
 SIZES = (32, 3, 10)
 EVALUATIONS = 200
-POOL = 200_000  # draws of the brute-force search
+POOL = 50_000  # draws of the brute-force search
 
 
 def run(sampler: str, seed: int) -> dict[str, Any]:

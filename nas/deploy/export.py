@@ -63,9 +63,9 @@ def export(
 
     Writes `model.onnx` (format `onnx`), `model.pt2` (format `torch`), and for the format `int8`
     `model-int8.onnx` beside `model.onnx`. All take pixels in [0, 1] of any number of images,
-    [B, C, H, W], and return logits, [B, classes]. Writes `export.json` too, which compares the trained
-    network, the folded one, the one with the C++ kernels, and each file as it is read again; see
-    `compare`.
+    [B, C, H, W], and return logits, [B, classes]. Writes `export.json` too, which compares the
+    trained network, the folded one, the one with the C++ kernels, and each file as it is read
+    again; see `compare`.
 
     Args:
         folder: folder of a network, as `nas.training.full` wrote it.

@@ -27,7 +27,7 @@ from nas.files import write_atomic
 
 CALIBRATION_IMAGES = 512  # at most, spread over the training images
 CALIBRATION_BATCH = 64
-PERCENTILE = 99.99  # of an activation's absolute values that are within its range
+PERCENTILE = 99.9  # of an activation's absolute values that are within its range
 
 
 def quantise(source: Path, path: Path, train: Split) -> int:
@@ -66,6 +66,7 @@ def quantise(source: Path, path: Path, train: Split) -> int:
     finally:
         logging.getLogger().disabled = disabled
     strip(model)
+    _share_constants(model)
     _shorten_names(model)
     onnx.checker.check_model(model)
     write_atomic(path, model.SerializeToString())
@@ -104,6 +105,24 @@ def _reader(images_BCHW: Tensor) -> Any:
             return {"images": batch.numpy()} if len(batch) else None
 
     return Reader()
+
+
+def _share_constants(model: Any) -> None:
+    """Store equal constants once, such as the zero points of weights."""
+    first: dict[bytes, str] = {}
+    shared: dict[str, str] = {}
+    kept = []
+    for one in model.graph.initializer:
+        name = one.name
+        one.name = ""
+        shared[name] = first.setdefault(one.SerializeToString(), name)
+        one.name = name
+        if shared[name] == name:
+            kept.append(one)
+    del model.graph.initializer[:]
+    model.graph.initializer.extend(kept)
+    for node in model.graph.node:
+        node.input[:] = [shared.get(name, name) for name in node.input]
 
 
 def _shorten_names(model: Any) -> None:
