@@ -15,6 +15,7 @@ HELP = """Classify images with a retrained network.
 \b
   nas predict results/STUDY/retrained/ARCH_ID image.png
   nas predict results/STUDY/retrained/ARCH_ID images/*.png --json
+  nas predict results/STUDY/retrained/ARCH_ID --device stm32f746
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -29,8 +30,16 @@ def predict(
         ),
     ],
     images: Annotated[
-        list[Path], typer.Argument(help="Image files.", metavar="IMAGE...", show_default=False)
-    ],
+        list[Path] | None,
+        typer.Argument(help="Image files.", metavar="IMAGE...", show_default=False),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            help="Show whether the network fits a device, such as stm32f746, in int8, and the "
+            "memory of each layer."
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(help="Classes to print of each image.", min=1)] = 3,
     json: Annotated[
         bool, typer.Option("--json", help="Print the result as JSON, with every class.")
@@ -39,6 +48,14 @@ def predict(
     version: Annotated[bool, version_option("Options")] = False,
 ) -> int:
     """Predict; the help text is `HELP`."""
+    if device is not None:
+        if json:
+            raise ValueError("--device: with --json; accepted: without --json")
+        _show_device(folder, device)
+        if not images:
+            return 0
+    if not images:
+        raise ValueError("IMAGE: none; accepted: image files, or --device NAME")
     if not json:
         announce("loading the network")
     from nas.deploy.classifier import load_classifier
@@ -52,3 +69,20 @@ def predict(
         best = (f"{name} {100 * share:.1f} %" for name, share in classes[:top])
         print(f"{image}: {', '.join(best)}")
     return 0
+
+
+def _show_device(folder: Path, name: str) -> None:
+    """Print whether the network fits the device, and a bar for the memory of each layer."""
+    from nas.report.device_view import describe_fit, memory_lines
+    from nas.space.arch import Arch
+    from nas.space.devices import find_device
+    from nas.training.pretrained import read_description
+
+    device, description = find_device(name), read_description(folder)
+    if description.arch is None:
+        raise ValueError(
+            f"--device: {folder} holds {description.reference}; accepted: a network of a search"
+        )
+    arch, dataset = Arch.from_dict(description.arch), description.dataset_info()
+    for line in (describe_fit(arch, dataset, device), *memory_lines(arch, dataset)):
+        print(line)

@@ -20,6 +20,7 @@ from nas.format import format_duration
 from nas.report.analysis import StudyData, read_study, table2_networks
 from nas.report.class_tables import class_tables
 from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
+from nas.report.device_view import describe_fit, draw_memory
 from nas.report.draw import draw
 from nas.report.effects import (
     FEWEST_FOR_IMPORTANCE,
@@ -33,6 +34,7 @@ from nas.report.narrative import describe_finding
 from nas.report.trial_table import retrain_command, trial_table
 from nas.retrain.comparison import read_summary
 from nas.retrain.next_steps import next_steps
+from nas.space.devices import find_device
 from nas.study.config import StudyConfig
 from nas.study.objectives import OBJECTIVES, costs, percent
 from nas.study.sharing import SHARING, Sharing
@@ -244,6 +246,9 @@ def _missing(data: StudyData) -> list[str]:
 def _front_rows(data: StudyData, front_file: Path) -> list[dict[str, Any]]:
     if not data.members:
         return []
+    config, dataset = data.config, data.config.dataset
+    device = None if config.limits.device is None else find_device(config.limits.device)
+    memory_counts = "memory" in {*config.objectives.names, *config.limits.given}
     return [
         {
             "arch_id": row["arch_id"],
@@ -253,6 +258,10 @@ def _front_rows(data: StudyData, front_file: Path) -> list[dict[str, Any]]:
             "costs": [OBJECTIVES[n].describe(row[n]) for n in costs() if row[n] == row[n]],
             "retrain": retrain_command(front_file, row["arch_id"]),
             "svg": markupsafe.Markup(draw(row["arch"], data.config.dataset)),
+            "fit": None if device is None else describe_fit(row["arch"], dataset, device),
+            "memory": markupsafe.Markup(draw_memory(row["arch"], dataset, device))
+            if memory_counts
+            else None,
         }
         for row in data.front.to_dict("records")
     ]

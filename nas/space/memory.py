@@ -77,6 +77,26 @@ def peak_memory(
     return BYTES[precision] * max(one.elements for one in listed)
 
 
+class LayerPeak(NamedTuple):
+    """The operator of a layer that needs the most memory."""
+
+    name: str  # stem, pool, classifier, or a block as `stages.0.1`
+    memory: int  # bytes in int8
+    operator: str  # within a block; the layer itself where it has one operator
+
+
+def layer_peaks(arch: Arch, image_size: int, in_channels: int, num_classes: int) -> list[LayerPeak]:
+    """The peak of each layer in the order of the forward pass; the largest is `peak_memory`."""
+    peaks: dict[str, LayerPeak] = {}
+    for one in operators(arch, image_size, in_channels, num_classes):
+        words = one.name.split(".")
+        layer = ".".join(words[:3]) if words[0] == "stages" else one.name
+        operator = ".".join(words[3:]) or one.name
+        if layer not in peaks or one.elements > peaks[layer].memory:
+            peaks[layer] = LayerPeak(layer, one.elements, operator)
+    return list(peaks.values())
+
+
 def weight_bytes(
     arch: Arch,
     image_size: int,

@@ -60,3 +60,15 @@ def test_an_image_that_cannot_be_read_is_named(run_runner: Callable[..., Any], m
     ran = run_runner("predict", model, "one.png", "text.png")
     assert (ran.code, ran.out) == (2, "")
     assert "text.png" in ran.err.splitlines()[-1]
+
+
+def test_a_device_needs_no_image(run_runner: Callable[..., Any], model: str) -> None:
+    ran = run_runner("predict", model, "--device", "rp2040")
+    assert ran.code == 0, ran.err
+    first, *layers = ran.out.splitlines()
+    assert first.startswith("fits RP2040")
+    assert sum("peak: " in line for line in layers) == 1
+    assert run_runner("predict", model, "--device", "z80").code == 2
+    none = run_runner("predict", model)
+    assert none.code == 2
+    assert "--device NAME" in none.err

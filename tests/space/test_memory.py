@@ -16,7 +16,7 @@ from nas.deploy.classifier import Classifier
 from nas.models import DyClotNet
 from nas.space.arch import Arch, StageArch, make_stage
 from nas.space.cost import cost
-from nas.space.memory import operators, peak_memory, weight_bytes
+from nas.space.memory import layer_peaks, operators, peak_memory, weight_bytes
 from nas.space.space import SearchSpace
 
 onnx = pytest.importorskip("onnx")
@@ -137,3 +137,16 @@ def test_cost_holds_both_and_takes_microseconds() -> None:
             cost(arch, 32, 3, 10)
         best.append((time.perf_counter() - start) / len(archs))
     assert min(best) < 100e-6
+
+
+def test_the_largest_layer_is_the_peak() -> None:
+    rng = random.Random(1)
+    for _ in range(100):
+        sizes = (SPACE.sample(rng), 32, 3, 10)
+        peaks = layer_peaks(*sizes)
+        assert max(one.memory for one in peaks) == peak_memory(*sizes)
+        blocks = sum(stage.repeats for stage in sizes[0].stages)
+        names = [one.name for one in peaks]
+        assert names[:3] == ["normalisation", "stem", "stages.0.0"]
+        assert names[-2:] == ["pool", "classifier"]
+        assert len(names) == len(set(names)) == blocks + 4
