@@ -139,7 +139,7 @@ def retrain_front(
     )
     try:
         with show() as view, training_runner(data, lambda: test, pool) as run:
-            for line in recipes.notes():
+            for line in [*changes, *recipes.notes()]:
                 view.say(line)
             work = _Work(run, view, info)
             chosen = recipes.choose(home, info, work.validate)
