@@ -106,6 +106,21 @@ def transfer(
 
 
 @app.command()
+def estimates(
+    table: Annotated[list[str], _option("A table's CSV file. Repeatable")],
+    seeds: Annotated[int, _option("Searches of each table", min=1, max=1000)] = 15,
+    images: Annotated[int, _option("Of the validation split, whose noise is added", min=10)] = 2000,
+    json: ContinuedJson = None,
+    debug: Debug = False,
+) -> int:
+    """Estimates of a front against the truth, in searches of tables with noise."""
+    from benchmarks.estimates import run_and_report
+
+    run_and_report(table, range(seeds), images, json)
+    return 0
+
+
+@app.command()
 def operator(
     repetitions: Annotated[
         int, _option("Runs of each version on each shape", min=1, max=1000)

@@ -94,6 +94,26 @@ def sampler_peers() -> str:
     )  # fmt: skip
 
 
+def estimates() -> str:
+    """Estimates of the members of a front against the truth, by table, noise and evaluations."""
+    rows = [
+        [
+            row["table"], row["noise"], str(row["evaluations"]), str(row["searches"]),
+            f"{row['error_ratio']:.2f}",
+            f"{100 * row['measurement_bias']:+.2f}", f"{100 * row['estimate_bias']:+.2f}",
+            f"{100 * row['held']:.0f} %",
+            f"{row['high_true']} of {row['high']}", f"{row['low_true']} of {row['low']}",
+        ]
+        for row in _read(BENCHMARKS / "estimates.json")["summary"]
+    ]  # fmt: skip
+    return table(
+        ["table", "noise", "after", "searches", "error of the estimate, of the measurement's",
+         "bias of measurements, points", "of estimates", "intervals that hold the truth",
+         "on the front, of members with 0.8 to 1", "with 0 to 0.2"],
+        rows,
+    )  # fmt: skip
+
+
 def end_to_end() -> str:
     """Seconds until the baseline's final hypervolume is reached, by both searches."""
     file = _read(BENCHMARKS / "end-to-end.json")
@@ -384,7 +404,7 @@ def folded() -> str:
 
 
 MAKERS: tuple[Callable[[], str], ...] = (
-    sampler, sampler_peers, end_to_end, early_stopping, stopping, stopping_coverage,
+    sampler, sampler_peers, estimates, end_to_end, early_stopping, stopping, stopping_coverage,
     stopping_recorded, training_loss, schedule,
     operator, training, gpu_sharing, overhead, large_study, reference_networks,
     reference_differences, reference_noise, reference_60_epochs, folded,

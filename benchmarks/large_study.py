@@ -23,7 +23,7 @@ from nas.space.cost import cost
 from nas.stopping.rule import rungs
 from nas.study.choose_sampler import choose_sampler
 from nas.study.config import StudyConfig
-from nas.study.front import front
+from nas.study.front import front_of_trials, validation_images
 from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.location import folder_location, open_study
 from nas.study.plan import Request, make_plan
@@ -94,9 +94,11 @@ def measure(
             max(timings[before + kind :: 2], key=lambda timing: timing.seconds) for kind in (0, 1)
         ]
     with timed("export: front.json, trials.csv", None):
-        members = front(study, config.objectives)
+        members, estimates = front_of_trials(
+            study.get_trials(deepcopy=False), config, validation_images(study.user_attrs)
+        )
         write_front(folder / NAME / "front.json", front_file(NAME, config, members))
-        write_trials(folder / NAME / "trials.csv", study)
+        write_trials(folder / NAME / "trials.csv", study, estimates)
     with timed("report, with the dashboard's notes", None):
         report_study(location, folder / NAME)
     seconds = sum(timing.seconds for timing in timings[-2:])

@@ -62,14 +62,19 @@ def replay(
         ours: makes the `known-cost` sampler; by default with its default options.
         first: settings to evaluate before the `known-cost` sampler is asked.
     """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    logging.getLogger("optuna").setLevel(logging.ERROR)
+    silence_optuna()
     rng = np.random.default_rng([seed, 1]) if noise else None
     if sampler == OURS:
         made = (ours or make_ours)(problem, seed)
         return _run(problem, made, problem.choices, evaluations, rng, first=first)
     choices = peers_flat(problem)
     return _run(problem, make_baseline(sampler, choices, seed), choices, evaluations, rng, True)
+
+
+def silence_optuna() -> None:
+    """Keep Optuna from logging each trial."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    logging.getLogger("optuna").setLevel(logging.ERROR)
 
 
 def make_ours(

@@ -167,7 +167,7 @@ def run_search(
         sharing = measure_sharing(study.study, config, seed, images)
         if sharing is not None:
             study.study.set_user_attr(SHARING, sharing.model_dump(mode="json"))
-        return front_file(name, config, front(study.study, objectives), sharing)
+        return front_file(name, config, front(study.study, config), sharing)
 
 
 class _Training:

@@ -67,7 +67,7 @@ def test_the_installed_package_searches_retrains_predicts_and_reports(
         tmp_path, program, "search", "--budget", 3, "--dataset", "digits", "--space", "tiny", *short
     )
     front = "results/tiny-digits/front.json"
-    assert f"{program} retrain {front} --select knee" in searched.stdout
+    assert f"{program} retrain {front} --select top:1" in searched.stdout
     retrained = run(
         tmp_path, program, "retrain", front, "--epochs", 1, "--batch-size", 200, "--json"
     )

@@ -14,7 +14,7 @@ from rich.text import Text
 from nas.cli.front_table import add_networks, subsample
 from nas.format import format_duration
 from nas.report.objective_scale import ObjectiveScale
-from nas.study.front import FrontMember, finished_trials, front
+from nas.study.front import FrontMember, finished_trials, measured_front
 from nas.study.study import Candidate, SearchStudy
 from nas.study.trial_state import trial_state
 
@@ -98,7 +98,8 @@ class LiveView:
     def _refresh(self) -> None:
         self.duplicates = self._study.duplicates
         if not self.members and self.counts["finished"]:
-            self.members = front(self._study.study, self._study.config.objectives)
+            trials = finished_trials(self._study.study)
+            self.members = measured_front(trials, self._study.config.objectives)
 
     def estimate(self) -> str:
         """Speed and remaining time by the latest trials, or what the search waits for."""

@@ -41,7 +41,8 @@ def retrain(
             WHAT,
             "WHICH",
             "knee, all, top:K, spread:K, under:20M, best-per-octave, an arch_id, or several of "
-            "these by commas. Default: knee; with --budget-hours, all to choose from",
+            "these by commas. Default: knee, or top:1 on a front of fewer than 5 networks; with "
+            "--budget-hours, all to choose from",
         ),
     ] = None,
     reference: Annotated[
@@ -145,7 +146,7 @@ def retrain(
     recipes = [get_recipe(recipe, **fields, learning_rate=rate) for rate in rates]
     request = RetrainRequest(
         front=front,
-        select=select or ("knee" if budget_hours is None else "all"),
+        select=select if select or budget_hours is None else "all",
         recipe=recipes[0] if recipes else get_recipe(recipe, **fields),
         learning_rates=tuple(rates),
         seeds=1 if seeds is None else seeds,

@@ -17,7 +17,7 @@ from nas.format import format_count, format_duration
 from nas.report.page import REPORT
 from nas.space.devices import find_device
 from nas.space.limits import LIMITED, Limits
-from nas.study.front import chance_note
+from nas.study.front import FrontMember, chance_note
 from nas.study.objectives import OBJECTIVES
 from nas.study.plan import Plan
 from nas.study.storage.engine import hide_password, sqlite_url
@@ -117,19 +117,37 @@ def print_result(plan: Plan, result: SearchResult) -> None:
     if note := chance_note(result.members, plan.config):
         console.print(f"warning: {note}", highlight=False, soft_wrap=True)
     if result.members:
-        console.print(front_table(result.members, plan.config.columns))
+        config = plan.config
+        console.print(front_table(result.members, config.columns, config.objectives, console.width))
     if study.exhausted and study.counted < study.budget:
         print("the space is exhausted: no further architecture is within the limits")
     if result.ended is not None:
         print(f"ended early: {result.ended.why}; to continue: {same_command_line()}")
     print(f"written:   {', '.join(file.name for file in result.files)} in {plan.folder}")
     if result.members:
-        retrain = command_line("retrain", str(result.files[0]), "--select", "knee")
+        selection = next_selection(plan.config.limits, result.members)
+        retrain = command_line("retrain", str(result.files[0]), "--select", selection)
         print(f"retrain:   {retrain}")
     report = plan.folder / REPORT
     if report.exists():
         print(f"report:    {report.resolve().as_uri()}")
     print(f"dashboard: {_dashboard_command(plan)}")
+
+
+def next_selection(limits: Limits, members: list[FrontMember]) -> str:
+    """What to retrain first: the best within the budget, the knee, or without one the best."""
+    limit = limits.max_macs
+    if limit is not None and any(member.attributes["macs"] <= limit for member in members):
+        return f"under:{_quantity(limit)}"
+    return "knee" if any(member.knee for member in members) else "top:1"
+
+
+def _quantity(number: int) -> str:
+    """A number as `--select under:` takes it: `4M`, `500K`, `123456`."""
+    for size, suffix in ((10**9, "G"), (10**6, "M"), (10**3, "K")):
+        if number % size == 0:
+            return f"{number // size}{suffix}"
+    return str(number)
 
 
 def result_json(plan: Plan, result: SearchResult) -> dict[str, Any]:
@@ -154,7 +172,12 @@ def result_json(plan: Plan, result: SearchResult) -> dict[str, Any]:
                 for name in ("arch_id", *OBJECTIVES)
                 if name in member.attributes
             }
-            | {"knee": member.knee}
+            | {
+                "estimate": member.expected,
+                "interval": member.estimate and member.estimate.interval,
+                "on_front": member.estimate and member.estimate.on_front,
+                "knee": member.knee,
+            }
             for member in result.members
         ],
     }

@@ -44,7 +44,7 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
     lines += [
         (
             point["why"],
-            f"{point['arch_id']}  {100 * point['accuracy']:.2f} %{balanced}  "
+            f"{point['arch_id']}  {100 * point['estimate']:.2f} %{balanced} (estimate)  "
             f"{format_count(point['macs'])} FLOPs (multiply-adds)",
         )
         for point in status.best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,11 +13,11 @@ import pandas as pd
 from optuna.trial import FrozenTrial
 
 from nas.report.objective_scale import ObjectiveScale
-from nas.retrain.statistics import wilson
 from nas.space.arch import Arch, table2_arch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig
-from nas.study.front import FrontMember, front
+from nas.study.estimate import Estimate
+from nas.study.front import FrontMember, front_of_trials, validation_images
 from nas.study.objectives import OBJECTIVES, known_values
 from nas.study.trial_state import STATES, trial_state
 
@@ -32,7 +33,8 @@ class StudyData:
     config: StudyConfig
     trials: pd.DataFrame  # a row per trial that has an architecture; see `read_study`
     counts: dict[str, int]  # all trials by state, in the order of `STATES`
-    members: list[FrontMember]  # cheapest first
+    members: list[FrontMember]  # of the front, cheapest first
+    estimates: dict[int, Estimate]  # of the finished trials, by number
     attributes: dict[str, Any]  # of the study
 
     @property
@@ -50,13 +52,10 @@ class StudyData:
         """Trials that were trained to the end, each architecture once."""
         return self.trials[self.trials["state"] == "finished"]
 
-    def interval(self, accuracy: float) -> tuple[float, float] | None:
-        """The accuracy's interval by the binomial noise of the validation split.
-
-        None where the study does not hold how many images it evaluates on.
-        """
-        images = self.attributes.get("val_images")
-        return wilson(accuracy, int(images)) if images else None
+    @property
+    def modelled(self) -> bool:
+        """Whether the estimates use all trials; if not, they are the measurements."""
+        return any(estimate.modelled for estimate in self.estimates.values())
 
     def of_state(self, state: str) -> pd.DataFrame:
         """Trials that are in one of the states of `nas.study.trial_state`."""
@@ -88,42 +87,68 @@ def choice_label(name: str) -> str:
 
 COLUMNS = (
     "number", "state", "arch_id", "arch", "epochs", "seconds", "curve", "reason", "duplicate_of",
-    "started", "ended", "on_front", "knee",
+    "started", "ended", "on_front", "knee", "estimate", "interval", "front_probability",
 )  # fmt: skip
 
 
 def read_study(study: optuna.Study, config: StudyConfig) -> StudyData:
-    """Read a study once.
+    """Read a study once; see `read_trials`."""
+    trials = study.get_trials(deepcopy=False)
+    return read_trials(study.study_name, config, trials, study.user_attrs)
+
+
+def read_trials(
+    name: str, config: StudyConfig, trials: Sequence[FrozenTrial], attributes: dict[str, Any]
+) -> StudyData:
+    """A study's trials as a table.
 
     The table is indexed by the trial's number and has the columns `COLUMNS`, one for each of
     `OBJECTIVES` and one for each choice of the space, None where the choice has no effect.
-    `state` is one of `nas.study.trial_state.STATES`.
+    `state` is one of `nas.study.trial_state.STATES`; `on_front` says whether a trial is given as
+    a member of the front; `estimate`, `interval` and `front_probability` are those of its
+    `Estimate`.
+
+    Args:
+        name: of the study.
+        config: of the study.
+        trials: of the study.
+        attributes: of the study.
     """
-    members = front(study, config.objectives)
+    members, estimates = front_of_trials(trials, config, validation_images(attributes))
     best = {member.trial.number: member.knee for member in members}
-    trials = study.get_trials(deepcopy=False)
     rows = [
-        _row(trial, config) | {"on_front": trial.number in best, "knee": best.get(trial.number)}
+        _row(trial, config)
+        | {"on_front": trial.number in best, "knee": best.get(trial.number)}
+        | _estimate(estimates.get(trial.number))
         for trial in trials
         if "arch_id" in trial.user_attrs
     ]
     choices = [choice.name for choice in config.space.choices]
     # As objects: a column of integers with gaps would turn into floats.
     table = pd.DataFrame(rows, columns=[*COLUMNS, *OBJECTIVES, *choices], dtype=object)
-    numeric = [*OBJECTIVES, "epochs", "seconds"]
+    numeric = [*OBJECTIVES, "epochs", "seconds", "estimate", "front_probability"]
     table[numeric] = table[numeric].astype(float)
     table[["started", "ended"]] = table[["started", "ended"]].apply(pd.to_datetime)
     table["number"] = table["number"].astype(int)
     table[["on_front", "knee"]] = table[["on_front", "knee"]].eq(True)
     counted = Counter(map(trial_state, trials))
     return StudyData(
-        study.study_name,
+        name,
         config,
         table.set_index("number", drop=False),
         {state: counted[state] for state in STATES if counted[state]},
         members,
-        study.user_attrs,
+        estimates,
+        attributes,
     )
+
+
+def _estimate(estimate: Estimate | None) -> dict[str, Any]:
+    return {
+        "estimate": estimate and estimate.accuracy,
+        "interval": estimate and estimate.interval,
+        "front_probability": estimate and estimate.on_front,
+    }
 
 
 def _row(trial: FrozenTrial, config: StudyConfig) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
-from nas.report.analysis import StudyData, read_study
+from nas.report.analysis import StudyData, interval_text
 from nas.report.class_tables import ClassTable, class_tables
 from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
 from nas.report.effects import compare_expansions, importance
@@ -17,7 +17,7 @@ from nas.report.narrative import describe_finding
 from nas.report.page import GLOSSARY
 from nas.retrain.next_steps import next_steps
 from nas.space.arch import Arch
-from nas.study.config import StudyConfig
+from nas.study.estimate import Estimate
 from nas.study.front import FrontMember
 from nas.study.objectives import OBJECTIVES, costs, percent
 from nas.study.storage.optuna_private import trial_handle, trials_with_notes
@@ -31,29 +31,28 @@ OURS = (STUDY_HEADING, TRIAL_HEADING, LEFT_HEADING)
 
 
 def annotate_study(
-    study: optuna.Study, config: StudyConfig, retrained: dict[str, Any] | None = None
+    study: optuna.Study, data: StudyData, retrained: dict[str, Any] | None = None
 ) -> None:
     """Write names of objectives, notes and figures into the study, for the dashboard.
 
     Args:
         study: gets them.
-        config: of the study.
+        data: the same study as it was read.
         retrained: summary of the retrained networks, where there are some.
 
     They replace those of an earlier call; a note that a user wrote is kept. The caller holds
     the study's lock.
     """
-    data = read_study(study, config)
     differences, weights = compare_expansions(data), importance(data)
     if study.metric_names is None:
-        study.set_metric_names(list(config.objectives.names))
+        study.set_metric_names(list(data.config.objectives.names))
     finding = describe_finding(data, differences, weights)
     _note(study, _study_note(data, finding, retrained))
     members = {member.trial.number: member for member in data.members}
     for member in members.values():
         _note(trial_handle(study, member.trial.number), _trial_note(data, member))
     for number in trials_with_notes(study) - members.keys():
-        _note(trial_handle(study, number), f"{LEFT_HEADING}\nA later trial dominates it.")
+        _note(trial_handle(study, number), f"{LEFT_HEADING}\nLater trials moved the front.")
     for figure in study_figures(data, differences, weights, retrained):
         figure.figure.update_layout(
             title={"text": figure.title, "x": 0.01, "y": 0.91, "yanchor": "top"},
@@ -144,9 +143,11 @@ def _trial_note(data: StudyData, member: FrontMember) -> str:
     )
     return (
         f"{TRIAL_HEADING}\n`{attributes['arch_id']}`"
-        + (", the **knee**: the member closest to the ideal point" if member.knee else "")
+        + (", the **knee**: the member behind the last steep step" if member.knee else "")
         + f"\n\n{_why(data, member)}\n\n"
-        f"- {percent(attributes['accuracy'])} {data.accuracy_label} on the validation split\n"
+        f"- {percent(attributes['accuracy'])} {data.accuracy_label} on the validation split, "
+        "as measured\n"
+        + _estimate_lines(member.estimate)
         + "".join(
             f"- {OBJECTIVES[name].describe(attributes[name])}\n"
             for name in costs()
@@ -158,6 +159,20 @@ def _trial_note(data: StudyData, member: FrontMember) -> str:
     )
 
 
+def _estimate_lines(estimate: Estimate | None) -> str:
+    """What is known of a member's accuracy besides its measurement."""
+    if estimate is None or estimate.interval is None or estimate.on_front is None:
+        return ""
+    interval = interval_text(estimate.interval)
+    first = (
+        f"{percent(estimate.accuracy)} estimated from all trials, which takes the selection of "
+        f"high measurements off; 95 % interval {interval}"
+        if estimate.modelled
+        else f"95 % interval by binomial noise {interval}: too few trials for an estimate"
+    )
+    return f"- {first}\n- on the front with a probability of {estimate.on_front:.0%}\n"
+
+
 def _why(data: StudyData, member: FrontMember) -> str:
     """Why a trial is on the front: its gain over the next cheaper member."""
     front, name = data.front, data.cost
@@ -167,14 +182,14 @@ def _why(data: StudyData, member: FrontMember) -> str:
     if position > 0:
         before = front.iloc[position - 1]
         parts.append(
-            f"{100 * (row['accuracy'] - before['accuracy']):+.2f} points for "
+            f"{100 * (row['estimate'] - before['estimate']):+.2f} points (estimates) for "
             f"{row[name] / before[name]:.2f} times the cost of `{before['arch_id']}` (trial "
             f"{before['number']})"
         )
     else:
         parts.append("no cheaper network was trained to the end")
     if position == len(front) - 1:
-        parts.append("no network of higher cost was more accurate")
+        parts.append("no network of higher cost is on the front")
     return f"Why: {'; '.join(parts)}."
 
 

@@ -105,13 +105,18 @@ def study_figures(
 
 def retrained_figures(summary: dict[str, Any]) -> list[Figure]:
     """Test accuracy over both costs, of networks that were trained in full."""
-    seeds = summary["noise"]["source"] == "seeds"
-    caption = "Means over seeds; bars are 95 % intervals from the spread between seeds."
+    bars = any(row["interval"] for row in summary["networks"])
+    caption = (
+        "Means over seeds; bars are 95 % intervals from the spread between seeds, pooled over "
+        "networks."
+        if bars
+        else "One seed each: there are no intervals."
+    )
     return [
         Figure(
             f"retrained-{cost}",
             f"{label_of_test(summary).capitalize()} over {OBJECTIVES[cost].label}",
-            caption if seeds else "",
+            caption,
             comparison_figure(summary, cost),
         )
         for cost in ("macs", "params")
@@ -121,11 +126,20 @@ def retrained_figures(summary: dict[str, Any]) -> list[Figure]:
 def _front_caption(data: StudyData, figure: go.Figure) -> str:
     label = data.accuracy_label.capitalize()
     parts = [f"{label} on the validation split. Point at a trial to see its architecture."]
-    images = data.attributes.get("val_images")
     if data.members:
         parts.append("Click on a network of the front to see its drawing.")
-        if images:
-            parts.append(f"Bars: 95 % intervals by the binomial noise of {images:,} images.")
+        front = next(trace for trace in figure.data if trace.name == "front")
+        if data.modelled:
+            parts.append(
+                "The front is drawn at its estimates, which take the selection of high "
+                "measurements off by means of all trials; bars are their 95 % intervals, "
+                "open circles the measurements."
+            )
+        elif front.error_y.array is not None:
+            parts.append(
+                f"Bars: 95 % intervals by the binomial noise of "
+                f"{data.attributes['val_images']:,} images."
+            )
     below = [trace.name for trace in figure.data if trace.yaxis == "y2"]
     kinds = ["failed trials"] if "failed" in below else []
     kinds += ["networks of the paper's Table 2"] if "Table 2 (cost only)" in below else []

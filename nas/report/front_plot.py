@@ -29,28 +29,21 @@ def front_figure(data: StudyData, cost: str | None = None) -> go.Figure:
     front = data.front if data.members else finished.iloc[:0]
     others = finished[~finished["on_front"]]
     stopped = data.of_state("stopped").dropna(subset=["accuracy", cost])
-    figure.add_trace(
-        _points(data, others, cost, "finished", {"color": GREY, "size": 7, "opacity": 0.75})
-    )
+    figure.add_trace(_points(others, cost, "finished", {"color": GREY, "size": 7, "opacity": 0.75}))
     if len(stopped):
         marker = {"color": ORANGE, "size": 7, "symbol": "x-thin-open", "line": {"width": 1.5}}
-        figure.add_trace(_points(data, stopped, cost, "stopped", marker))
+        figure.add_trace(_points(stopped, cost, "stopped", marker))
     front = front.sort_values(cost)
-    line = {"color": BLUE, "width": 2, "shape": "hv"}
-    trace = _points(data, front, cost, "front", {"color": BLUE, "size": 9})
     if cost == data.cost and len(data.config.objectives.names) == 2:
-        trace.update(mode="lines+markers", line=line)
-    figure.add_trace(trace)
-    knee = front[front["knee"]]
-    figure.add_trace(
-        _points(
-            data,
-            knee,
-            cost,
-            "knee",
-            {"color": RED, "size": 15, "symbol": "star", "line": {"color": "#ffffff", "width": 1}},
-        )
-    )
+        figure.add_trace(_steps(front, cost))
+    if data.modelled:
+        marker = {"color": GREY, "size": 8, "symbol": "circle-open", "line": {"width": 1.5}}
+        figure.add_trace(_points(front, cost, "front, as measured", marker))
+    estimated = front.assign(accuracy=front["estimate"])
+    figure.add_trace(_points(estimated, cost, "front", {"color": BLUE, "size": 9}, described=front))
+    knee = front["knee"]
+    marker = {"color": RED, "size": 15, "symbol": "star", "line": {"color": "#ffffff", "width": 1}}
+    figure.add_trace(_points(estimated[knee], cost, "knee", marker, described=front[knee]))
     drawn = pd.concat([finished, stopped])
     rail = _rail(figure, data, cost, float(drawn[cost].max()) if len(drawn) else None)
     figure.update_yaxes(
@@ -58,7 +51,7 @@ def front_figure(data: StudyData, cost: str | None = None) -> go.Figure:
         domain=[0.13, 1] if rail else [0, 1],
     )
     figure = styled(figure, height=520)
-    intervals = _intervals([data.interval(accuracy) for accuracy in front["accuracy"]])
+    intervals = _intervals(list(front["interval"]))
     figure.update_layout(yaxis=_accuracy_axis(figure, [end for ends in intervals for end in ends]))
     if intervals:
         trace = next(trace for trace in figure.data if trace.name == "front")
@@ -79,6 +72,21 @@ def front_figure(data: StudyData, cost: str | None = None) -> go.Figure:
         )
         figure.update_xaxes(anchor="y2")
     return figure
+
+
+def _steps(front: pd.DataFrame, cost: str) -> go.Scatter:
+    """The line of the best estimate at each cost."""
+    best = front[front["estimate"] > front["estimate"].cummax().shift(fill_value=-1.0)]
+    return go.Scatter(
+        x=best[cost].tolist(),
+        y=_errors(best.assign(accuracy=best["estimate"])),
+        customdata=best["number"].tolist(),
+        mode="lines",
+        name="best estimate",
+        line={"color": BLUE, "width": 2, "shape": "hv"},
+        showlegend=False,
+        hoverinfo="skip",
+    )
 
 
 def _accuracy_axis(figure: go.Figure, ends: list[float]) -> dict[str, Any]:
@@ -165,15 +173,21 @@ def _rail(figure: go.Figure, data: StudyData, cost: str, highest: float | None) 
 
 
 def _points(
-    data: StudyData, trials: pd.DataFrame, cost: str, name: str, marker: dict[str, Any]
+    trials: pd.DataFrame,
+    cost: str,
+    name: str,
+    marker: dict[str, Any],
+    described: pd.DataFrame | None = None,
 ) -> go.Scatter:
+    """Markers of trials; `described` are the same trials as their hover labels tell them."""
+    told = trials if described is None else described
     return go.Scatter(
         x=trials[cost].tolist(),
         y=_errors(trials),
         mode="markers",
         name=name,
         marker=marker,
-        text=[describe_trial(row, data) for row in trials.to_dict("records")],
+        text=[describe_trial(row) for row in told.to_dict("records")],
         customdata=trials["number"].tolist(),
         hovertemplate="%{text}<extra></extra>",
     )
@@ -190,9 +204,16 @@ def _identity(row: Any) -> str:
     return f"<b>{escape(str(row['arch_id']))}</b> trial {row['number']}{arch}"
 
 
-def describe_trial(row: Any, data: StudyData) -> str:
+def describe_trial(row: Any) -> str:
     """A trial in a few lines for a hover label: identity, architecture, result."""
     values = [o.describe(row[name]) for name, o in OBJECTIVES.items() if row[name] == row[name]]
-    if row["accuracy"] == row["accuracy"] and (ends := data.interval(row["accuracy"])):
-        values[0] = f"{percent(row['accuracy'])} accuracy ({interval_text(ends)})"
+    if row["accuracy"] == row["accuracy"]:
+        values[0] = f"{percent(row['accuracy'])} measured accuracy"
+    if row["interval"]:
+        values[:1] = [
+            values[0],
+            f"estimate {percent(row['estimate'])} ({interval_text(row['interval'])})",
+        ]
+    if row["front_probability"] == row["front_probability"]:
+        values.append(f"on the front with probability {row['front_probability']:.0%}")
     return "<br>".join([_identity(row), *values, f"{row['epochs']:.0f} epochs"])

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from nas.format import format_number
-from nas.report.analysis import StudyData, choice_label, interval_text
+from nas.report.analysis import StudyData, choice_label
 from nas.report.effects import ALL_STAGES, Difference, Importance, open_stages
 from nas.study.front import chance_note
 from nas.study.objectives import OBJECTIVES, percent
@@ -36,16 +36,21 @@ def describe_finding(
 
 
 def _describe_noise(data: StudyData) -> str:
-    best, images = data.front["accuracy"].max(), data.attributes.get("val_images")
-    ends = data.interval(best)
-    noise = ends and (
-        f" The binomial noise of {images:,} validation images alone gives {percent(best)} a 95 % "
-        f"interval from {interval_text(ends)}."
-    )
+    once = "Each network was trained once on a short schedule"
+    advice = "retrain before relying on differences of a few tenths of a point."
+    if not data.modelled:
+        return (
+            f"{once}, and with so few trials the estimates are the measurements, the highest of "
+            f"which are selected: {advice}"
+        )
+    front = data.front
+    optimism = (front["accuracy"] - front["estimate"]).mean()
+    expected = front["front_probability"].sum()
     return (
-        "Each network was trained once on a short schedule, and the front selects the highest of "
-        "noisy accuracies: retrain before relying on differences of a few tenths of a point."
-        f"{noise or ''}"
+        f"{once}, and a front selects high measurements: the estimates, which take that off by "
+        f"means of all trials, differ from the measurements of the front by "
+        f"{points(-optimism)} points on average. Of its {format_number(len(front), 'network')} "
+        f"{expected:.1f} are expected to be on the front that noise hides: {advice}"
     )
 
 
@@ -61,21 +66,23 @@ def _describe_front(data: StudyData) -> str:
     front, name = data.front, data.cost
     cost = OBJECTIVES[name]
     rows = front.to_dict("records")
-    best, cheapest = max(rows, key=lambda row: row["accuracy"]), rows[0]
-    knee = next(row for row in rows if row["knee"])
+    best, cheapest = max(rows, key=lambda row: row["estimate"]), rows[0]
     count = len(data.finished)
     if len(front) == 1:
         text = (
             f"Of {format_number(count, 'network')} trained to the end one is best in every "
-            f"objective: {percent(best['accuracy'])} at {cost.describe(best[name])}."
+            f"objective: {percent(best['estimate'])} at {cost.describe(best[name])}."
         )
     else:
         text = (
             f"{len(front)} of {format_number(count, 'network')} trained to the end make the front, "
-            f"from {percent(cheapest['accuracy'])} at {cost.describe(cheapest[name])} to "
-            f"{percent(best['accuracy'])} at {cost.format(best[name])}. "
-            f"The knee, the member closest to the ideal point, is {knee['arch_id']}: "
-            f"{percent(knee['accuracy'])} at {cost.format(knee[name])}"
+            f"from {percent(cheapest['estimate'])} at {cost.describe(cheapest[name])} to "
+            f"{percent(best['estimate'])} at {cost.format(best[name])}, as estimated."
+        )
+    for knee in (row for row in rows if row["knee"]):
+        text += (
+            f" The knee, the member behind the last steep step, is {knee['arch_id']}: "
+            f"{percent(knee['estimate'])} at {cost.format(knee[name])}"
             f"{_slopes(cheapest, knee, best, name)}."
         )
     if count < FEW:
@@ -89,8 +96,8 @@ def _slopes(cheapest: Any, knee: Any, best: Any, name: str) -> str:
     after = math.log2(best[name] / knee[name]) if best[name] > knee[name] else 0.0
     if before < 0.5 or after < 0.5:
         return ""
-    gained = (knee["accuracy"] - cheapest["accuracy"]) / before
-    left = (best["accuracy"] - knee["accuracy"]) / after
+    gained = (knee["estimate"] - cheapest["estimate"]) / before
+    left = (best["estimate"] - knee["estimate"]) / after
     return (
         f"; up to it a doubling of the cost buys {100 * gained:.1f} points of accuracy, "
         f"beyond it {100 * left:.1f}"

@@ -127,7 +127,8 @@ def render(
         cost_label=OBJECTIVES[data.cost].label,
         accuracy_label=data.accuracy_label,
         has_trials=len(data.trials) > 0,
-        intervals="val_images" in data.attributes,
+        modelled=data.modelled,
+        intervals=any(estimate.interval for estimate in data.estimates.values()),
         glossary=GLOSSARY,
         states=[text for state, text in STATES.items() if state in data.counts],
         front=_front_rows(data, front_file),
@@ -220,7 +221,10 @@ def _tiles(data: StudyData) -> list[tuple[str, str]]:
     if data.members:
         volume = data.hypervolume["hypervolume"].iloc[-1]
         tiles += [
-            ("best accuracy", percent(data.finished["accuracy"].max())),
+            (
+                "best accuracy, estimated" if data.modelled else "best accuracy",
+                percent(data.finished["estimate"].max()),
+            ),
             ("hypervolume", f"{volume:.4f}"),
         ]
     seconds = data.trials["seconds"].sum()
@@ -254,7 +258,7 @@ def _front_rows(data: StudyData, front_file: Path) -> list[dict[str, Any]]:
             "arch_id": row["arch_id"],
             "trial": row["number"],
             "knee": row["knee"],
-            "accuracy": percent(row["accuracy"]),
+            "accuracy": _accuracy(row, data),
             "costs": [OBJECTIVES[n].describe(row[n]) for n in costs() if row[n] == row[n]],
             "retrain": retrain_command(front_file, row["arch_id"]),
             "svg": markupsafe.Markup(draw(row["arch"], data.config.dataset)),
@@ -265,6 +269,14 @@ def _front_rows(data: StudyData, front_file: Path) -> list[dict[str, Any]]:
         }
         for row in data.front.to_dict("records")
     ]
+
+
+def _accuracy(row: Any, data: StudyData) -> str:
+    """A member's estimate beside its measurement, or the measurement alone."""
+    measured = percent(row["accuracy"])
+    if not data.modelled:
+        return measured
+    return f"{percent(row['estimate'])} estimated, {measured} measured"
 
 
 def _table2_rows(data: StudyData) -> list[dict[str, str]]:

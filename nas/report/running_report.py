@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
 
-from nas.report.analysis import StudyData, read_study
+from nas.report.analysis import read_trials
 from nas.report.page import write_data
 from nas.study.config import StudyConfig
 from nas.study.front_file import front_file, write_front
@@ -51,15 +54,22 @@ class RunningReport:
         now, start = time.monotonic(), time.thread_time()
         if now < self._not_before or (self._thread is not None and self._thread.is_alive()):
             return
-        data = read_study(self._study, self._config)
+        trials = [  # a trial that has ended does not change any more
+            trial if trial.state.is_finished() else copy.deepcopy(trial)
+            for trial in self._study.get_trials(deepcopy=False)
+        ]
+        attributes = dict(self._study.user_attrs)
         self._not_before = now + EVERY
         took = time.thread_time() - start
-        self._thread = threading.Thread(target=self._write, args=(data, took), daemon=True)
+        self._thread = threading.Thread(
+            target=self._write, args=(trials, attributes, took), daemon=True
+        )
         self._thread.start()
 
-    def _write(self, data: StudyData, took: float) -> None:
+    def _write(self, trials: list[FrozenTrial], attributes: dict[str, Any], took: float) -> None:
         now = time.monotonic()
         try:
+            data = read_trials(self._study.study_name, self._config, trials, attributes)
             contents = front_file(data.name, self._config, data.members)
             write_front(self._folder / "front.json", contents)
             write_data(data, self._folder, running=True)

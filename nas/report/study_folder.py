@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nas.report.analysis import read_study
 from nas.report.dashboard import annotate_study
-from nas.report.page import REPORT, write_report
+from nas.report.page import REPORT, write_data, write_report
 from nas.retrain.comparison import read_summary
 from nas.study.location import StudyLocation, folder_location, open_study
 from nas.study.storage.lock import StudyLocked, lock_study
@@ -26,10 +27,11 @@ def report_study(location: StudyLocation, folder: Path) -> tuple[Path, bool]:
     except StudyLocked:
         return write_report(study, config, folder, running=True), False
     try:
-        annotate_study(study, config, read_summary(folder / "retrained"))
+        data = read_study(study, config)
+        annotate_study(study, data, read_summary(folder / "retrained"))
     finally:
         lock.release()
-    return write_report(study, config, folder), True
+    return write_data(data, folder, running=False), True
 
 
 def refresh_report(folder: Path, name: str, storage: str | None) -> Path | None:

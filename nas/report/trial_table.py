@@ -22,8 +22,9 @@ def trial_table(data: StudyData, front_file: Path) -> dict[str, Any]:
     Returns:
         `costs`: the labels of the costs that a trial has; `accuracy`: the label of accuracies;
         `main`: the position of the cost that figures are drawn over; `rows`: one for each trial,
-        with its costs as pairs of value and text, its accuracy with the interval of the
-        validation split's binomial noise, and on the front the command that retrains it.
+        with its costs as pairs of value and text, its accuracy; where it finished its estimate
+        with interval and the probability that it is on the front, and on the front the command
+        that retrains it.
     """
     names = [name for name in costs() if data.trials[name].notna().any()]
     return {
@@ -52,8 +53,12 @@ def _row(
     }
     if trial["accuracy"] == trial["accuracy"]:
         row["accuracy"] = round(trial["accuracy"], 6)
-        if interval := data.interval(trial["accuracy"]):
-            row["interval"] = [round(end, 6) for end in interval]
+    if trial["estimate"] == trial["estimate"] and data.modelled:
+        row["estimate"] = round(trial["estimate"], 6)
+    if trial["interval"]:
+        row["interval"] = [round(end, 6) for end in trial["interval"]]
+    if trial["front_probability"] == trial["front_probability"]:
+        row["onFront"] = trial["front_probability"]
     if trial["on_front"]:
         command = retrain_command(front_file, trial["arch_id"])
         row |= {"knee": trial["knee"], "retrain": command}

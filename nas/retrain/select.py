@@ -7,6 +7,7 @@ import re
 
 from nas.format import parse_quantity
 from nas.study.front_file import FrontEntry, FrontFile
+from nas.study.knee import MIN_MEMBERS
 
 ACCEPTED = (
     "knee, all, top:K, spread:K, under:MACS (such as under:20M), best-per-octave, an arch_id, or "
@@ -14,13 +15,17 @@ ACCEPTED = (
 )
 
 
-def select(front: FrontFile, wanted: str) -> list[FrontEntry]:
+def select(front: FrontFile, wanted: str | None) -> list[FrontEntry]:
     """The entries that `wanted` names, cheapest first; of several by commas those of each.
 
-    `top:K` are the K most accurate ones, `spread:K` are K spread evenly
-    over the logarithm of cost, `under:20M` is the most accurate one of at most 20 million
-    multiply-adds, `best-per-octave` the most accurate one in each doubling of
-    multiply-adds.
+    None is the knee, or of a front without one the most accurate member.
+
+
+    `knee` is the member behind the last steep step (`nas.study.knee`), `top:K` are the K most
+    accurate ones, `spread:K` are K spread evenly over the logarithm of cost, `under:20M` is the
+    most accurate one of at most 20 million multiply-adds, `best-per-octave` the most accurate
+    one in each doubling of multiply-adds. Accuracies are the estimates, and in a file without
+    them the measurements.
 
     Raises:
         ValueError: nothing is selected, or `wanted` is none of these.
@@ -28,12 +33,20 @@ def select(front: FrontFile, wanted: str) -> list[FrontEntry]:
     entries = sorted(front.architectures, key=lambda entry: entry.macs)
     if not entries:
         raise ValueError("the front file holds no architecture; accepted: one with at least one")
-    chosen = []
+    if wanted is None:
+        wanted = "knee" if any(entry.knee for entry in entries) else "top:1"
+    chosen: list[FrontEntry] = []
     for part in (part.strip() for part in wanted.split(",")):
         matching = _matching(entries, part)
         chosen += [entry for entry in matching if entry not in chosen]
         if matching:
             continue
+        if part == "knee":
+            raise ValueError(
+                f"--select knee: this front has no knee ({len(entries)} of at least {MIN_MEMBERS} "
+                "networks); accepted here: top:1 for the most accurate one, all, top:K, spread:K, "
+                "under:MACS (such as under:20M), best-per-octave or an arch_id"
+            )
         ids = ", ".join(entry.arch_id for entry in entries[:5])
         raise ValueError(
             f"--select: {part[:40]!r} selects nothing; accepted: {ACCEPTED}; "
@@ -82,4 +95,4 @@ def spread_over_cost(entries: list[FrontEntry], most: int) -> list[FrontEntry]:
 
 def _by_accuracy(entries: list[FrontEntry]) -> list[FrontEntry]:
     """Least accurate first; of equals the cheaper one last."""
-    return sorted(entries, key=lambda entry: (entry.accuracy, -entry.macs))
+    return sorted(entries, key=lambda entry: (entry.expected, -entry.macs))

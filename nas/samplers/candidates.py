@@ -53,6 +53,7 @@ class Candidates:
         feasible: False for settings that must not be suggested.
         identity: equal for settings that build the same architecture.
         seed: draws the pool of a large space.
+        codes: to describe instead of those of the whole space or of a pool.
 
     Raises:
         ValueError: costs are not positive numbers.
@@ -66,16 +67,18 @@ class Candidates:
         feasible: Callable[[Mapping[str, Any]], bool] | None,
         identity: Callable[[Mapping[str, Any]], Hashable] | None,
         seed: Sequence[int],
+        codes: list[Code] | None = None,
     ) -> None:
         self.encoding = encoding
         self._costs, self._feasible, self._identity = costs, feasible, identity
         self._infos: dict[Code, CodeInfo] = {}
         self._numbers: dict[Hashable, int] = {}  # identity -> consecutive number
-        self.enumerable = encoding.size(ENUMERABLE + 1) <= ENUMERABLE
+        self.enumerable = codes is None and encoding.size(ENUMERABLE + 1) <= ENUMERABLE
         rng = np.random.default_rng(seed)
-        self.codes = (
-            self._first_feasible(encoding.all()) if self.enumerable else self._make_pool(rng)
-        )
+        if codes is None:
+            whole = self.enumerable
+            codes = self._first_feasible(encoding.all()) if whole else self._make_pool(rng)
+        self.codes = codes
         self.array = encoding.array(self.codes)
         self.base_costs = self.costs(self.codes)
         self._identities = [self.info(code).identity for code in self.codes]

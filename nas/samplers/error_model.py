@@ -59,6 +59,7 @@ class ErrorModel:
         images: number of validation images; None: errors are exact.
         sources: earlier studies.
         describe: a setting in the terms of the sources.
+        hmc_draws: see `HMC_DRAWS`.
     """
 
     def __init__(
@@ -68,8 +69,10 @@ class ErrorModel:
         images: int | None = None,
         sources: Sequence[Source] = (),
         describe: Callable[[Mapping[str, Any]], Description] = dict,
+        hmc_draws: Sequence[tuple[int, int]] = HMC_DRAWS,
     ) -> None:
         self._candidates, self._seed, self._images = candidates, seed, images
+        self._hmc_draws = hmc_draws
         costs = candidates.base_costs
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         self.sources = FittedSources(sources, describe, candidates, self._scale, seed)
@@ -131,14 +134,14 @@ class ErrorModel:
             FitError: numerical failure; the next call fits from scratch.
         """
         posteriors = self._refit(history)
-        final = self._final_errors(history.ended)
+        final = self.final_errors(history.ended)
         transforms = posteriors.transforms
         targets = np.stack([t.targets(final.errors, final.denoised) for t in transforms])
         extra = np.stack([t.variances(final.denoised, final.log_variances) for t in transforms])
         posteriors.observe(self.points([*final.codes, *history.pending]), targets, extra)
         return posteriors
 
-    def _final_errors(self, ended: Sequence[EndedTrial]) -> FinalErrors:
+    def final_errors(self, ended: Sequence[EndedTrial]) -> FinalErrors:
         """Finished trials as measured, then the stopped trials that have a forecast."""
         finished, errors = _finished(ended)
         stopped = [trial for trial in ended if trial.error is None]
@@ -175,7 +178,7 @@ class ErrorModel:
         self._posteriors = None
         trials, errors = _finished(fitted)
         self._noise = BinomialNoise(self._costs([t.code for t in trials]), errors, self._images)
-        final = self._final_errors(fitted)
+        final = self.final_errors(fitted)
         rows = self._informative(final.codes, final.denoised)
         codes = [final.codes[row] for row in rows]
         self._used = self._which_used(codes, final.denoised[rows])
@@ -184,7 +187,7 @@ class ErrorModel:
             final.errors[rows], final.denoised[rows], final.log_variances[rows]
         )
         rng = np.random.default_rng([self._seed, 4, size])
-        draws = next((count for most, count in HMC_DRAWS if len(rows) <= most), 0)
+        draws = next((count for most, count in self._hmc_draws if len(rows) <= most), 0)
         samples = fit(self._kernel, points, family, draws, rng)
         exact = self._images is None
         posteriors = Posteriors(self._kernel, samples, self._masked(self._pool), exact=exact)
@@ -196,18 +199,19 @@ class ErrorModel:
         if len(codes) <= MAX_FITTED:
             return np.arange(len(codes))
         costs = self._candidates.costs(codes)
-        points = np.column_stack([costs, errors])
-        front = points[non_dominated(points)]
-        excess = np.array(
-            [
-                e - front[(front[:, :-1] <= c).all(axis=1), -1].min()
-                for c, e in zip(costs, errors, strict=True)
-            ]
-        )
+        excess = excess_errors(costs, errors)
         order = np.argsort(excess, kind="stable")
         rng = np.random.default_rng([self._seed, 2, len(codes)])
         others = rng.choice(order[MAX_FITTED // 2 :], MAX_FITTED - MAX_FITTED // 2, replace=False)
         return np.sort(np.concatenate([order[: MAX_FITTED // 2], others]))
+
+
+def excess_errors(costs: Array, errors: Array) -> Array:
+    """By how much errors, [N], exceed the lowest one at no higher costs, [N, costs]."""
+    points = np.column_stack([costs, errors])
+    front = points[non_dominated(points)]
+    lowest = [front[(front[:, :-1] <= cost).all(axis=1), -1].min() for cost in costs]
+    return np.asarray(errors - lowest, dtype=np.float64)
 
 
 def _finished(ended: Sequence[EndedTrial]) -> tuple[list[EndedTrial], Array]:

@@ -312,6 +312,57 @@ class Posteriors:
         shares: Array = np.clip(parts @ centred / variance, 0.0, 1.0)
         return shares
 
+    def at_observations(self, count: int, own_share: float) -> tuple[Array, Array]:
+        """Joint posterior of the first observations without measurement noise.
+
+        With t the targets, C their covariance and D the diagonal matrix of the variances of
+        measurement noise, the mean is t - D C^-1 t and the covariance D - D C^-1 D.
+
+        Args:
+            count: N, of the observations that are wanted.
+            own_share: of the kernel's noise, that is each architecture's own difference and not
+                measurement noise.
+
+        Returns:
+            Means, [S, N], and covariances, [S, N, N].
+        """
+        means, joint = [], []
+        for i, factor in enumerate(self._factor):
+            noise = self.measurement_noise(i, own_share)[:count]
+            inverse, _ = lapack.dpotri(factor, lower=1)
+            inverse = np.tril(inverse)[:count, :count]
+            inverse = inverse + np.tril(inverse, -1).T
+            weights = _solve_triangular(factor, self._solved[i], transposed=True)[:count]
+            means.append((factor @ self._solved[i])[:count] - noise * weights)
+            joint.append(np.diag(noise) - noise[:, None] * inverse * noise)
+        return np.array(means), np.array(joint)
+
+    def with_own_target(
+        self, points: Points, targets: Array, extra: Array, own_share: float
+    ) -> tuple[Array, Array]:
+        """Posterior at architectures outside of the observations, each beside its own target.
+
+        Args:
+            points: N architectures.
+            targets: [S, N], of these.
+            extra: [S, N], variances of the targets besides the kernel's noise.
+            own_share: see `at_observations`.
+
+        Returns:
+            Means and variances without measurement noise, [S, N] each.
+        """
+        kernel_noise = np.array([one.noise for one in self._covariances])[:, None]
+        mean, variance = self.predict(points)
+        variance = variance - self._own[:, None] + own_share * kernel_noise
+        gain = variance / (variance + (1 - own_share) * kernel_noise + extra)
+        return mean + gain * (targets - mean), variance * (1 - gain)
+
+    def measurement_noise(self, sample: int, own_share: float) -> Array:
+        """Variances of the measurement noise of the observations, [N]; see `at_observations`."""
+        kernel_noise = self._covariances[sample].noise
+        noise: Array = self._noise[sample] + self._own[sample] - own_share * kernel_noise
+        return np.maximum(noise, MIN_VARIANCE)
+
     @property
     def map_noise(self) -> float:
         """Variance of the noise of a target under the MAP sample."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,13 +16,16 @@ from nas.files import write_atomic, write_json
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig, software_versions
+from nas.study.estimate import Estimate
 from nas.study.front import FrontMember
 from nas.study.objectives import OBJECTIVES, Objectives
 from nas.study.sharing import Sharing
 from nas.training import Recipe
 
-SCHEMA_VERSION = 1
 MAX_FILE_BYTES = 16 * 1024 * 1024
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class FrontEntry(BaseModel):
@@ -31,7 +35,10 @@ class FrontEntry(BaseModel):
 
     arch_id: str
     arch: dict[str, Any]  # the full `Arch`
-    accuracy: Annotated[float, Field(ge=0, le=1)]  # on the validation split
+    accuracy: Share  # on the validation split, as measured
+    estimate: Share | None = None  # without the selection; None in files of version 1
+    interval: tuple[Share, Share] | None = None  # holds the accuracy with a probability of 95 %
+    on_front: Share | None = None  # probability that no other finished trial dominates it
     macs: int  # multiply-adds of one forward pass of one image
     params: int  # trainable parameters
     memory: int | None = None  # peak activation memory in int8, bytes; None in older files
@@ -40,7 +47,12 @@ class FrontEntry(BaseModel):
     trial: int  # number in the study
     seed: int
     epochs: int  # trained
-    knee: bool  # closest to the ideal point
+    knee: bool  # see `nas.study.knee`; in files of version 1: closest to the ideal point
+
+    @property
+    def expected(self) -> float:
+        """The accuracy to choose by: the estimate, or where there is none the measurement."""
+        return self.accuracy if self.estimate is None else self.estimate
 
     def build_arch(self) -> Arch:
         """The architecture. Raises ValueError where it is none."""
@@ -52,13 +64,14 @@ class FrontFile(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     study: str
     dataset: dict[str, Any]
     recipe: dict[str, Any]
     splits: SplitRecord | None = None  # when the search began
     objectives: tuple[str, ...]
     versions: dict[str, str]
+    estimated_from: Literal["all trials", "each measurement alone"] | None = None
     sharing: Sharing | None = None  # what was taken from earlier studies
     architectures: Annotated[tuple[FrontEntry, ...], Field(max_length=100_000)]
 
@@ -99,7 +112,9 @@ def front_file(
     members: list[FrontMember],
     sharing: Sharing | None = None,
 ) -> FrontFile:
-    """The contents of `front.json` for a front."""
+    """The contents of `front.json` for a front with its estimates."""
+    estimates = [member.estimate for member in members if member.estimate is not None]
+    modelled = any(estimate.modelled for estimate in estimates)
     return FrontFile(
         study=study_name,
         dataset=config.dataset.to_dict(),
@@ -107,12 +122,16 @@ def front_file(
         splits=config.splits,
         objectives=config.objectives.names,
         versions=software_versions(),
+        estimated_from=("all trials" if modelled else "each measurement alone")
+        if estimates
+        else None,
         sharing=sharing,
         architectures=tuple(
             FrontEntry(
                 arch_id=member.attributes["arch_id"],
                 arch=member.attributes["arch"],
                 accuracy=member.attributes["accuracy"],
+                **_estimate(member.estimate),
                 macs=member.attributes["macs"],
                 params=member.attributes["params"],
                 memory=member.attributes.get("memory"),
@@ -126,6 +145,17 @@ def front_file(
             for member in members
         ),
     )
+
+
+def _estimate(estimate: Estimate | None) -> dict[str, Any]:
+    """The fields of an entry that hold its estimate."""
+    if estimate is None:
+        return {}
+    return {
+        "estimate": estimate.accuracy,
+        "interval": estimate.interval,
+        "on_front": estimate.on_front,
+    }
 
 
 def write_front(path: Path, contents: FrontFile) -> None:
@@ -160,8 +190,13 @@ def load_front(path: str | Path) -> FrontFile:
         raise ValueError(f"front file {path}: {where + ': ' if where else ''}{message}") from None
 
 
-def trials_table(study: optuna.Study) -> pd.DataFrame:
-    """All trials, a row each, in the order of their numbers."""
+def trials_table(study: optuna.Study, estimates: Mapping[int, Estimate]) -> pd.DataFrame:
+    """All trials, a row each, in the order of their numbers.
+
+    Args:
+        study: whose trials these are.
+        estimates: of the trials that finished, by number.
+    """
     rows = []
     for trial in study.get_trials(deepcopy=False):
         attributes = trial.user_attrs
@@ -171,6 +206,7 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
                 "state": trial.state.name.lower(),
                 "arch_id": attributes.get("arch_id"),
                 **{name: attributes.get(name) for name in OBJECTIVES},
+                **_estimate_columns(estimates.get(trial.number)),
                 "latency_noise": attributes.get("latency_noise"),
                 "epochs": attributes.get("epochs"),
                 "seconds": attributes.get("seconds"),
@@ -192,6 +228,16 @@ def trials_table(study: optuna.Study) -> pd.DataFrame:
     return table.astype(dict.fromkeys(present, "Int64")) if rows else table
 
 
-def write_trials(path: Path, study: optuna.Study) -> None:
-    """Write `trials.csv`, whole or not at all."""
-    write_atomic(path, trials_table(study).to_csv(index=False))
+def _estimate_columns(estimate: Estimate | None) -> dict[str, float | None]:
+    low, high = (None, None) if estimate is None or not estimate.interval else estimate.interval
+    return {
+        "estimate": None if estimate is None else estimate.accuracy,
+        "interval_low": low,
+        "interval_high": high,
+        "on_front": None if estimate is None else estimate.on_front,
+    }
+
+
+def write_trials(path: Path, study: optuna.Study, estimates: Mapping[int, Estimate]) -> None:
+    """Write `trials.csv`, whole or not at all; see `trials_table`."""
+    write_atomic(path, trials_table(study, estimates).to_csv(index=False))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 
-from nas.study.front import front
+from nas.study.front import front_of_trials, validation_images
 from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.location import StudyLocation, open_study
 from nas.study.storage.lock import lock_study
@@ -34,9 +34,10 @@ def repair(location: StudyLocation) -> list[str]:
                 for file in location.folder.glob(pattern):
                     shutil.rmtree(file) if file.is_dir() else file.unlink()
                     done.append(f"half-written {file.name} removed")
-            members = front(study, config.objectives)
+            trials, images = study.get_trials(deepcopy=False), validation_images(study.user_attrs)
+            members, estimates = front_of_trials(trials, config, images)
             write_front(location.folder / "front.json", front_file(location.name, config, members))
-            write_trials(location.folder / "trials.csv", study)
+            write_trials(location.folder / "trials.csv", study, estimates)
             done.append("front.json and trials.csv written from the study")
         return done
     finally:

@@ -29,7 +29,7 @@ class StudyStatus:
     reasons: dict[str, int] = field(default_factory=dict)  # of failed trials
     front: int = 0  # networks on it
     metric: str = "accuracy"  # what accuracies are; see `Recipe.metric`
-    best: tuple[dict[str, Any], ...] = ()  # cheapest, knee and most accurate of the front
+    best: tuple[dict[str, Any], ...] = ()  # cheapest, knee if any, most accurate of the front
     last_activity: str | None = None  # ISO 8601, in the time zone of the driver
     owner: str | None = None  # of the lock
     left_running: int = 0  # trials of a driver that died; --repair queues them again
@@ -46,7 +46,7 @@ def study_status(location: StudyLocation) -> StudyStatus:
     trials = study.get_trials(deepcopy=False)
     launched = [trial for trial in trials if "duplicate_of" not in trial.user_attrs]
     states = Counter(trial_state(trial) for trial in launched)
-    members = front(study, config.objectives)
+    members = front(study, config)
     running = sum(trial.state == TrialState.RUNNING for trial in trials)
     return StudyStatus(
         study=location.name,
@@ -73,16 +73,14 @@ def study_status(location: StudyLocation) -> StudyStatus:
 def _points(members: list[FrontMember]) -> list[dict[str, Any]]:
     if not members:
         return []
-    chosen = {
-        "cheapest": members[0],
-        "knee": next(member for member in members if member.knee),
-        "most accurate": max(members, key=lambda member: member.attributes["accuracy"]),
-    }
+    chosen = [("cheapest", members[0])]
+    chosen += [("knee", member) for member in members if member.knee]
+    chosen += [("most accurate", max(members, key=lambda member: member.expected))]
     names = ("arch_id", "accuracy", "macs", "params")
     return [
-        {"why": why, "trial": member.trial.number}
+        {"why": why, "trial": member.trial.number, "estimate": member.expected}
         | {name: member.attributes[name] for name in names}
-        for why, member in chosen.items()
+        for why, member in chosen
     ]
 
 

@@ -45,7 +45,7 @@ class RetrainRequest:
     """What to retrain, and how."""
 
     front: Path  # a front.json
-    select: str
+    select: str | None
     recipe: Recipe
     learning_rates: tuple[float, ...]  # each family takes the best; none: its own or the recipe's
     seeds: int  # each network is trained with the seeds 0, 1, ..., seeds - 1

@@ -14,13 +14,14 @@ from pathlib import Path
 import optuna
 from optuna.exceptions import ExperimentalWarning
 
+from nas.report.analysis import read_study
 from nas.report.dashboard import annotate_study
-from nas.report.page import write_report
+from nas.report.page import write_data
 from nas.report.running_report import RunningReport
 from nas.retrain.comparison import read_summary
 from nas.study.begin import begin
 from nas.study.choose_sampler import choose_sampler
-from nas.study.front import FrontMember, front
+from nas.study.front import FrontMember
 from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.plan import Plan
 from nas.study.sharing import SHARING, Sharing, measure_sharing
@@ -86,15 +87,16 @@ def search(
                     show(study, received) as view,
                 ):
                     ended = run(study, plan, stops, received, _ReportedView(view, report))
-            members = front(study.study, plan.config.objectives)
+            sharing = _store_sharing(study, plan)
+            data = read_study(study.study, plan.config)
             names = ("front.json", "trials.csv", "report.html")
             files = tuple(plan.folder / name for name in names)
-            sharing = _store_sharing(study, plan)
-            contents = front_file(plan.study_name, plan.config, members, sharing)
-            write_front(files[0], contents)
-            write_trials(files[1], study.study)
-            annotate_study(study.study, plan.config, read_summary(plan.folder / "retrained"))
-            write_report(study.study, plan.config, plan.folder)
+            write_front(
+                files[0], front_file(plan.study_name, plan.config, data.members, sharing)
+            )
+            write_trials(files[1], study.study, data.estimates)
+            annotate_study(study.study, data, read_summary(plan.folder / "retrained"))
+            write_data(data, plan.folder, running=False)
     except StorageGone as gone:
         if received:
             raise SystemExit(128 + received[0]) from None
@@ -106,7 +108,7 @@ def search(
         ) from None
     finally:
         lock.release()
-    return SearchResult(study, members, ended, time.monotonic() - start, files)
+    return SearchResult(study, data.members, ended, time.monotonic() - start, files)
 
 
 def _store_sharing(study: SearchStudy, plan: Plan) -> Sharing | None:

@@ -119,7 +119,8 @@ def test_report(browser: Any, config: StudyConfig, tmp_path: Path, width: int) -
         "return document.getElementById('front').data.filter(t => t.name.startsWith('Table 2'))"
         ".reduce((n, t) => n + t.x.length, 0)"
     )
-    assert points == shown + references + 1  # the knee has a star of its own
+    front = len(found.members)  # drawn at their estimates, and as measured
+    assert points == shown + front + references + 1  # the knee has a star of its own
     browser.execute_script("Object.keys(PLOTS).forEach(show)")
     wait_for(browser, "document.querySelectorAll('.plot .main-svg').length >= "
                       "3 * Object.keys(PLOTS).length")  # fmt: skip
@@ -223,22 +224,27 @@ def test_the_table_sorts_and_turns_pages(browser: Any, report: tuple[pd.DataFram
         heads = browser.find_elements(By.CSS_SELECTOR, "#trials th button")
         next(head for head in heads if head.text.startswith(name)).click()
 
-    for name, position, key in (("accuracy", 4, "accuracy"), ("parameters", 3, "params")):
+    for name, position, key in (
+        ("accuracy", 4, "accuracy"), ("estimate", 5, "estimate"), ("parameters", 3, "params")
+    ):  # fmt: skip
         shown = []
         sort(name)
         while True:
-            shown += [int(number) for number in column(browser, 6)]
+            shown += [int(number) for number in column(browser, 8)]
             button = browser.find_element(By.ID, "next")
             if not button.is_enabled():
                 break
             button.click()
         assert len(column(browser, position)) <= 25
         assert sorted(shown) == sorted(trials["number"])
-        values = trials.loc[shown, key].fillna(-1)
-        assert (values.is_monotonic_decreasing if key == "accuracy"
-                else values.is_monotonic_increasing)  # fmt: skip
+        values = trials.loc[shown, key]
+        if key == "estimate":  # where there is none, the measurement
+            values = values.fillna(trials.loc[shown, "accuracy"])
+        values = values.fillna(-1)
+        assert (values.is_monotonic_increasing if key == "params"
+                else values.is_monotonic_decreasing)  # fmt: skip
     sort("parameters")  # the other way round
-    assert int(column(browser, 6)[0]) == trials["params"].idxmax()
+    assert int(column(browser, 8)[0]) == trials["params"].idxmax()
     assert errors(browser) == []
 
 
@@ -259,7 +265,7 @@ def test_sliders_filter_table_and_plot(browser: Any, report: tuple[pd.DataFrame,
     ]
     finished = inside[inside["state"] == "finished"]
     assert 0 < len(finished) <= 25
-    assert sorted(map(int, column(browser, 6))) == sorted(finished["number"])
+    assert sorted(map(int, column(browser, 8))) == sorted(finished["number"])
     drawn = browser.execute_script(
         "return document.getElementById('front').data"
         ".filter(t => ['finished', 'front', 'stopped'].includes(t.name)).flatMap(t => t.customdata)"
@@ -269,7 +275,7 @@ def test_sliders_filter_table_and_plot(browser: Any, report: tuple[pd.DataFrame,
     browser.execute_script(SLIDE, "most", 0)
     browser.execute_script(SLIDE, "accuracy", 0)
     wait_for(browser, SETTLED)
-    assert set(browser.execute_script(COLUMN % 6)) <= {str(trials["macs"].idxmin())}
+    assert set(browser.execute_script(COLUMN % 8)) <= {str(trials["macs"].idxmin())}
     assert errors(browser) == []
 
 
@@ -411,7 +417,7 @@ def test_reports_without_much_to_show(
 def dashboard(config: StudyConfig, tmp_path: Path) -> Iterator[tuple[str, optuna.Study]]:
     """The dashboard on an annotated study of 100 trials, and the study."""
     study = synthetic_study(config, 100, storage=tmp_path / "study.db")
-    annotate_study(study, config)
+    annotate_study(study, read_study(study, config))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -457,6 +463,6 @@ def test_dashboard(browser: Any, dashboard: tuple[str, optuna.Study], config: St
     wait_for(browser, "document.body.innerText.includes('The finding')", 60)
     knee = int(found.front[found.front["knee"]]["number"].iloc[0])
     open_page(browser, f"{url}/dashboard/studies/1/trials?numbers={knee}", 1280)
-    wait_for(browser, "document.body.innerText.includes('closest to the ideal point')", 60)
+    wait_for(browser, "document.body.innerText.includes('behind the last steep step')", 60)
     keep_picture(browser, "dashboard-trial")
     assert errors(browser) == []

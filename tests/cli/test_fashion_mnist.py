@@ -31,7 +31,7 @@ def test_search_retrain_and_load_again(tmp_path: Path) -> None:
     name = "dyclotnet-fashion-mnist"
     run(tmp_path, "search.py", "--dataset", "fashion-mnist", "--budget", "20", "--space", space)
     front = tmp_path / "results" / name / "front.json"
-    run(tmp_path, "retrain.py", str(front), "--select", "knee", "--epochs", "3")
+    run(tmp_path, "retrain.py", str(front), "--epochs", "3")
     (folder,) = (
         path.parent for path in (tmp_path / "results" / name).glob("retrained/*/metrics.json")
     )

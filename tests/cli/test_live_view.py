@@ -15,14 +15,17 @@ from rich.text import Text
 from nas.cli.front_table import front_table, savings, subsample
 from nas.cli.live_view import LiveView
 from nas.cli.search_progress import SearchProgress
+from nas.cli.search_view import next_selection
 from nas.report.analysis import read_study
 from nas.report.narrative import describe_finding
 from nas.report.objective_scale import ObjectiveScale
+from nas.retrain.select import select
 from nas.space.arch import Arch
-from nas.space.limits import extreme
+from nas.space.limits import Limits, extreme
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
-from nas.study.front import chance_note, front
+from nas.study.front import chance_note, front, measured_front
+from nas.study.front_file import front_file
 from nas.study.study import Measurement, SearchStudy
 
 
@@ -88,7 +91,7 @@ def test_the_view_agrees_with_the_study(wide_config: StudyConfig) -> None:
     view = LiveView(study)
     work(study, view, 35)
     again = LiveView(opened(wide_config, 100, study.study))
-    members = front(study.study, wide_config.objectives)
+    members = measured_front(study.study.get_trials(), wide_config.objectives)
     numbers = [member.trial.number for member in members]
     assert [member.trial.number for member in view.members] == numbers
     assert [member.trial.number for member in again.members] == numbers
@@ -186,19 +189,27 @@ def test_savings_are_the_epochs_that_were_not_trained(
 
 
 @pytest.mark.parametrize("width", [80, 60, 200])
-def test_the_table_wraps_architectures(
+def test_the_table_has_a_line_for_the_figures_of_each_network(
     synthetic_study: Callable[..., optuna.Study], wide_config: StudyConfig, width: int
 ) -> None:
-    members = front(synthetic_study(wide_config, 300), wide_config.objectives)
+    members = front(synthetic_study(wide_config, 300), wide_config)
     console = Console(file=io.StringIO(), width=width)
-    console.print(front_table(members, wide_config.columns))
+    console.print(front_table(members, wide_config.columns, wide_config.objectives, width))
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
-    assert all(sum(m.attributes["arch_id"] in line for line in text.splitlines()) == 1
-               for m in members)  # fmt: skip
     assert max(map(len, text.splitlines())) <= width
-    column = next(line.index("architectu") for line in text.splitlines() if "architectu" in line)
-    words = "".join(line[column:] for line in text.splitlines()).replace(" ", "")
+    figures, archs = text.split("architecture", 1)
+    for member in members:
+        arch_id, estimate = member.attributes["arch_id"], member.estimate
+        assert estimate is not None
+        (line,) = (line for line in figures.splitlines() if line.lstrip().startswith(arch_id))
+        for share in (member.attributes["accuracy"], estimate.accuracy):
+            assert f"{100 * share:.2f} %" in line
+        assert "{:.1f}-{:.1f}".format(*(100 * end for end in estimate.interval)) in line
+        assert f" {100 * estimate.on_front:.0f} %" in line
+        assert sum(arch_id in line for line in archs.splitlines()) == 1
+    column = next(line.index("stem") for line in archs.splitlines() if "stem" in line)
+    words = "".join(line[column:] for line in archs.splitlines()).replace(" ", "")
     for member in members:
         assert str(Arch.from_dict(member.attributes["arch"])).replace(" ", "") in words
 
@@ -206,12 +217,38 @@ def test_the_table_wraps_architectures(
 def test_thinning_keeps_the_ends_and_the_knee(
     synthetic_study: Callable[..., optuna.Study], wide_config: StudyConfig, tmp_path: Path
 ) -> None:
-    members = front(synthetic_study(wide_config, 900), wide_config.objectives)
+    members = front(synthetic_study(wide_config, 900), wide_config)
     assert len(members) > 6
     shown = subsample(members, 5)
     assert len(shown) <= 5
     assert {members[0].trial.number, members[-1].trial.number} <= {m.trial.number for m in shown}
     assert sum(member.knee for member in shown) == 1
+
+
+@pytest.mark.parametrize(
+    ("trials", "limit", "expected"),
+    [
+        (300, None, "knee"),
+        (2, None, "top:1"),
+        (300, 4_000_000, "under:4M"),
+        (2, 1_500_000, "under:1500K"),
+        (300, 1_234_567, "under:1234567"),
+        (300, 1, "knee"),
+    ],
+)
+def test_the_next_step_selects_something(
+    synthetic_study: Callable[..., optuna.Study], wide_config: StudyConfig, tmp_path: Path,
+    trials: int, limit: int | None, expected: str,
+) -> None:  # fmt: skip
+    study = synthetic_study(wide_config, trials, stopped=0, failed=0)
+    members = front(study, wide_config)
+    chosen = next_selection(Limits(max_macs=limit), members)
+    assert chosen == expected
+    contents = front_file("s", wide_config, members)
+    (entry,) = select(contents, chosen)
+    if limit is not None and limit > 1:
+        affordable = [one for one in contents.architectures if one.macs <= limit]
+        assert entry == max(affordable, key=lambda one: one.expected)
 
 
 def test_a_signal_is_acknowledged_at_once(wide_config: StudyConfig) -> None:
@@ -234,7 +271,7 @@ def test_networks_no_better_than_guessing_are_said_to_be(tiny_config: StudyConfi
         study.complete(candidate.number, Measurement(0.1, 2, 1.0, [(2, 0.1)]))
         view.ended(candidate, "finished")
     assert "no network is better than guessing yet" in view.progress()
-    members = front(study.study, tiny_config.objectives)
+    members = front(study.study, tiny_config)
     note = chance_note(members, tiny_config)
     assert note is not None
     assert "guessing among 10 classes has 10.00 %" in note
@@ -243,7 +280,7 @@ def test_networks_no_better_than_guessing_are_said_to_be(tiny_config: StudyConfi
     candidate = study.ask()
     assert candidate is not None
     study.complete(candidate.number, Measurement(0.4, 2, 1.0, [(2, 0.4)]))
-    assert chance_note(front(study.study, tiny_config.objectives), tiny_config) is None
+    assert chance_note(front(study.study, tiny_config), tiny_config) is None
     assert chance_note([], tiny_config) is None
 
 
@@ -282,7 +319,7 @@ def test_balanced_accuracy_heads_its_column(wide_config: StudyConfig) -> None:
     view = LiveView(study)
     work(study, view, 30)
     console = Console(file=io.StringIO(), width=100)
-    console.print(front_table(view.members, config.columns))
+    console.print(front_table(view.members, config.columns, config.objectives, 100))
     assert isinstance(console.file, io.StringIO)
     for lines in (console.file.getvalue().splitlines(), screen(view, 100, 40)):
         first = next(i for i, line in enumerate(lines) if "balanced" in line)

@@ -54,7 +54,7 @@ def drive(search: Search, config: StudyConfig) -> None:
         number, candidate = random.choice(list(driver.running.items()))
         accuracy = int(candidate.arch.arch_id[:4], 16) / 2**16
         driver.complete(number, Measurement(accuracy, 2, 1.0, ((2, accuracy),)))
-    members = front(study, config.objectives)
+    members = front(study, config)
     write_front(search.home / "front.json", front_file(search.name, config, members))
     lock.release()
 

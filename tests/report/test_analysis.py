@@ -32,7 +32,7 @@ def test_the_table_holds_every_trial_once_with_its_setting(
                    and row[c.name] == row[c.name]}  # fmt: skip
         assert tiny_config.space.decode(setting) == row["arch"]
     assert set(found.front["number"]) == {
-        member.trial.number for member in front(study, tiny_config.objectives)
+        member.trial.number for member in front(study, tiny_config)
     }
     assert found.front["macs"].is_monotonic_increasing
     assert found.front["knee"].sum() == 1

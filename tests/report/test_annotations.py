@@ -9,6 +9,7 @@ import pytest
 from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
+from nas.report.analysis import read_study
 from nas.report.dashboard import annotate_study
 from nas.report.study_folder import refresh_report, report_study
 from nas.study.config import StudyConfig
@@ -39,10 +40,10 @@ def test_the_study_explains_itself(
     synthetic_study: SyntheticStudy, tiny_config: StudyConfig, tmp_path: Path
 ) -> None:
     study = synthetic_study(tiny_config, 100, storage=tmp_path / "study.db")
-    annotate_study(study, tiny_config)
+    annotate_study(study, read_study(study, tiny_config))
     assert study.metric_names == ["accuracy", "macs"]
     assert "FLOPs (multiply-adds)" in get_note(study)
-    members = front(study, tiny_config.objectives)
+    members = front(study, tiny_config)
     assert notes(study).keys() == {member.trial.number for member in members}
     for member in members:
         note = notes(study)[member.trial.number]
@@ -56,9 +57,9 @@ def test_annotating_again_follows_the_front(
     synthetic_study: SyntheticStudy, tiny_config: StudyConfig
 ) -> None:
     study = synthetic_study(tiny_config, 40)
-    annotate_study(study, tiny_config)
+    annotate_study(study, read_study(study, tiny_config))
     first, names = notes(study), graphs(study).keys()
-    better = next(m.trial for m in front(study, tiny_config.objectives) if m.knee)
+    better = next(m.trial for m in front(study, tiny_config) if m.knee)
     study.add_trial(
         optuna.trial.create_trial(
             values=[0.999, better.values[1]],
@@ -67,9 +68,9 @@ def test_annotating_again_follows_the_front(
             user_attrs=better.user_attrs | {"accuracy": 0.999},
         )
     )
-    annotate_study(study, tiny_config)
+    annotate_study(study, read_study(study, tiny_config))
     second = notes(study)
-    members = {member.trial.number for member in front(study, tiny_config.objectives)}
+    members = {member.trial.number for member in front(study, tiny_config)}
     assert graphs(study).keys() == names
     for number in first.keys() | second.keys():
         assert second[number].startswith("### On" if number in members else "### Was on")
@@ -77,11 +78,11 @@ def test_annotating_again_follows_the_front(
 
 def test_a_users_notes_stay(synthetic_study: SyntheticStudy, tiny_config: StudyConfig) -> None:
     study = synthetic_study(tiny_config, 40)
-    member = front(study, tiny_config.objectives)[0]
+    member = front(study, tiny_config)[0]
     handle = trial_handle(study, member.trial.number)
     save_note(handle, "mine")
     save_note(study, "mine too")
-    annotate_study(study, tiny_config)
+    annotate_study(study, read_study(study, tiny_config))
     assert get_note(handle) == "mine"
     assert get_note(study) == "mine too"
 
@@ -91,7 +92,7 @@ def test_studies_without_a_front_are_annotated(
     synthetic_study: SyntheticStudy, tiny_config: StudyConfig, kind: dict[str, int]
 ) -> None:
     study = synthetic_study(tiny_config, **kind)
-    annotate_study(study, tiny_config)
+    annotate_study(study, read_study(study, tiny_config))
     assert get_note(study)
 
 

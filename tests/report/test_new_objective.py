@@ -17,7 +17,6 @@ from nas.report.analysis import read_study
 from nas.report.dashboard import annotate_study
 from nas.report.page import render
 from nas.study.config import StudyConfig
-from nas.study.front import front
 from nas.study.front_file import trials_table
 from nas.study.objectives import OBJECTIVES, Objective, Objectives
 
@@ -47,12 +46,12 @@ def test_report_notes_and_tables_show_it(
     assert shown in page
     assert "energy" not in page  # no trial has it
     assert 0 < data.hypervolume["hypervolume"].iloc[-1] < 1
-    annotate_study(study, config)
+    annotate_study(study, data)
     assert "`wire`: wire (bytes)" in get_note(study)
-    assert "wire" in trials_table(study)
+    assert "wire" in trials_table(study, data.estimates)
     console = Console(width=200)
     with console.capture() as text:
-        console.print(front_table(front(study, config.objectives), config.columns))
+        console.print(front_table(data.members, config.columns, config.objectives, 200))
     assert "wire" in text.get()
     assert shown in text.get()
 

@@ -23,7 +23,6 @@ from nas.report.draw import draw
 from nas.report.front_plot import front_figure
 from nas.report.page import render, write_report
 from nas.report.running_report import RunningReport
-from nas.retrain.statistics import wilson
 from nas.space.arch import table2_arch
 from nas.space.cost import layer_costs
 from nas.space.space import SearchSpace
@@ -136,7 +135,8 @@ def test_the_front_plot_holds_every_trial(
     assert points["stopped"] == len(found.of_state("stopped"))
     assert points["failed"] == len(found.of_state("failed"))
     assert points["knee"] == 1
-    hovers = " ".join(text for trace in traces.values() for text in trace["text"])
+    assert points["front, as measured"] == points["front"]
+    hovers = " ".join(text for trace in traces.values() for text in trace.get("text", ()))
     assert all(arch_id in hovers for arch_id in found.trials["arch_id"])
     assert "FLOPs (multiply-adds)" in hovers
 
@@ -157,6 +157,7 @@ def test_heights_are_errors_and_labels_accuracies(
     for trace in figure.data:
         if trace.yaxis != "y2":
             assert all(low <= y <= high for y in trace.y)
+        if trace.name in ("finished", "stopped", "front, as measured"):
             drawn |= dict(zip(trace.customdata or (), trace.y, strict=True))
     accuracies = found.trials["accuracy"]
     assert len(drawn) > 40
@@ -168,39 +169,66 @@ def test_heights_are_errors_and_labels_accuracies(
     assert [100 - float(text) for text in axis.ticktext] == pytest.approx(list(axis.tickvals))
 
 
-def test_accuracies_have_the_interval_of_the_validation_split(
+def bars(trace: dict[str, Any]) -> dict[int, list[float]]:
+    """The ends of a trace's bars as accuracies, by trial."""
+    columns = (
+        trace["customdata"],
+        trace["y"],
+        *(trace["error_y"][k] for k in ("array", "arrayminus")),
+    )
+    return {n: [1 - (y + up) / 100, 1 - (y - down) / 100]
+            for n, y, up, down in zip(*columns, strict=True)}  # fmt: skip
+
+
+def test_the_front_is_drawn_at_its_estimates_with_their_intervals(
     synthetic_study: SyntheticStudy, tiny_config: StudyConfig
 ) -> None:
     study = synthetic_study(tiny_config, 60)
-    text = render(read_study(study, tiny_config))
-    assert not any("interval" in row for row in trials(text)["rows"])
-    assert "error_y" not in json.dumps(plots(text)["front"])
-    assert "interval of" not in Page(text).text
     study.set_user_attr("val_images", 300)
     found = read_study(study, tiny_config)
     text = render(found)
-    rows = [row for row in trials(text)["rows"] if "accuracy" in row]
-    assert len(rows) == len(found.finished) + len(found.of_state("stopped"))
-    for row in rows:
-        right = round(row["accuracy"] * 300)
-        ends = scipy.stats.binomtest(right, 300).proportion_ci(0.95, method="wilson")
-        assert row["interval"] == pytest.approx([ends.low, ends.high], abs=2e-3)
+    drawn = plots(text)["front"]["data"]
+    front = next(trace for trace in drawn if trace["name"] == "front")
+    rows = {row["number"]: row for row in trials(text)["rows"]}
+    assert {n for n, row in rows.items() if "estimate" in row} == set(found.finished["number"])
+    for number, (low, high) in bars(front).items():
+        estimate = found.estimates[number]
+        assert (low, high) == pytest.approx(estimate.interval, abs=1e-4)
+        assert rows[number]["interval"] == pytest.approx(estimate.interval)
+        assert rows[number]["estimate"] == pytest.approx(estimate.accuracy, abs=1e-6)
+        assert rows[number]["onFront"] == estimate.on_front
+    for number, y in zip(front["customdata"], front["y"], strict=True):
+        assert 1 - y / 100 == pytest.approx(found.estimates[number].accuracy, abs=1e-5)
+    words = Page(text).text
+    assert "bars are their 95 % intervals" in words
+    assert "are expected to be on the front" in words
+
+
+def test_with_too_few_trials_the_bars_are_binomial_noise(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
+    study = synthetic_study(tiny_config, 3, stopped=0, failed=0)
+    study.set_user_attr("val_images", 300)
+    found = read_study(study, tiny_config)
+    text = render(found)
     front = next(t for t in plots(text)["front"]["data"] if t["name"] == "front")
-    by_number = {row["number"]: row for row in rows}
-    for number, error, up, down in zip(
-        front["customdata"], front["y"], *(front["error_y"][k] for k in ("array", "arrayminus")),
-        strict=True,
-    ):  # fmt: skip
-        ends = [100 - error - up, 100 - error + down]
-        assert ends == pytest.approx([100 * end for end in by_number[number]["interval"]], abs=0.01)
-    assert "300 validation images" in Page(text).text
+    for number, ends in bars(front).items():
+        accuracy = found.trials.loc[number, "accuracy"]
+        right = round(accuracy * 300)
+        exact = scipy.stats.binomtest(right, 300).proportion_ci(0.95, method="wilson")
+        assert ends == pytest.approx([exact.low, exact.high], abs=0.01)
+    words = Page(text).text
+    assert "binomial noise of 300 images" in words
+    assert "estimates, which take" not in words
 
 
-@pytest.mark.parametrize("accuracy", [0.0, 1.0])
-def test_an_interval_of_a_perfect_accuracy_has_a_width(accuracy: float) -> None:
-    low, high = wilson(accuracy, 50)
-    assert 0 <= low <= accuracy <= high <= 1
-    assert high - low > 0.05
+def test_nothing_is_said_of_bars_that_are_not_there(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
+    text = render(read_study(synthetic_study(tiny_config, 3, stopped=0, failed=0), tiny_config))
+    assert not any("interval" in row for row in trials(text)["rows"])
+    assert "error_y" not in json.dumps(plots(text)["front"])
+    assert not re.search(r"[Bb]ars|interval", Page(text).text)
 
 
 @pytest.mark.parametrize("folder", ["plain", "two words", "it's $HOME; rm -rf `x`"])

@@ -172,9 +172,9 @@ def test_report_and_dashboard_know_the_retraining(
     summary = done[0].summary
     assert summary is not None
     study = synthetic_study(tiny_config, 20)
-    annotate_study(study, tiny_config)
+    annotate_study(study, read_study(study, tiny_config))
     assert "After full training" not in get_note(study)
-    annotate_study(study, tiny_config, summary)
+    annotate_study(study, read_study(study, tiny_config), summary)
     note = get_note(study)
     for row in comparison_rows(summary):
         assert f"| {row['network']} | " in note

@@ -73,6 +73,7 @@ function filtered(trace) {
 }
 
 const percent = (share) => (100 * share).toFixed(2) + " %";
+const chance = (share) => (100 * share).toFixed(0) + " %";
 const range = ([low, high]) => `${(100 * low).toFixed(1)} to ${(100 * high).toFixed(1)}`;
 
 // The table of trials.
@@ -85,12 +86,15 @@ const COLUMNS = [
   { label: "compare" },
   { label: "network", key: (row) => row.id },
   ...TRIALS.costs.map((label, i) => ({ label, number: true, wide: i !== main, key: (row) => row.costs[i]?.[0] ?? Infinity })),
-  { label: TRIALS.accuracy, number: true, key: (row) => row.accuracy ?? -1 },
+  { label: TRIALS.accuracy, number: true, wide: true, key: (row) => row.accuracy ?? -1 },
+  { label: "estimate", number: true, key: (row) => row.estimate ?? row.accuracy ?? -1 },
+  { label: "on the front", number: true, wide: true, key: (row) => row.onFront ?? -1 },
   { label: "epochs", number: true, wide: true, key: (row) => row.epochs ?? 0 },
   { label: "trial", number: true, wide: true, key: (row) => row.number },
   { label: "state", wide: true, key: (row) => row.state },
   { label: "" },
 ];
+const FALLING = [TRIALS.accuracy, "estimate", "on the front"];  // sorted from the highest at first
 const WHICH = {
   "the front": (row) => row.retrain,
   "trained to the end": (row) => row.state === "finished",
@@ -143,7 +147,7 @@ function update() {
 }
 function heading(column, position) {
   const cell = element("th", { className: look(column) });
-  const sorted = position === state.sort, down = sorted ? !state.down : column.label === TRIALS.accuracy;
+  const sorted = position === state.sort, down = sorted ? !state.down : FALLING.includes(column.label);
   cell.ariaSort = sorted ? (state.down ? "descending" : "ascending") : "none";
   const text = column.label + (sorted ? (state.down ? "\u00a0▼" : "\u00a0▲") : "");
   if (!column.key) cell.append(element("span", { className: "wide" }, text));
@@ -168,12 +172,20 @@ function tableRow(row) {
     element("span", {}, network, row.knee ? element("b", { className: "badge" }, "knee") : "",
       element("small", { className: "narrow-only" }, row.state)),
     ...row.costs.map((one) => one?.[1] ?? ""),
-    row.accuracy === undefined ? "" : element("span", {}, percent(row.accuracy),
-      row.interval ? element("small", {}, range(row.interval)) : ""),
+    row.accuracy === undefined ? "" : percent(row.accuracy),
+    estimated(row),
+    row.onFront === undefined ? "" : chance(row.onFront),
     row.epochs ?? "", row.number, row.state, copy,
   ];
   return element("tr", { className: row.knee ? "knee" : "" },
     ...cells.map((content, i) => element("td", { className: look(COLUMNS[i]) }, content)));
+}
+
+function estimated(row) {  // a narrow page has no column for the measurement
+  if (row.accuracy === undefined) return "";
+  const measured = ["measured", percent(row.accuracy)].map((text) => element("small", { className: "narrow-only" }, text));
+  return element("span", {}, row.estimate === undefined ? "" : percent(row.estimate),
+    row.interval ? element("small", {}, range(row.interval)) : "", ...measured);
 }
 
 // Two networks side by side; what differs is marked.
@@ -188,10 +200,16 @@ function compare() {
     element("tr", { className: texts[0] === texts[1] ? "" : "differs" }, element("th", {}, label),
       ...texts.map((text, i) => element("td", {}, drawings[i], element("span", {}, text),
         i && note ? element("small", {}, note) : ""))));
-  const accurate = pair.map((row) => row.accuracy === undefined ? "–"
-    : percent(row.accuracy) + (row.interval ? ` (${range(row.interval)})` : ""));
-  const gap = b.accuracy - a.accuracy;
-  add(TRIALS.accuracy, accurate, undefined, gap ? `${gap > 0 ? "+" : "−"}${Math.abs(100 * gap).toFixed(2)} points` : "");
+  const gap = (key) => {
+    const points = 100 * (b[key] - a[key]);
+    return points ? `${points > 0 ? "+" : "−"}${Math.abs(points).toFixed(2)} points` : "";
+  };
+  const within = (row) => (row.interval ? ` (${range(row.interval)})` : "");
+  add(TRIALS.accuracy, pair.map((row) => (row.accuracy === undefined ? "–" : percent(row.accuracy))), undefined, gap("accuracy"));
+  if (pair.some((row) => row.interval || row.estimate)) {
+    add("estimate", pair.map((row) => (row.estimate === undefined ? "–" : percent(row.estimate)) + within(row)), undefined, gap("estimate"));
+    add("on the front", pair.map((row) => (row.onFront === undefined ? "–" : chance(row.onFront))));
+  }
   TRIALS.costs.forEach((label, i) => {
     const [x, y] = pair.map((row) => row.costs[i]);
     add(label, [x?.[1] ?? "–", y?.[1] ?? "–"], undefined, x && y && x[0] !== y[0] ? `${(y[0] / x[0]).toFixed(2)} times` : "");
