@@ -99,8 +99,8 @@ def _caption(members: Sequence[FrontMember]) -> str:
     ]
     if any(member.estimate is not None and member.estimate.modelled for member in members):
         parts.append(
-            "accuracy: measured once, on the validation split; estimate: without the selection of high "
-            "measurements, from all trials; on front: probability that no finished trial "
+            "accuracy: measured once, on the validation split; estimate: without the selection of "
+            "high measurements, from all trials; on front: probability that no finished trial "
             "dominates it."
         )
     else:

@@ -325,9 +325,9 @@ def test_balanced_accuracy_is_called_so(
     page = Page(text).text
     assert "Balanced accuracy over FLOPs" in page
     assert "Balanced accuracy on the validation split" in page
-    annotate_study(study, config)
+    annotate_study(study, read_study(study, config))
     assert "% balanced accuracy on the validation split" in get_note(
-        trial_handle(study, front(study, config.objectives)[0].trial.number)
+        trial_handle(study, front(study, config)[0].trial.number)
     )
     assert "`accuracy`: balanced accuracy (fraction)" in get_note(study)
     plain = Page(render(read_study(synthetic_study(tiny_config, 60), tiny_config))).text
