@@ -20,7 +20,7 @@ from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace, Setting, Value
 from nas.study.config import StudyConfig
-from nas.study.front import finished_trials, front
+from nas.study.front import finished_trials, measured_front
 from nas.study.location import StudyLocation, find_study, folder_location, open_study
 from nas.study.objectives import known_values
 from nas.study.storage.engine import (
@@ -171,7 +171,7 @@ def read_source(text: str, results: Path, own: StudyLocation, space: SearchSpace
         raise ValueError(f"{option}: it has no finished trial; accepted: a study with some")
     kept = trials
     if len(trials) > MAX_STORED:
-        best = {member.trial.number for member in front(study, config.objectives)}
+        best = {member.trial.number for member in measured_front(trials, config.objectives)}
         last = {trial.number for trial in trials[len(best) - MAX_STORED :]}
         kept = [trial for trial in trials if trial.number in best | last]
     images = study.user_attrs.get("val_images")

@@ -91,9 +91,7 @@ def search(
             data = read_study(study.study, plan.config)
             names = ("front.json", "trials.csv", "report.html")
             files = tuple(plan.folder / name for name in names)
-            write_front(
-                files[0], front_file(plan.study_name, plan.config, data.members, sharing)
-            )
+            write_front(files[0], front_file(plan.study_name, plan.config, data.members, sharing))
             write_trials(files[1], study.study, data.estimates)
             annotate_study(study.study, data, read_summary(plan.folder / "retrained"))
             write_data(data, plan.folder, running=False)
