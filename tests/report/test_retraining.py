@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -20,13 +21,20 @@ from nas.cli.retrain_view import show_retrained
 from nas.data import load_search_data
 from nas.progress import training_bars
 from nas.report.analysis import read_study
-from nas.report.comparison_plots import comparison_figure, comparison_rows
+from nas.report.class_tables import class_tables
+from nas.report.comparison_plots import (
+    comparison_figure,
+    comparison_rows,
+    describe_retraining,
+)
 from nas.report.dashboard import annotate_study
 from nas.report.page import render, write_comparison
+from nas.retrain.comparison import summarise
+from nas.retrain.next_steps import next_steps
 from nas.space.arch import Arch, StageArch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig
-from nas.study.front_file import FrontEntry, FrontFile, write_front
+from nas.study.front_file import FrontEntry, FrontFile, load_front, write_front
 from nas.training import full as module
 from nas.training import get_recipe
 from nas.tune.resources import this_machine
@@ -183,6 +191,76 @@ def test_report_and_dashboard_know_the_retraining(
     assert "bars are 95 % intervals from the spread between seeds" in text
     for name in ("macs", "params"):
         assert any(trace.error_y.array for trace in comparison_figure(summary, name).data)
+
+
+def test_it_ends_with_classes_latency_change_and_next_steps(
+    wanted: RetrainRequest,
+    done: tuple[Retrained, Watched],
+    synthetic_study: Callable[..., optuna.Study],
+    tiny_config: StudyConfig,
+) -> None:
+    summary = done[0].summary
+    assert summary is not None
+    for row, texts in zip(summary["networks"], comparison_rows(summary), strict=True):
+        runs = [one for one in done[0].metrics if one["network"] == row["name"]]
+        assert row["class_images"] == [2 * n for n in runs[0]["class_images"]]  # two seeds
+        right = sum(row["class_right"]) / sum(row["class_images"])
+        assert right == pytest.approx(row["test_accuracy"])
+        wrong = sum(count for *_, count in row["confusions"])
+        assert wrong + sum(row["class_right"]) == sum(row["class_images"])
+        assert texts["latency"].endswith(" ms")
+        if row["family"] == "searched":
+            change = 100 * (row["test_accuracy"] - row["short_accuracy"])
+            assert float(texts["change"]) == pytest.approx(change, abs=0.006)
+        else:
+            assert texts["change"] == ""
+    tables = class_tables(summary)
+    assert [table.network for table in tables][-1] == max(
+        (row for row in summary["networks"] if row["family"] == "searched"),
+        key=lambda row: row["test_accuracy"],
+    )["name"]
+    for line in tables[-1].rows:
+        assert sum(line.shares) == pytest.approx(1)
+        assert line.shares[line.index] == line.accuracy
+    home, arch_id = wanted.front.parent / "retrained", ARCHS[0].arch_id
+    steps = dict(next_steps(summary, [arch_id]))
+    assert steps["load"] == f'classifier = nas.load_classifier("{home / arch_id}")'
+    assert steps["predict"] == f"nas predict {home / arch_id} IMAGE"
+    assert steps["export"] == (
+        f"nas retrain {wanted.front} --select {arch_id} --epochs 2 --batch-size 50 "
+        "--learning-rate 0.4,0.1,0.2 --export onnx"
+    )
+    study = synthetic_study(tiny_config, 8)
+    page = render(read_study(study, tiny_config), summary)
+    annotate_study(study, tiny_config, summary)
+    note = get_note(study)
+    assert "What to do next" in page
+    for text in (page, note):
+        assert "least accurate classes" in text
+        assert "nas predict" in text
+
+
+def test_nothing_that_was_trained_disappears_without_a_word(
+    wanted: RetrainRequest, done: tuple[Retrained, Watched], tmp_path: Path
+) -> None:
+    home = tmp_path / "retrained"
+    shutil.copytree(wanted.front.parent / "retrained", home)
+    first, second, third = (arch.arch_id for arch in ARCHS)
+    (home / first).rename(home / "learning-rates" / f"{first}-9")
+    (home / second / "arch.json").write_text("{")
+    (home / third / "seed-1" / "metrics.json").unlink()
+    summary = summarise(load_front(wanted.front), home, [wanted.recipe])
+    assert summary is not None
+    searched = {row["name"]: row for row in summary["networks"] if row["family"] == "searched"}
+    assert {name: row["seeds"] for name, row in searched.items()} == {second: 1, third: 1}
+    assert [row["name"] for row in summary["set_aside"]] == [first]
+    marks = {row["network"]: row["mark"] for row in comparison_rows(summary)}
+    assert marks[first] == "replaced by a better training"
+    left_out = {one["folder"]: one["why"] for one in summary["left_out"]}
+    assert left_out.keys() == {f"retrained/{second}", f"retrained/{third}/seed-1"}
+    assert left_out[f"retrained/{third}/seed-1"] == "not finished"
+    (line,) = (line for line in describe_retraining(summary) if line.startswith("Not in the"))
+    assert all(folder in line for folder in left_out)
 
 
 def test_one_seed_has_no_bars_and_no_caption_about_them(
