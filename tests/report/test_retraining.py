@@ -324,6 +324,41 @@ def test_a_retraining_by_another_recipe_keeps_the_first_in_the_tables(
     assert [row["network"] for row in comparison_rows(summary)] == [second]
 
 
+def test_a_network_below_its_short_schedule_is_trained_again(
+    wanted: RetrainRequest, tmp_path: Path
+) -> None:
+    """Here the first recipe hardly learns; what was given, the number of epochs, stays."""
+    contents = load_front(wanted.front)
+    short = get_recipe("short-cpu", epochs=2, batch_size=50)
+    front = tmp_path / "front.json"
+    write_front(front, contents.model_copy(update={"recipe": short.model_dump(mode="json")}))
+    slow = RECIPE.model_copy(update={"learning_rate": 1e-6, "epochs": 6})
+    request = replace(
+        wanted, front=front, references=(), seeds=1, select=ARCHS[0].arch_id, recipe=slow,
+        learning_rates=(), adapted=("batch_size", "learning_rate"),
+    )  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        watched = Watched(patch)
+        retrained = retrain_front(request, this_machine, SILENT)
+        assert (watched.epochs, watched.tests) == (12, 1)  # the test set decides nothing
+        again = retrain_front(request, this_machine, SILENT)
+        assert (watched.epochs, watched.tests) == (12, 1)
+    assert again.metrics == retrained.metrics
+    assert retrained.metrics[0]["learning_rate"] == short.learning_rate
+    assert retrained.metrics[0]["epochs"] == 6
+    assert "batches of 16 in the place of 50" in retrained.notes[-1]
+    assert retrained.summary is not None
+    (row,) = comparison_rows(retrained.summary)
+    assert row["mark"] == "recipe short-cpu, 6 epochs"
+    told = describe_retraining(retrained.summary)[0]
+    assert "below the 50.00 % of its short schedule" in told
+    assert (tmp_path / "retrained/second-recipe" / f"{ARCHS[0].arch_id}-first").is_dir()
+    taken = retrain_front(
+        replace(request, front=front, select=ARCHS[1].arch_id, adapted=()), this_machine, SILENT
+    )  # a recipe that the user gave is not replaced
+    assert taken.metrics[0]["learning_rate"] == 1e-6
+
+
 def test_the_report_shows_it(
     done: tuple[Retrained, Watched],
     synthetic_study: Callable[..., optuna.Study],
