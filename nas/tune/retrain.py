@@ -108,7 +108,7 @@ def retrain_front(
     Raises:
         ValueError: one line that says what is wrong.
     """
-    _require_ranges(request)
+    require_ranges(request)
     front = load_front(request.front)
     asked = request.recipe
     metric = {"metric": Recipe.model_validate(front.recipe).metric}  # what the search optimised
@@ -235,7 +235,8 @@ class _Recipes:
         return train_again(self._networks, first, self._second, self._short, home, validate)
 
 
-def _require_ranges(request: RetrainRequest) -> None:
+def require_ranges(request: RetrainRequest) -> None:
+    """Raise ValueError for a number or a format that is not accepted."""
     if not 1 <= request.seeds <= MAX_SEEDS:
         raise ValueError(f"--seeds {request.seeds}: accepted: 1 to {MAX_SEEDS}")
     if request.threads is not None and not 1 <= request.threads <= 1024:

@@ -28,7 +28,7 @@ from nas.study.front_file import load_front
 from nas.study.resources import ClusterResources
 from nas.training import Recipe, Trainer, build
 from nas.training.small_data import adapt
-from nas.tune.retrain import RetrainRequest
+from nas.tune.retrain import RetrainRequest, require_ranges
 from nas.tune.training_pool import Pool, choose_pool
 
 PLAN = "plan.json"
@@ -86,6 +86,7 @@ def plan_retraining(
         raise ValueError(f"--budget-hours {hours:g}: accepted: a number over 0, such as 1.5")
     if request.ray_address is not None:
         raise ValueError("--ray-address: accepted: without it, since this machine is timed")
+    require_ranges(request)
     front = load_front(request.front)
     info = front.dataset_info()
     data, _ = load_front_data(front, request.front, request.data_dir)

@@ -87,6 +87,8 @@ def test_too_few_hours_are_one_line(request_: RetrainRequest) -> None:
         with pytest.raises(ValueError, match=words) as caught:
             planned(request_, hours)
         assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="--seeds 0: accepted"):
+        planned(replace(request_, seeds=0), 1, seeds=0)
     with pytest.raises(ValueError, match="--ray-address"):
         planned(replace(request_, ray_address="auto"), 1)
 
