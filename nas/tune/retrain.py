@@ -9,22 +9,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nas.data import DatasetInfo, load_test_data
-from nas.format import format_number
 from nas.report.page import write_comparison
 from nas.report.study_folder import refresh_report
 from nas.retrain.comparison import SUMMARY, summarise
 from nas.retrain.front_data import load_front_data
-from nas.retrain.learning_rate import Validate, choose_rates, chosen_rate, own_recipe
 from nas.retrain.next_steps import recipe_options
+from nas.retrain.recipes import NetworkRecipes
 from nas.retrain.references import NetworkSpec, network_specs
-from nas.retrain.second_recipe import train_again
 from nas.retrain.select import select
-from nas.study.front_file import FrontFile, load_front
+from nas.study.front_file import load_front
 from nas.study.plan import require_gpu_share, require_reachable
 from nas.study.resources import ClusterResources
 from nas.training import Recipe
 from nas.training.full import require_settings
-from nas.training.small_data import FEW_IMAGES, adapt, stretch
 from nas.tune.training_pool import (
     Failed,
     Outcome,
@@ -122,11 +119,13 @@ def retrain_front(
     if "test" in data.notes.origin:
         notes.append(f"{len(test):,} test images: {data.notes.origin['test']}")
     home = request.home
-    recipes = _Recipes(request, front, len(data.train), networks)
+    recipes = NetworkRecipes(
+        request.recipe, request.learning_rates, request.adapted, front, len(data.train), networks
+    )
     for network in networks:
         for seed in range(request.seeds):
             folder = _folder(home, network, seed)
-            accepted = recipes.accepted(network)
+            accepted = recipes.accepted(network, home)
             require_settings(network.network, info, accepted, seed, folder)
     max_trainings = max(len(networks) * request.seeds, len(request.learning_rates))
     pool = choose_pool(
@@ -166,73 +165,6 @@ def retrain_front(
     ]
     failures = [str(outcome) for outcome in outcomes if isinstance(outcome, Failed)]
     return Retrained(metrics, summary, notes, failures, files)
-
-
-class _Recipes:
-    """The recipes that networks are trained by: of their family, adapted to few images.
-
-    Args:
-        request: what to retrain, and how.
-        front: of the study.
-        images: of the training split.
-        networks: all that are to be trained.
-    """
-
-    def __init__(
-        self,
-        request: RetrainRequest,
-        front: FrontFile,
-        images: int,
-        networks: Sequence[NetworkSpec],
-    ) -> None:
-        self._request, self._images, self._networks = request, images, networks
-        self._plain = adapt(request.recipe, images, request.adapted)
-        self._own = {
-            one.family: adapt(own_recipe(one.family, request.recipe), images, request.adapted)
-            for one in networks
-        }
-        short = Recipe.model_validate(front.recipe)
-        # A recipe of the user's is taken as it is, also where it ends below the short schedule.
-        free = {"batch_size", "learning_rate"} <= {*request.adapted}
-        again = images < FEW_IMAGES and free and self._plain.epochs >= short.epochs
-        self._second = stretch(short, self._plain.epochs) if again else None
-        self._short = {entry.arch_id: entry.accuracy for entry in front.architectures}
-
-    @property
-    def compared(self) -> list[Recipe]:
-        """Those whose networks are in one table, whatever their learning rate."""
-        return [self._plain, *([self._second] if self._second else [])]
-
-    def notes(self) -> list[str]:
-        """What the number of images changed, in words."""
-        asked, plain = self._request.recipe, self._plain
-        if plain == asked:
-            return []
-        return [
-            f"{self._images:,} training images are few for the recipe {asked.name}: batches of "
-            f"{plain.batch_size} in the place of {asked.batch_size}, learning rate "
-            f"{plain.learning_rate:g} in the place of {asked.learning_rate:g}, "
-            f"{format_number(plain.epochs, 'epoch')} in the place of {asked.epochs}."
-        ]
-
-    def accepted(self, network: NetworkSpec) -> list[Recipe]:
-        """Every recipe that a network may have been trained by earlier, the first one first."""
-        own = self._own[network.family]
-        rates = self._request.learning_rates or (own.learning_rate,)
-        chosen = chosen_rate(self._request.home, network.family)  # may lie beyond those
-        rates = (*rates, *([chosen] if chosen is not None and len(rates) > 1 else []))
-        first = [own.model_copy(update={"learning_rate": rate}) for rate in rates]
-        return [*first, *([self._second] if self._second else [])]
-
-    def choose(self, home: Path, info: DatasetInfo, validate: Validate) -> dict[str, Recipe]:
-        """The recipe of each network, by name; may train networks to decide."""
-        families = choose_rates(
-            self._networks, self._own, self._request.learning_rates, home, info, validate
-        )
-        first = {one.name: families[one.family] for one in self._networks}
-        if self._second is None:
-            return first
-        return train_again(self._networks, first, self._second, self._short, home, validate)
 
 
 def require_ranges(request: RetrainRequest) -> None:

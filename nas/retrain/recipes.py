@@ -1,0 +1,84 @@
+"""The recipe that each network is trained by."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from nas.data import DatasetInfo
+from nas.format import format_number
+from nas.retrain.learning_rate import Validate, choose_rates, chosen_rate, own_recipe
+from nas.retrain.references import NetworkSpec
+from nas.retrain.second_recipe import train_again
+from nas.study.front_file import FrontFile
+from nas.training import Recipe
+from nas.training.small_data import FEW_IMAGES, adapt, stretch
+
+
+class NetworkRecipes:
+    """The recipes that networks are trained by: of their family, adapted to few images.
+
+    Args:
+        recipe: asked for.
+        rates: learning rates that each family chooses from; none: its own.
+        adapted: fields of the recipe that few images may change.
+        front: of the study.
+        images: of the training split.
+        networks: all that are to be trained.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        rates: Sequence[float],
+        adapted: Collection[str],
+        front: FrontFile,
+        images: int,
+        networks: Sequence[NetworkSpec],
+    ) -> None:
+        self._asked, self._rates, self._images = recipe, rates, images
+        self._networks = networks
+        self._plain = adapt(recipe, images, adapted)
+        self._own = {
+            one.family: adapt(own_recipe(one.family, recipe), images, adapted) for one in networks
+        }
+        short = Recipe.model_validate(front.recipe)
+        # A recipe of the user's is taken as it is, also where it ends below the short schedule.
+        free = {"batch_size", "learning_rate"} <= {*adapted}
+        again = images < FEW_IMAGES and free and self._plain.epochs >= short.epochs
+        self._second = stretch(short, self._plain.epochs) if again else None
+        self._short = {entry.arch_id: entry.accuracy for entry in front.architectures}
+
+    @property
+    def compared(self) -> list[Recipe]:
+        """Those whose networks are in one table, whatever their learning rate."""
+        return [self._plain, *([self._second] if self._second else [])]
+
+    def notes(self) -> list[str]:
+        """What the number of images changed, in words."""
+        asked, plain = self._asked, self._plain
+        if plain == asked:
+            return []
+        return [
+            f"{self._images:,} training images are few for the recipe {asked.name}: batches of "
+            f"{plain.batch_size} in the place of {asked.batch_size}, learning rate "
+            f"{plain.learning_rate:g} in the place of {asked.learning_rate:g}, "
+            f"{format_number(plain.epochs, 'epoch')} in the place of {asked.epochs}."
+        ]
+
+    def accepted(self, network: NetworkSpec, home: Path) -> list[Recipe]:
+        """Every recipe that a network may have been trained by earlier, the first one first."""
+        own = self._own[network.family]
+        rates = self._rates or (own.learning_rate,)
+        chosen = chosen_rate(home, network.family)  # may lie beyond those
+        rates = (*rates, *([chosen] if chosen is not None and len(rates) > 1 else []))
+        first = [own.model_copy(update={"learning_rate": rate}) for rate in rates]
+        return [*first, *([self._second] if self._second else [])]
+
+    def choose(self, home: Path, info: DatasetInfo, validate: Validate) -> dict[str, Recipe]:
+        """The recipe of each network, by name; may train networks to decide."""
+        families = choose_rates(self._networks, self._own, self._rates, home, info, validate)
+        first = {one.name: families[one.family] for one in self._networks}
+        if self._second is None:
+            return first
+        return train_again(self._networks, first, self._second, self._short, home, validate)
