@@ -116,14 +116,21 @@ def done(wanted: RetrainRequest) -> tuple[Retrained, Watched]:
         return retrain_front(wanted, this_machine, SILENT), watched
 
 
-def test_everything_is_trained_once_and_tested_once(done: tuple[Retrained, Watched]) -> None:
+def test_everything_is_trained_once_and_tested_once(
+    wanted: RetrainRequest, done: tuple[Retrained, Watched]
+) -> None:
     retrained, watched = done
     names = {one["network"] for one in retrained.metrics}
     assert len(names) == len(ARCHS) + 6  # a twin and an equal-cost twin of each
     assert watched.tests == len(retrained.metrics) == 2 * len(names)
     # Of each family one network at each rate; the best of these is that network's own training.
-    families, spared = 3, 3 * 1
-    assert watched.epochs == 2 * (2 * len(names) + families * len(RATES) - spared)
+    choices = json.loads(
+        (wanted.front.parent / "retrained/learning-rates/choices.json").read_text()
+    )
+    tried = [len(choice["val_accuracy"]) for choice in choices.values()]
+    assert len(tried) == 3
+    assert min(tried) >= len(RATES)
+    assert watched.epochs == 2 * (2 * len(names) + sum(tried) - len(tried))
 
 
 def test_a_family_shares_the_rate_that_validated_best(
@@ -134,7 +141,7 @@ def test_a_family_shares_the_rate_that_validated_best(
     for family in ("searched", "twin", "dct-twin"):
         choice = choices[family]
         tried = choice["val_accuracy"]
-        assert set(tried) == {"0.1", "0.2", "0.4"}
+        assert set(tried) >= {"0.1", "0.2", "0.4"}  # more where the best is at an end
         assert tried[f"{choice['rate']:g}"] == max(tried.values())
         members = [one for one in done[0].metrics if one["family"] == family]
         assert {one["learning_rate"] for one in members} == {choice["rate"]}
@@ -492,7 +499,8 @@ def test_rates_are_compared_after_a_network_was_trained_at_one(
         choice = json.loads((tmp_path / "retrained/learning-rates/choices.json").read_text())
         best = choice["searched"]["rate"]
         assert choice["searched"]["val_accuracy"]["0.1"] == first.metrics[0]["val_accuracy"]
-        assert watched.epochs == 2 * 2  # at the other two rates
+        tried = choice["searched"]["val_accuracy"]
+        assert watched.epochs == 2 * (len(tried) - 1)  # at the other rates
         assert watched.tests == (best != 0.1)
     assert again.metrics[0]["learning_rate"] == best
     assert again.summary is not None
