@@ -14,6 +14,7 @@ from typing import Any
 from scipy import stats
 
 from benchmarks.recorded_coverage import coverage, own_noise, recorded_searches
+from benchmarks.retraining_report import small_rows
 from nas.format import format_count
 from nas.report.comparison_plots import comparison_rows
 from nas.stopping.rule import StoppingSettings
@@ -390,6 +391,12 @@ def reference_60_epochs() -> str:
     )  # fmt: skip
 
 
+def small_data() -> str:
+    """Full training on few images."""
+    heading, *lines = small_rows(_read(BENCHMARKS / "retraining.json")["rows"])
+    return table(heading, lines)
+
+
 def folded() -> str:
     """How much faster the repository's network is once folded."""
     (path,) = (REFERENCE / "60-epochs" / "retrained").glob("*/export.json")
@@ -407,7 +414,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     sampler, sampler_peers, estimates, end_to_end, early_stopping, stopping, stopping_coverage,
     stopping_recorded, training_loss, schedule,
     operator, training, gpu_sharing, overhead, large_study, reference_networks,
-    reference_differences, reference_noise, reference_60_epochs, folded,
+    reference_differences, reference_noise, reference_60_epochs, folded, small_data,
 )  # fmt: skip
 
 
