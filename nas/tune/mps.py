@@ -47,7 +47,8 @@ def mps() -> Iterator[bool]:
     if program is None or _runs_already():
         yield _runs_already()
         return
-    with tempfile.TemporaryDirectory(prefix="nas-mps-") as folder:
+    # The daemon may still write there for a moment, or not have ended when it was told to.
+    with tempfile.TemporaryDirectory(prefix="nas-mps-", ignore_cleanup_errors=True) as folder:
         given = {PIPES: f"{folder}/pipe", LOGS: f"{folder}/log"}
         for path in given.values():
             Path(path).mkdir()
@@ -64,7 +65,7 @@ def mps() -> Iterator[bool]:
             yield True
         finally:
             for name in given:
-                del os.environ[name]
+                os.environ.pop(name, None)
             _works([program], "quit\n", environment)
 
 

@@ -62,7 +62,7 @@ def ray_session(address: str | None) -> Iterator[None]:
             with own_signal_handlers():
                 try:
                     ray.init(**options)
-                except ConnectionError as error:
+                except (ConnectionError, ray.exceptions.RpcError) as error:
                     line = (str(error).splitlines() or [""])[0]
                     raise ValueError(f"--ray-address {address}: {line}") from None
                 except RuntimeError as error:
