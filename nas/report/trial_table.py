@@ -26,7 +26,8 @@ def trial_table(data: StudyData, front_file: Path) -> dict[str, Any]:
         with interval and the probability that it is on the front, and on the front the command
         that retrains it.
     """
-    names = [name for name in costs() if data.trials[name].notna().any()]
+    shown = data.config.columns  # memory and flash where they count
+    names = [name for name in costs() if name in shown and data.trials[name].notna().any()]
     return {
         "costs": [OBJECTIVES[name].label for name in names],
         "accuracy": data.accuracy_label,
