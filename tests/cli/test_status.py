@@ -154,4 +154,4 @@ def test_balanced_accuracy_is_called_so(
         (tmp_path / "results" / name).mkdir(parents=True)
         make_study(tmp_path / "results" / name, config)
         out = run_runner("status", f"results/{name}").out
-        assert ("75.00 % balanced accuracy  " in out) == (name == "b")
+        assert ("75.00 % balanced accuracy (estimate)  " in out) == (name == "b")
