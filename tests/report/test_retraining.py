@@ -239,7 +239,7 @@ def test_it_ends_with_classes_latency_change_and_next_steps(
     )
     study = synthetic_study(tiny_config, 8)
     page = render(read_study(study, tiny_config), summary)
-    annotate_study(study, tiny_config, summary)
+    annotate_study(study, read_study(study, tiny_config), summary)
     note = get_note(study)
     assert "What to do next" in page
     for text in (page, note):

@@ -95,7 +95,12 @@ def test_latencies_of_a_study_are_multiples_of_its_first_control(
         study.recover()
         candidate = study.ask()
         assert isinstance(candidate, Candidate)
-        measured = Measurement(0.9, 8, 1.0, [(8, 0.9)], ratio, 0.01, control)
+        measured = Measurement(
+            *(0.9, 8, 1.0, [(8, 0.9)]),
+            latency_ratio=ratio,
+            latency_noise=0.01,
+            latency_control=control,
+        )
         study.complete(candidate.number, measured)
         return study.study.trials[candidate.number]
 

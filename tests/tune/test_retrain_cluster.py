@@ -15,7 +15,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 ROOT = Path(__file__).parents[2]
-EPOCHS = 40
+EPOCHS = 20
 
 
 @pytest.fixture
@@ -80,6 +80,7 @@ def test_a_node_is_lost_and_the_networks_come_back(cluster: Cluster, tmp_path: P
     retrained.rename(tmp_path / "there")
     here = json.loads(ended(start(tmp_path, "retrain.py", *arguments, "--concurrency", "1")))
     for one, other in zip(there, here["metrics"], strict=True):
-        assert one | {"seconds": 0} == other | {"seconds": 0}
+        measured = {"seconds": 0, "latency": 0}
+        assert one | measured == other | measured
     again = start(tmp_path, "retrain.py", *arguments, "--ray-address", cluster.address)
     assert json.loads(ended(again))["metrics"] == here["metrics"]  # nothing is trained twice
