@@ -59,12 +59,21 @@ class NetworkRecipes:
         asked, plain = self._asked, self._plain
         if plain == asked:
             return []
-        return [
-            f"{self._images:,} training images are few for the recipe {asked.name}: batches of "
-            f"{plain.batch_size} in the place of {asked.batch_size}, learning rate "
-            f"{plain.learning_rate:g} in the place of {asked.learning_rate:g}, "
-            f"{format_number(plain.epochs, 'epoch')} in the place of {asked.epochs}."
+        changes = [
+            f"{text} in the place of {before:g}"
+            for text, now, before in (
+                (f"batches of {plain.batch_size}", plain.batch_size, asked.batch_size),
+                (
+                    f"learning rate {plain.learning_rate:g}",
+                    plain.learning_rate,
+                    asked.learning_rate,
+                ),
+                (format_number(plain.epochs, "epoch"), plain.epochs, asked.epochs),
+            )
+            if now != before
         ]
+        few = f"{self._images:,} training images are few for the recipe {asked.name}"
+        return [f"{few}: {', '.join(changes)}."]
 
     def accepted(self, network: NetworkSpec, home: Path) -> list[Recipe]:
         """Every recipe that a network may have been trained by earlier, the first one first."""
