@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from benchmarks.tables import read_table
 from nas.pareto import hypervolume
 from nas.progress import Progress, silent
 
+J = TypeVar("J")  # a job
+R = TypeVar("R")  # its result
 Array = NDArray[np.float64]
 
 MARKS = (25, 50, 100, 200)
@@ -92,20 +94,20 @@ def run(
         if cached is not None:
             results[job] = cached
     missing = [job for job in jobs if job not in results]
-    for job, made in progress(_made(missing, workers), len(jobs), len(results)):
+    for job, made in progress(in_processes(run_job, missing, workers), len(jobs), len(results)):
         cache.put(problems[job.problem], job.sampler, job.seed, job.evaluations, job.noise, made)
         results[job] = made
     return {job: results[job] for job in jobs}  # in the order of the jobs
 
 
-def _made(jobs: Sequence[Job], workers: int) -> Iterator[tuple[Job, Replay]]:
-    """Make replays in parallel; yields each as it ends."""
+def in_processes(run: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[tuple[J, R]]:
+    """Run jobs in processes of one thread each; yields each job with its result as it ends."""
     if not jobs:
         return
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import torch
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = {pool.submit(run_job, job): job for job in jobs}
+        futures = {pool.submit(run, job): job for job in jobs}
         try:
             for future in as_completed(futures):
                 yield futures[future], future.result()

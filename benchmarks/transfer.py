@@ -11,10 +11,6 @@ The source table is searched by the known-cost sampler; then the target table is
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import os
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,7 +21,7 @@ from benchmarks.baselines import OURS
 from benchmarks.problems import Problem, TableProblem
 from benchmarks.replay import Replay, make_ours, replay
 from benchmarks.rows import RowFile
-from benchmarks.sampler import SYNTHETIC, load_problem
+from benchmarks.sampler import SYNTHETIC, in_processes, load_problem
 from benchmarks.tables import Table
 from nas.pareto import non_dominated
 from nas.progress import Progress, silent
@@ -152,7 +148,7 @@ def _front(source: TableProblem, settings: tuple[Setting, ...]) -> list[Setting]
 def run(jobs: list[TransferJob], rows: RowFile, workers: int, progress: Progress = silent) -> None:
     """Make all searches that `rows` lacks, in parallel, and add a row for each."""
     missing = [job for job in jobs if (job.way, job.seed) not in rows]
-    made = _made(missing, workers)
+    made = in_processes(run_job, missing, workers)
     for job, done in progress(made, len(jobs), len(jobs) - len(missing)):
         problem = table_problem("--target", job.target)
         assert problem.best is not None
@@ -165,18 +161,3 @@ def run(jobs: list[TransferJob], rows: RowFile, workers: int, progress: Progress
                 "ms_per_ask": round(done.ms_per_ask, 2),
             }
         )
-
-
-def _made(jobs: list[TransferJob], workers: int) -> Iterator[tuple[TransferJob, Replay]]:
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import torch
-    if not jobs:
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = {pool.submit(run_job, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise

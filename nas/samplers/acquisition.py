@@ -12,9 +12,9 @@ from nas.samplers.candidates import Candidates
 from nas.samplers.ehvi import Boxes, box_decomposition, expected_improvement
 from nas.samplers.encoding import Code
 from nas.samplers.error_model import ErrorModel
-from nas.samplers.gaussian_process import Posteriors
 from nas.samplers.history import History
 from nas.samplers.outcome_transform import OutcomeTransform
+from nas.samplers.posteriors import Posteriors
 
 Array = NDArray[np.float64]
 

@@ -14,9 +14,10 @@ from nas.samplers.binomial_noise import BinomialNoise
 from nas.samplers.candidates import Candidates
 from nas.samplers.encoding import Code
 from nas.samplers.fitted_sources import FittedSources
-from nas.samplers.gaussian_process import Posteriors, fit
+from nas.samplers.gaussian_process import fit
 from nas.samplers.history import EndedTrial, History
 from nas.samplers.outcome_transform import OutcomeTransformFamily
+from nas.samplers.posteriors import Posteriors
 from nas.samplers.sources import Description, Source
 from nas.samplers.stopped_trials import CurvesWithCosts, forecast_final_errors
 

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from nas.samplers.candidates import Candidates
 from nas.samplers.encoding import Code, Encoding
 from nas.samplers.error_model import MAX_FITTED, ErrorModel, excess_errors
-from nas.samplers.gaussian_process import Posteriors
 from nas.samplers.history import EndedTrial, History
+from nas.samplers.posteriors import Posteriors
 from nas.space.space import Choice
 from nas.threads import blas_threads
 

@@ -1,7 +1,7 @@
 """The Pareto front of a study: of the trials that finished the whole schedule alone.
 
 It holds the trials that no other one dominates as measured, and those that are more likely on the
-front than not although they were measured unluckily.
+front than not although their measurement is dominated.
 """
 
 from __future__ import annotations

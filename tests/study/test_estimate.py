@@ -107,7 +107,7 @@ def test_stopped_trials_and_repeats_have_none(
     assert estimate_trials(study.get_trials(), config, 300) == before
 
 
-def test_the_front_holds_what_is_likely_on_it_though_measured_unluckily(
+def test_the_front_holds_what_is_likely_on_it_though_its_measurement_is_dominated(
     synthetic_study: SyntheticStudy, config: StudyConfig
 ) -> None:
     added = 0
