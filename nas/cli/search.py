@@ -182,9 +182,10 @@ def search(
     """Run a search; the help text is `HELP`."""
     if not quiet:
         announce("reading the plan")
+    from nas.cli.option_values import parse_channels, parse_failures
     from nas.cli.wait_view import find_workers, parse_wait
     from nas.study.choose_sampler import SAMPLERS
-    from nas.study.plan import Request, check_request, make_plan, parse_channels, parse_failures
+    from nas.study.plan import Request, check_request, make_plan
 
     fields = {
         "epochs": epochs,

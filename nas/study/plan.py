@@ -5,7 +5,6 @@ Everything is checked here, before any work starts and before anything is writte
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import socket
@@ -29,7 +28,7 @@ from nas.study.choose_sampler import SAMPLERS, effective_sampler, require_used
 from nas.study.config import StudyConfig, stored_config
 from nas.study.location import StudyLocation, find_study
 from nas.study.objectives import Objectives
-from nas.study.resources import ClusterResources
+from nas.study.resources import ClusterResources, require_gpu_share
 from nas.study.sources import StudySource, find_sources
 from nas.study.storage.engine import parse_storage, sqlite_url
 from nas.study.try_first import read_architectures, usable
@@ -271,12 +270,6 @@ def _concurrency(request: Request, gpus: float, resources: ClusterResources) -> 
     return request.concurrency or fitting
 
 
-def require_gpu_share(gpus: float | None) -> None:
-    """Raise ValueError unless it is a part of a GPU or some whole ones; None is any."""
-    if gpus is not None and not (0 <= gpus <= 1 or (gpus <= 64 and gpus % 1 == 0)):
-        raise ValueError(f"--gpus-per-trial {gpus:g}: accepted: 0 to 1, or a whole number up to 64")
-
-
 def require_reachable(address: str | None) -> None:
     """Make sure that something listens at a HOST:PORT: Ray itself would try for minutes.
 
@@ -293,38 +286,6 @@ def require_reachable(address: str | None) -> None:
             f"--ray-address {address}: {error}; accepted: the HOST:PORT of a Ray head that runs, "
             "or none for a Ray on this machine"
         ) from None
-
-
-def parse_failures(text: str, budget: int) -> int:
-    """`--max-failures`: a number of trials, or a share of the budget such as `20%` or `0.2`.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    match = re.fullmatch(r"(\d{1,7})|(\d{1,3}(?:\.\d{1,6})?)%|(\d?\.\d{1,6})", text.strip())
-    if match is None:
-        share = math.inf
-    elif match[1]:
-        return int(match[1])
-    else:
-        share = float(match[2]) / 100 if match[2] else float(match[3])
-    if share > 1:
-        raise ValueError(
-            f"--max-failures: {text[:40]!r}; accepted: a number such as 10, or a share of the "
-            "budget such as 20% or 0.2"
-        )
-    return math.floor(share * budget + 1e-9)
-
-
-def parse_channels(text: str) -> int | None:
-    """`--channels`: 1, 3, or None for auto.
-
-    Raises:
-        ValueError: it is neither.
-    """
-    if text not in ("auto", "1", "3"):
-        raise ValueError(f"--channels: {text[:40]!r}; accepted: auto, 1, 3")
-    return None if text == "auto" else int(text)
 
 
 def study_name(request: Request) -> str:

@@ -93,3 +93,9 @@ class ClusterResources:
             return "no worker"
         have = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
         return have if len(self.nodes) == 1 else f"{len(self.nodes)} nodes, in all {have}"
+
+
+def require_gpu_share(gpus: float | None) -> None:
+    """Raise ValueError unless it is a part of a GPU or some whole ones; None is any."""
+    if gpus is not None and not (0 <= gpus <= 1 or (gpus <= 64 and gpus % 1 == 0)):
+        raise ValueError(f"--gpus-per-trial {gpus:g}: accepted: 0 to 1, or a whole number up to 64")

@@ -18,8 +18,8 @@ from nas.retrain.recipes import NetworkRecipes
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select
 from nas.study.front_file import load_front
-from nas.study.plan import require_gpu_share, require_reachable
-from nas.study.resources import ClusterResources
+from nas.study.plan import require_reachable
+from nas.study.resources import ClusterResources, require_gpu_share
 from nas.training import Recipe
 from nas.training.full import require_settings
 from nas.tune.training_pool import (

@@ -9,12 +9,12 @@ import pytest
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
 
+from nas.cli.option_values import parse_failures
 from nas.data import SplitRecord
 from nas.space.limits import Limits
 from nas.study.choose_sampler import SAMPLERS, choose_sampler
 from nas.study.config import StudyConfig, stored_config
 from nas.study.front import LIKELY, finished_trials, front, measured_front
-from nas.study.plan import parse_failures
 from nas.study.storage.engine import open_storage, sqlite_url
 from nas.study.storage.optuna_private import StudyStorage
 from nas.study.study import Candidate, Measurement, SearchStudy
