@@ -79,7 +79,13 @@ def sampler(
 
 @app.command()
 def transfer(
-    source: Annotated[str, _option("The table that was searched before, as for sampler --table")],
+    source: Annotated[
+        str,
+        _option(
+            "The table that was searched before, as for sampler --table. FILE:cells=N,width=N: "
+            "NATS-Bench with the costs of N cells a stage or N channels"
+        ),
+    ],
     target: Annotated[str, _option("The table that is searched now, with the same columns")],
     trials: Annotated[int, _option("Evaluations of the source", min=4, max=10_000)] = 100,
     evals: Annotated[int, _option("Evaluations of the target", min=1, max=10_000)] = 100,

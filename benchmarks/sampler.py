@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from benchmarks.baselines import OPTUNA, OURS
 from benchmarks.cache import ReplayCache
 from benchmarks.generate import generate
+from benchmarks.nats_costs import with_costs
 from benchmarks.problems import Problem, TableProblem
 from benchmarks.replay import Replay, replay
 from benchmarks.synthetic import SyntheticProblem
@@ -49,6 +50,9 @@ class Job:
 def load_problem(source: str) -> Problem:
     """The problem of a table file, `generated:KIND[:SEED]` or `synthetic:SEED`; cached.
 
+    A file of NATS-Bench's topology space may be followed by a size, as in
+    `nats-cifar10.csv:cells=15,width=32`: its costs are then those of that size (`nats_costs.py`).
+
     Raises:
         ValueError: one line that says what is wrong and what is accepted.
     """
@@ -57,6 +61,9 @@ def load_problem(source: str) -> Problem:
     if source.startswith(GENERATED):
         kind, _, seed = source.removeprefix(GENERATED).partition(":")
         return TableProblem(generate(kind, _seed(source, seed or "0")))
+    file, colon, sizes = source.rpartition(":")
+    if colon and "=" in sizes and not Path(source).exists():
+        return TableProblem(with_costs(read_table(Path(file)), sizes))
     return TableProblem(read_table(Path(source)))
 
 

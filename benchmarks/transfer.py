@@ -33,6 +33,7 @@ COLD, TPE, PLAIN, TRANSFER = "cold start", "tpe", "source's front first", "trans
 PERMUTED, NEGATED = "transfer, permuted", "transfer, negated ranks"
 WAYS = (COLD, TPE, PLAIN, TRANSFER, PERMUTED, NEGATED)
 MARKS = (25, 50, 100)
+TABLES = "a table's CSV file, FILE:cells=N,width=N of NATS-Bench, or generated:KIND"
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def table_problem(option: str, source: str) -> TableProblem:
     """
     problem = load_problem(source)
     if source.startswith(SYNTHETIC) or not isinstance(problem, TableProblem):
-        raise ValueError(f"{option} {source}: accepted: a table's CSV file, or generated:KIND")
+        raise ValueError(f"{option} {source}: accepted: {TABLES}")
     return problem
 
 
