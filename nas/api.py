@@ -58,6 +58,7 @@ def run_search(
     limits: Limits | None = None,
     sampler: str = "known-cost",
     sources: Iterable[str] = (),
+    source_front: bool = True,
     first: Iterable[Arch] = (),
     seed: int = 0,
     max_failures: int = 10,
@@ -85,6 +86,7 @@ def run_search(
         sampler: one of `nas.study.choose_sampler.SAMPLERS`.
         sources: earlier studies that inform the sampler `known-cost`: names in the same
             `storage` or in `results/`, folders, or URLs of databases.
+        source_front: try the fronts of `sources` first; False: begin with a spread over the space.
         first: architectures to train first; those outside of the space or over a limit are
             left out.
         seed: of the sampler and of every training.
@@ -148,7 +150,7 @@ def run_search(
     config = StudyConfig(space, info, recipe, objectives, limits, splits=splits)
     with _lock(storage, name), working_threads:
         found = _sources(sources, sampler, config, storage, name)
-        study = _open(config, sampler, budget, seed, images, storage, name, found)
+        study = _open(config, sampler, budget, seed, images, storage, name, found, source_front)
         study.try_first(usable(list(first), config))
         with nullcontext() if quiet else Meter(name, budget, study.counted) as meter:
             while (candidate := study.ask()) is not None:
@@ -297,6 +299,7 @@ def _open(
     storage: str | None,
     name: str,
     sources: tuple[StudySource, ...],
+    source_front: bool,
 ) -> SearchStudy:
     """Create the study or continue it.
 
@@ -315,7 +318,7 @@ def _open(
     if images is not None:
         opened.set_user_attr("val_images", images)
     num_trials = len(opened.get_trials(deepcopy=False))
-    chosen = choose_sampler(sampler, config, seed, num_trials, images, sources)
+    chosen = choose_sampler(sampler, config, seed, num_trials, images, sources, source_front)
     opened.sampler = chosen.sampler
     search = SearchStudy(opened, config, budget=budget, seed=seed, joint=chosen.joint)
     search.recover()

@@ -119,6 +119,10 @@ def search(
             "Repeatable",
         ),
     ] = None,
+    no_source_front: Annotated[
+        bool,
+        option(HOW, " ", "Do not try the front of --from-study first.", "--no-source-front"),
+    ] = False,
     try_: Annotated[
         list[Path] | None,
         option(
@@ -224,6 +228,7 @@ def search(
         ray_address=ray_address,
         seed=seed,
         from_study=tuple(from_study or ()),
+        source_front=not no_source_front,
         try_files=tuple(try_ or ()),
     )
     check_request(request)  # before workers are waited for

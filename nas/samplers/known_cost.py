@@ -76,6 +76,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         sources: earlier studies of architectures of the same kinds, which tell part of the
             error. How much is learned from the study's own trials, for each source by itself.
             The first trials are those that the sources have found best.
+        source_front: False: the first trials are spread over costs and choices all the same.
         describe: a setting in the terms that the sources describe their architectures in.
             Default: the setting itself.
 
@@ -95,6 +96,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         identity: Callable[[Mapping[str, Any]], Hashable] | None = None,
         images: int | None = None,
         sources: Sequence[Source] = (),
+        source_front: bool = True,
         describe: Callable[[Mapping[str, Any]], Description] = dict,
     ) -> None:
         self._choices = tuple(choices)
@@ -103,6 +105,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             raise ValueError(f"images: {images}; accepted: 1 or more, or None")
         self._seed, self._objective, self._images = seed, objective, images
         self._sources, self._describe = tuple(sources), describe
+        self._source_front = source_front
         self.costs = costs
         self._make_candidates = partial(
             Candidates, encoding, costs, feasible=feasible, identity=identity
@@ -260,7 +263,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             except FitError as error:
                 self._model = None
                 _log.warning("known-cost: %s; this trial is from the initial design", error)
-        if self._model is not None and self._model.sources.models:
+        if self._source_front and self._model is not None and self._model.sources.models:
             return [self._model.source_start(history, untried)]
         taken = [*(trial.code for trial in history.ended), *history.pending]
         return [candidates.codes[spread_start(candidates, untried, taken, self._seed)]]

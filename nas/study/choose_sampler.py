@@ -57,6 +57,7 @@ def choose_sampler(
     trials: int,
     images: int | None,
     sources: Sequence[StudySource] = (),
+    source_front: bool = True,
 ) -> ChosenSampler:
     """Build a sampler for a study.
 
@@ -68,6 +69,7 @@ def choose_sampler(
             its start.
         images: of the validation split, which accuracies are measured on; None: not known.
         sources: earlier studies, for `known-cost`.
+        source_front: see `KnownCostSampler`.
 
     Raises:
         ValueError: unknown name.
@@ -75,7 +77,7 @@ def choose_sampler(
     later = (seed + 1_000_003 * trials) % 2**32
     match effective_sampler(name, config.objectives):
         case "known-cost":
-            return ChosenSampler(known_cost_sampler(config, seed, images, sources))
+            return ChosenSampler(known_cost_sampler(config, seed, images, sources, source_front))
         case "tpe":
             tpe = optuna.samplers.TPESampler(
                 multivariate=True, group=True, constant_liar=True, seed=later
@@ -91,7 +93,11 @@ def choose_sampler(
 
 
 def known_cost_sampler(
-    config: StudyConfig, seed: int, images: int | None, sources: Sequence[StudySource] = ()
+    config: StudyConfig,
+    seed: int,
+    images: int | None,
+    sources: Sequence[StudySource] = (),
+    source_front: bool = True,
 ) -> KnownCostSampler:
     """The known-cost sampler with the costs, limits and identity of the space's architectures."""
     space, data = config.space, config.dataset
@@ -120,5 +126,6 @@ def known_cost_sampler(
         identity=identity,
         images=images,
         sources=[source.for_sampler(config) for source in sources],
+        source_front=source_front,
         describe=lambda setting: describe_arch(identity(setting)),
     )

@@ -71,6 +71,7 @@ class Request:
     ray_address: str | None = None  # None: a Ray of our own on this machine
     seed: int = 0
     from_study: tuple[str, ...] = ()  # earlier studies: names, folders or URLs
+    source_front: bool = True  # their fronts are tried first
     try_files: tuple[Path, ...] = ()  # architectures to train first
 
 
@@ -139,6 +140,8 @@ def check_request(request: Request) -> Checked:
     study = find_study(storage, name)
     own = StudyLocation(name, storage, folder)
     sources = find_sources(request.from_study, request.results, own, study, space)
+    if not (request.source_front or sources):
+        raise ValueError("--no-source-front: accepted: with --from-study")
     first = tuple(arch for path in request.try_files for arch in read_architectures(path))
     return Checked(space, name, folder, storage, study, sources, first)
 

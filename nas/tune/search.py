@@ -135,7 +135,13 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     request = plan.request
     images = plan.config.recipe.evaluated(plan.data.val)
     chosen = choose_sampler(
-        plan.sampler, plan.config, request.seed, plan.num_trials, images, plan.sources
+        plan.sampler,
+        plan.config,
+        request.seed,
+        plan.num_trials,
+        images,
+        plan.sources,
+        request.source_front,
     )
     storage = open_retrying(plan.storage, lock, lambda: bool(received))
     study = optuna.create_study(

@@ -155,6 +155,15 @@ def command(*words, cwd):
     )  # fmt: skip
 
 
+def test_without_the_source_front_the_first_trials_are_those_of_a_cold_start(info, storage):
+    search(info, storage, "cold", 4)
+    search(info, storage, "spread", 4, sources=["first"], source_front=False)
+    search(info, storage, "from front", 4, sources=["first"])
+    assert tried(storage, "spread") == tried(storage, "cold")
+    assert set(tried(storage, "from front")) <= set(tried(storage, "first"))
+    assert tried(storage, "from front") != tried(storage, "cold")
+
+
 def test_command_line_shows_sources_in_its_plan(info, tmp_path):
     folder = tmp_path / "results" / "before"
     folder.mkdir(parents=True)
@@ -170,5 +179,8 @@ def test_command_line_shows_sources_in_its_plan(info, tmp_path):
     assert bad.returncode == 2
     assert bad.stderr.startswith("error: --try ")
     assert bad.stderr.count("\n") == 1
+    alone = command(*words, "--no-source-front", cwd=tmp_path)
+    assert alone.returncode == 2
+    assert alone.stderr == "error: --no-source-front: accepted: with --from-study\n"
     with pytest.raises(ValueError, match="no such study"):
         read_source("x", tmp_path, StudyLocation("y", "", None), TINY)
