@@ -1,19 +1,24 @@
-"""Full training: the recipe on few images, and ideas for a better recipe at equal epochs.
+"""Full training: the recipe on few images, ideas for a better recipe, and learning rates.
 
-Two parts, each a training a row. `small`: two networks of the reference run on three data sets of
+Three parts, each a training a row. `small`: two networks of the reference run on three data sets of
 200 to 800 images, by the short schedule of a search, by the recipe `full` as it is, and adapted.
 `ideas`: networks of the reference run and their pointwise twins on 12,000 images of Fashion-MNIST,
 by the recipe `full` for 6 epochs and with one thing changed; accuracy is of 20,000 other training
-images, so that the test set decides nothing. Differences are paired by network and seed.
+images, so that the test set decides nothing. Differences are paired by network and seed. The
+teacher is the most expensive network of the front, trained in the same way. `rates`: the short runs
+that choose a learning rate for 20 epochs, beside the validation accuracies of whole trainings at
+the same rates, which the reference run recorded for two networks.
 """
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -25,11 +30,17 @@ from nas.data import Batches, DatasetInfo, SearchData, Split, load_search_data, 
 from nas.data.info import mean_std
 from nas.data.splits import resize
 from nas.progress import Progress, silent
-from nas.retrain.references import equal_cost_twin
+from nas.retrain.learning_rate import CHOICES, FOLDER
+from nas.retrain.references import SEARCHED, TWIN, equal_cost_twin
+from nas.retrain.short_run import short_run
 from nas.space.arch import Arch
 from nas.study.front_file import load_front
+from nas.threads import cpu_threads
 from nas.training import Trainer, accuracy, build, get_recipe
+from nas.training.distillation import Teacher
+from nas.training.full import retrain
 from nas.training.small_data import adapt
+from nas.training.teacher import keep_logits, read_teacher
 
 FRONT = Path(__file__).parents[1] / "results" / "reference-fashion-mnist" / "front.json"
 NETWORKS = {"0.4 M": "a8fa898fecac", "1.0 M": "6d098590f5c0"}  # multiply-adds at 28x28: arch_id
@@ -37,6 +48,7 @@ KEY = ("part", "data", "network", "recipe", "seed")
 CPU = torch.device("cpu")
 
 SHORT, FULL, ADAPTED = "short schedule", "full, as it is", "full, adapted"
+RATES, RATE_EPOCHS = (0.05, 0.1, 0.2, 0.4, 0.8), 20  # of whole trainings
 IDEA_IMAGES, IDEA_EPOCHS, HELD_OUT = 12_000, 6, 20_000
 
 
@@ -67,6 +79,12 @@ def jobs(parts: Sequence[str], seeds: int) -> list[Job]:
                 for network in NETWORKS
                 for recipe in (SHORT, FULL, ADAPTED)
             ]
+        if "rates" in parts:
+            work += [
+                Job("rates", "fashion-mnist", network, f"{rate:g}", seed)
+                for network in recorded_grids()
+                for rate in RATES
+            ]
         if "ideas" in parts:
             work += [
                 Job("ideas", "fashion-mnist", network, idea, seed)
@@ -84,7 +102,7 @@ def measure(
 
     def steps() -> Iterator[None]:
         for job in left:
-            train = _train_small if job.part == "small" else _train_idea
+            train = TRAIN[job.part]
             file.add(dict(zip(KEY, job.key, strict=True)) | train(job, data_dir))
             yield
 
@@ -119,9 +137,51 @@ def _train_idea(job: Job, data_dir: Path) -> dict[str, Any]:
     idea: Idea = IDEAS[job.recipe]
     recipe = get_recipe("full", **({"epochs": IDEA_EPOCHS} | idea.fields))
     network = build(idea_networks()[job.network], data.info, job.seed)
-    trainer = idea_trainer(idea, network, data, recipe, job.seed)
+    teacher = _teacher(data_dir) if idea.taught else None
+    if teacher is not None:
+        recipe = recipe.model_copy(update={"teacher": teacher.network})
+    trainer = idea_trainer(idea, network, data, recipe, job.seed, teacher)
+    seconds, losses = _finish(trainer)
+    taught = {"teacher_seconds": teacher.seconds} if teacher is not None else {}
+    return {"accuracy": trainer.evaluate(), "seconds": seconds, "losses": losses} | taught
+
+
+@cache
+def _teacher(data_dir: Path) -> Teacher:
+    """The most expensive network of the front, trained on the same images for as many epochs."""
+    data, entry = _idea_data(data_dir), max(load_front(FRONT).architectures, key=lambda e: e.macs)
+    recipe = get_recipe("full", epochs=IDEA_EPOCHS)
+    with TemporaryDirectory() as name, cpu_threads(1):
+        arch, folder = entry.build_arch(), Path(name)
+        some = data.val.take(np.arange(100))  # a test set that nothing reads
+        retrain(arch, data, lambda: some, recipe, 0, folder, device=CPU, threads=1)
+        keep_logits(folder, data, CPU)
+        teacher = read_teacher(folder)
+    assert teacher is not None
+    return teacher
+
+
+def _train_rate(job: Job, data_dir: Path) -> dict[str, Any]:
+    data = load_search_data("fashion-mnist", data_dir, download=False)
+    whole = get_recipe("full", epochs=RATE_EPOCHS, learning_rate=float(job.recipe))
+    recipe = short_run(whole, len(data.train))
+    network = build(idea_networks()[job.network], data.info, job.seed)
+    trainer = Trainer(network, data, recipe, seed=job.seed, device=CPU, threads=1)
     seconds, losses = _finish(trainer)
     return {"accuracy": trainer.evaluate(), "seconds": seconds, "losses": losses}
+
+
+@cache
+def recorded_grids() -> dict[str, dict[str, float]]:
+    """Validation accuracies of whole trainings by learning rate, of networks of `idea_networks`."""
+    choices = json.loads((FRONT.parent / "retrained" / FOLDER / CHOICES).read_text())
+    by_id = {arch_id: name for name, arch_id in NETWORKS.items()}
+    return {
+        f"{kind}, {by_id[choices[family]['network'].split('-')[-1]]}": choices[family][
+            "val_accuracy"
+        ]
+        for family, kind in ((SEARCHED, "DCT"), (TWIN, "pointwise"))
+    }
 
 
 def _finish(trainer: Trainer) -> tuple[float, list[float]]:
@@ -209,6 +269,7 @@ def _fewer(data: SearchData, images: int, val_images: int) -> SearchData:
     return replace(data, train=data.train.take(some), val=data.train.take(others))
 
 
+TRAIN = {"small": _train_small, "ideas": _train_idea, "rates": _train_rate}
 SMALL = {"digits": _digits, "fashion-mnist": _fashion, "photographs": _photographs}
 
 

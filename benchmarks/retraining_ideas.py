@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from nas.data import Batches, SearchData
 from nas.data.splits import resize
 from nas.training import Recipe, Trainer
+from nas.training.distillation import Teacher
 
 MUON_STEPS = 3  # of Newton and Schulz's iteration
 MUON_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -21,12 +22,31 @@ LARGE = 28  # pixels of Fashion-MNIST's images
 class IdeaTrainer(Trainer):
     """A trainer whose batches or optimizer an idea replaces before the first epoch."""
 
-    def __init__(self, idea: Idea, network: nn.Module, data: SearchData, recipe: Recipe, seed: int):
-        super().__init__(network, data, recipe, seed=seed, device=torch.device("cpu"), threads=1)
+    def __init__(
+        self,
+        idea: Idea,
+        network: nn.Module,
+        data: SearchData,
+        recipe: Recipe,
+        seed: int,
+        teacher: Teacher | None,
+    ) -> None:
+        super().__init__(
+            *(network, data, recipe),
+            seed=seed,
+            device=torch.device("cpu"),
+            threads=1,
+            teacher=teacher,
+        )
         self._data, self._sizes = data, idea.sizes
         self._of_size = {data.info.image_size: self._train}
         if not idea.augment:
             self._train = self._batches(data, augment=False)
+        if idea.alternate:
+            self._train = AlternatingFlips(
+                *(data.train, data.info, recipe.batch_size, self.device),
+                generator=self._generator,
+            )
         if idea.optimizer is not None:
             self._optimizer = idea.optimizer(self.network, self._optimizer)
 
@@ -52,6 +72,21 @@ class IdeaTrainer(Trainer):
             generator=self._generator,
             augment=augment,
         )
+
+
+class AlternatingFlips(Batches):
+    """Batches that mirror each image in every second epoch (Jordan, arXiv 2404.00498, 3.6)."""
+
+    _mirrored: Tensor | None = None  # [N] by image, in the epoch before
+
+    def _draw(self) -> list[Tensor]:
+        order_N, rows_N, columns_N, flipped_N, *corners_N = super()._draw()
+        if self._mirrored is None:
+            self._mirrored = torch.empty_like(flipped_N)
+            self._mirrored[order_N] = flipped_N
+        else:
+            self._mirrored = ~self._mirrored
+        return [order_N, rows_N, columns_N, self._mirrored[order_N], *corners_N]
 
 
 class Muon(torch.optim.SGD):
@@ -114,15 +149,22 @@ class Idea:
 
     fields: dict[str, Any] = field(default_factory=dict)  # of the recipe
     augment: bool = True  # crops and flips
+    alternate: bool = False  # flips: each image in every second epoch, not at random
+    taught: bool = False  # by a teacher
     sizes: tuple[int, ...] = ()  # of the images, in equal parts of the epochs
     optimizer: Callable[[nn.Module, torch.optim.SGD], torch.optim.SGD] | None = None
 
 
 def idea_trainer(
-    idea: Idea, network: nn.Module, data: SearchData, recipe: Recipe, seed: int
+    idea: Idea,
+    network: nn.Module,
+    data: SearchData,
+    recipe: Recipe,
+    seed: int,
+    teacher: Teacher | None = None,
 ) -> Trainer:
     """A trainer that does what the idea says."""
-    return IdeaTrainer(idea, network, data, recipe, seed)
+    return IdeaTrainer(idea, network, data, recipe, seed, teacher)
 
 
 def _muon(rate: float) -> Callable[[nn.Module, torch.optim.SGD], torch.optim.SGD]:
@@ -134,6 +176,9 @@ BATCH_64 = {"batch_size": 64, "learning_rate": 0.1}
 BATCH_32 = {"batch_size": 32, "learning_rate": 0.05}
 IDEAS: dict[str, Idea] = {
     BASE: Idea(),
+    "a teacher": Idea(taught=True),
+    "no averaging": Idea({"ema": None}),
+    "alternating flips": Idea(alternate=True),
     "no label smoothing": Idea({"label_smoothing": 0.0}),
     "batches of 64": Idea(BATCH_64),
     "batches of 32": Idea(BATCH_32),

@@ -14,12 +14,23 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.retraining import ADAPTED, FULL, KEY, SHORT, SMALL, jobs, measure, setting
+from benchmarks.retraining import (
+    ADAPTED,
+    FULL,
+    KEY,
+    RATES,
+    SHORT,
+    SMALL,
+    jobs,
+    measure,
+    recorded_grids,
+    setting,
+)
 from benchmarks.retraining_ideas import BASE
 from benchmarks.rows import RowFile
 from nas.progress import shown
 
-PARTS = ("small", "ideas")
+PARTS = ("small", "ideas", "rates")
 
 
 def run_and_report(
@@ -36,7 +47,7 @@ def run_and_report(
     file = RowFile(json_path, setting(), KEY)
     measure(jobs(parts, seeds), file, data_dir, shown("trainings"))
     console = Console(width=None if Console().is_terminal else 130)
-    for lines in (small_rows(file), idea_rows(file)):
+    for lines in (small_rows(file), idea_rows(file), rate_rows(file)):
         if lines:
             table = Table(*lines[0])
             for line in lines[1:]:
@@ -92,4 +103,27 @@ def idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
         times = fmean(row["seconds"] / other["seconds"] for row, other in pairs)
         lines.append([idea, str(len(pairs)), f"{fmean(points):+.2f} ± {error:.2f}", f"{times:.2f}"])
     heading = ["changed", "pairs", "points ± standard error", "time / that of full"]
+    return [heading, *lines] if lines else []
+
+
+def rate_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """A heading, and validation accuracies by learning rate: of short runs and whole trainings."""
+    runs = [row for row in rows if row["part"] == "rates"]
+    lines = []
+    for network, grid in recorded_grids().items():
+        by_rate = {
+            f"{rate:g}": [
+                row["accuracy"]
+                for row in runs
+                if (row["network"], row["recipe"]) == (network, f"{rate:g}")
+            ]
+            for rate in RATES
+        }
+        seeds = max(map(len, by_rate.values()))
+        if seeds:
+            short = [f"{100 * fmean(each):.1f} %" if each else "–" for each in by_rate.values()]
+            lines.append([network, f"short runs, {seeds} seeds", *short])
+            whole = [f"{100 * grid[rate]:.1f} %" if rate in grid else "–" for rate in by_rate]
+            lines.append([network, "whole trainings, 1 seed", *whole])
+    heading = ["network", "validation accuracy at rate", *(f"{rate:g}" for rate in RATES)]
     return [heading, *lines] if lines else []

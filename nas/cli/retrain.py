@@ -27,6 +27,7 @@ The same command again continues after an interruption.
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
+AUTO = "auto"  # a learning rate
 WHAT, HOW, WHERE, OUTPUT = "What is trained", "How", "Where it runs", "Output"
 
 
@@ -80,7 +81,8 @@ def retrain(
             "LIST",
             "Override the peak of the recipe; of several, separated by commas, each family of "
             "networks takes the best on the validation split, and tries beyond the least or the "
-            "greatest of three or more where that is the best.",
+            "greatest of three or more where that is the best. auto: short runs choose, in at most "
+            "a fifth of one training of a family.",
         ),
     ] = None,
     cutout: Annotated[
@@ -89,6 +91,15 @@ def retrain(
     mixup: Annotated[
         float | None, option(HOW, "X", "Mix images in proportions from Beta(X, X), such as 0.2.")
     ] = None,
+    teacher: Annotated[
+        bool,
+        option(
+            HOW,
+            " ",
+            "Train the most accurate network first; the others learn from its logits too.",
+            "--teacher",
+        ),
+    ] = False,
     concurrency: Annotated[
         int | None,
         option(WHERE, "N", "Trainings at the same time. Default: one for each GPU, or core"),
@@ -142,7 +153,8 @@ def retrain(
 
     fields = {"epochs": epochs, "batch_size": batch_size, "cutout": cutout, "mixup": mixup}
     fields = {name: value for name, value in fields.items() if value is not None}
-    rates = _parse_rates(learning_rate)
+    auto_rate = learning_rate == AUTO
+    rates = [] if auto_rate else _parse_rates(learning_rate)
     recipes = [get_recipe(recipe, **fields, learning_rate=rate) for rate in rates]
     request = RetrainRequest(
         front=front,
@@ -159,6 +171,8 @@ def retrain(
         gpus=gpus_per_trial,
         storage=storage,
         adapted=_adapted(recipe, {*fields, *(["learning_rate"] if rates else [])}),
+        auto_rate=auto_rate,
+        teacher=teacher,
     )
     wait = parse_wait(wait_for_workers, ray_address)
     needed = (concurrency or 1, 1.0, gpus_per_trial or 0.0)
@@ -214,5 +228,5 @@ def _parse_rates(text: str | None) -> list[float]:
         return [float(part) for part in _split(text)]
     except ValueError:
         raise ValueError(
-            f"--learning-rate: {str(text)[:40]!r}; accepted: numbers, separated by commas"
+            f"--learning-rate: {str(text)[:40]!r}; accepted: numbers, separated by commas, or auto"
         ) from None

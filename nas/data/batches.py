@@ -1,6 +1,6 @@
 """Batches of images, augmented on the device, where they stay unless they are mapped from a file.
 
-Shape suffixes: N images of the split, B of a batch, C channels, H x W pixels.
+Shape suffixes: N images of the split, B of a batch, C channels, H x W pixels, V views, K classes.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Batches:
         augment: whether to crop and flip while training.
         cutout: side of the masked square, a share of the image's; 0 masks nothing. Its
             centre is anywhere in the image, so part of it may lie outside.
+        logits_VNK: of each image as it is and, where flips keep the label, mirrored. A batch
+            for training then has a third part, the logits [B, K] of its images as they are shown.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Batches:
         generator: torch.Generator | None = None,
         augment: bool = True,
         cutout: float = 0.0,
+        logits_VNK: Tensor | None = None,
     ) -> None:
         self.size = len(split)
         self.batch_size = min(batch_size, self.size)
@@ -59,6 +62,7 @@ class Batches:
         self._mapped_NCHW = split.images if split.file is not None else None
         self._images_NHWC = self._prepare(split.images[:0] if split.file else split.images, device)
         self._labels_N = split.labels.to(device)
+        self._logits_VNK = None if logits_VNK is None else logits_VNK.to(device)
         self.class_counts = torch.bincount(split.labels, minlength=info.num_classes)  # on the CPU
         mean = torch.tensor(info.mean, device=device)
         std = torch.tensor(info.std, device=device)
@@ -77,7 +81,7 @@ class Batches:
             return -(-self.size // self.batch_size)
         return self.size // self.batch_size
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[tuple[Tensor, ...]]:
         if self.generator is None:
             for start in range(0, self.size, self.batch_size):
                 chosen = slice(start, start + self.batch_size)
@@ -108,7 +112,12 @@ class Batches:
                     for corner_N in corners_N
                 ]
                 x_BCHW.masked_fill_((inside[0][:, :, None] & inside[1][:, None])[:, None], 0.0)
-            yield x_BCHW, self._labels_N[order_N[chosen]]
+            order_B = order_N[chosen]
+            if self._logits_VNK is None:
+                yield x_BCHW, self._labels_N[order_B]
+            else:
+                logits_BK = self._logits_VNK[flipped_N[chosen].long(), order_B]
+                yield x_BCHW, self._labels_N[order_B], logits_BK
 
     def _draw(self) -> list[Tensor]:
         """An epoch's order, and for each of its images the crop's corner and the flip.

@@ -8,7 +8,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from nas.format import format_count, format_number
+from nas.format import format_count, format_duration, format_number
 from nas.models.reference import REFERENCES
 from nas.report.class_tables import describe_classes
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
@@ -105,6 +105,16 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
             f"Against the search: {label_of_test(summary)} after full training minus the search's "
             "estimate, which is of the validation split and the short schedule."
         )
+    for teacher in dict.fromkeys(row.get("teacher") for row in summary["networks"]):
+        if teacher is not None:
+            taught = [row for row in summary["networks"] if row.get("teacher") == teacher]
+            hours = sum(row["hours"] for row in taught)
+            said.append(
+                f"{format_number(len(taught), 'network')} learned from the logits of {teacher} and "
+                f"the labels: {format_duration(3600 * hours)} of training, after "
+                f"{format_duration(3600 * taught[0]['teacher_hours'])} for the teacher and its "
+                "logits."
+            )
     if any(row.get("latency") for row in summary["networks"]):
         said.append("Latency: one image on one thread of the processor.")
     said += describe_classes(summary)

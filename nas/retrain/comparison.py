@@ -58,8 +58,9 @@ def summarise(
     Their learning rates may differ. The comparison is written to `summary.json`:
 
     - `networks`: by family and cost, with the mean test accuracy over seeds, its interval,
-      the search's estimate, results by class, latency, whether it stays on the front and with
-      which probability, and from which other searched networks it does not differ significantly;
+      the search's estimate, results by class, latency, hours of training, the teacher and its
+      hours, whether it stays on the front and with which probability, and from which other
+      searched networks it does not differ significantly;
     - `other_recipes`: networks that were trained by another recipe, and are not compared;
     - `set_aside`: networks that a better training of the same network replaced;
     - `left_out`: folders without a row, and why;
@@ -195,6 +196,8 @@ def _row(front: FrontFile, group: list[_Run]) -> Row:
         "estimate": entry and getattr(entry, "estimate", None),
         "estimate_interval": entry and getattr(entry, "interval", None),
         "hours": sum(run["seconds"] for run in runs) / 3600,
+        "teacher": recipe.teacher,
+        "teacher_hours": max(run.get("teacher_seconds", 0.0) for run in runs) / 3600,
         "test_images": first.get("independent_images", first["test_images"]),
         "latency": median(latencies) if latencies else None,
     }

@@ -11,12 +11,14 @@ from nas.data import DatasetInfo
 from nas.files import write_json
 from nas.models.reference import REFERENCES
 from nas.retrain.references import NetworkSpec
+from nas.retrain.short_run import short_run_rates
 from nas.training import Recipe
 from nas.training.pretrained import DESCRIPTION, read_description
 
 MAX_FURTHER = 2  # rates tried beyond those that the user gave
 MAX_RATE = 100.0  # that a recipe accepts
 FOLDER, CHOICES = "learning-rates", "choices.json"
+SHORT_RUNS = "short-runs"  # in that folder
 
 Validate = Callable[[Sequence[tuple[NetworkSpec, Recipe, Path]]], list[float]]
 """Trains networks, each by a recipe in a folder: their accuracies on the validation split."""
@@ -29,6 +31,7 @@ def choose_rates(
     home: Path,
     info: DatasetInfo,
     validate: Validate,
+    short: Callable[[Recipe], Recipe] | None = None,
 ) -> dict[str, Recipe]:
     """The recipe of each family, with the one of `rates` that suits it best.
 
@@ -40,6 +43,9 @@ def choose_rates(
     at another one of the rates are set aside in `learning-rates/`, where they are found again.
     What was chosen is kept in `learning-rates/choices.json` and not chosen again.
 
+    With `short`, short runs decide: see `nas.retrain.short_run`. They are no training of a
+    network's own.
+
     Args:
         networks: all networks that are to be trained.
         recipes: of each family; without any `rates` they stay as they are.
@@ -47,38 +53,43 @@ def choose_rates(
         home: the folder that holds the networks' folders.
         info: the data set.
         validate: trains; 0 stands for a training that failed.
+        short: the recipe of a short run, from a whole one; `short_run_rates` are tried.
     """
     families = list(dict.fromkeys(spec.family for spec in networks))
-    if not rates:
+    if not rates and short is None:
         return {family: recipes[family] for family in families}
     if len(rates) == 1:
         return {family: _at(recipes[family], rates[0]) for family in families}
     path = home / FOLDER / CHOICES
     choices = _read(path)
+    grids = {
+        family: sorted(rates) if short is None else short_run_rates(recipes[family])
+        for family in families
+    }
     asked = {
         family: {
-            "rates": sorted(rates),
-            "recipe": recipes[family].model_dump(exclude={"learning_rate"}),
+            "rates": grids[family],
+            "by": "trainings" if short is None else "short runs",
+            "recipe": _at(recipes[family], 1.0).model_dump(mode="json"),
         }
         for family in families
     }
     median = {family: _median(networks, family, info) for family in families}
     accuracies: dict[str, dict[float, float]] = {family: {} for family in families}
     to_try = {
-        family: sorted(rates)
+        family: grids[family]
         for family in families
-        if not choices.get(family, {}).items() >= asked[family].items()
+        if {key: _choice(choices, family).get(key) for key in asked[family]} != asked[family]
     }
     for family in to_try:
-        _set_aside(median[family], home)
+        if short is None:
+            _set_aside(median[family], home)
     while to_try:
         tried = [(family, rate) for family in to_try for rate in to_try[family]]
-        found = validate(
-            [(median[f], _at(recipes[f], rate), _aside(median[f], rate, home)) for f, rate in tried]
-        )
+        found = validate([_try(median[f], _at(recipes[f], rate), home, short) for f, rate in tried])
         for (family, rate), accuracy in zip(tried, found, strict=True):
             accuracies[family][rate] = accuracy
-        further = {family: _beyond(accuracies[family], len(rates)) for family in to_try}
+        further = {family: _beyond(accuracies[family], len(grids[family])) for family in to_try}
         for family in (family for family, rate in further.items() if rate is None):
             choices[family] = asked[family] | {
                 "network": median[family].name,
@@ -100,6 +111,28 @@ def chosen_rate(home: Path, family: str) -> float | None:
     """The learning rate that was chosen for a family before; None where none was."""
     recorded = _read(home / FOLDER / CHOICES).get(family, {}).get("rate")
     return None if recorded is None else float(recorded)
+
+
+def _try(
+    spec: NetworkSpec, recipe: Recipe, home: Path, short: Callable[[Recipe], Recipe] | None
+) -> tuple[NetworkSpec, Recipe, Path]:
+    """What is trained to try a rate, and where."""
+    folder = _aside(spec, recipe.learning_rate, home)
+    if short is None:
+        return spec, recipe, folder
+    brief = short(recipe)
+    images = f"-{brief.train_images}-images" if brief.train_images else ""
+    name = f"{folder.name}-{brief.epochs}-epochs{images}"
+    return spec, brief, folder.parent / SHORT_RUNS / name
+
+
+def _choice(choices: Mapping[str, Any], family: str) -> dict[str, Any]:
+    """What was chosen for a family; fields that an earlier version did not write are filled in."""
+    choice: dict[str, Any] = {"by": "trainings", **choices.get(family, {})}
+    if "recipe" in choice:
+        recipe = Recipe.model_validate(choice["recipe"] | {"learning_rate": 1.0})
+        choice["recipe"] = recipe.model_dump(mode="json")
+    return choice
 
 
 def _best(accuracies: Mapping[float, float]) -> float:

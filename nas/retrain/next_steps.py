@@ -20,7 +20,9 @@ def plain_command(name: str, *arguments: str) -> str:
     return shlex.join(["nas", name, *arguments])
 
 
-def recipe_options(recipe: Recipe, rates: Collection[float]) -> list[str]:
+def recipe_options(
+    recipe: Recipe, rates: Collection[float], *, auto_rate: bool = False, teacher: bool = False
+) -> list[str]:
     """Options of `retrain` that give a recipe, with the learning rates to choose from."""
     options, preset = [], PRESETS.get(recipe.name)
     if recipe.name != "full":
@@ -29,9 +31,9 @@ def recipe_options(recipe: Recipe, rates: Collection[float]) -> list[str]:
         value = getattr(recipe, name)
         if preset is None or value != getattr(preset, name):
             options += [f"--{name.replace('_', '-')}", f"{value:g}"]
-    return (
-        [*options, "--learning-rate", ",".join(f"{one:g}" for one in rates)] if rates else options
-    )
+    if rates or auto_rate:
+        options += ["--learning-rate", ",".join(f"{one:g}" for one in rates) or "auto"]
+    return [*options, "--teacher"] if teacher else options
 
 
 def next_steps(

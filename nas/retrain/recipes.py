@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from pathlib import Path
 
 from nas.data import DatasetInfo
@@ -10,6 +11,7 @@ from nas.format import format_number
 from nas.retrain.learning_rate import Validate, choose_rates, chosen_rate, own_recipe
 from nas.retrain.references import NetworkSpec
 from nas.retrain.second_recipe import train_again
+from nas.retrain.short_run import short_run, short_run_rates
 from nas.study.front_file import FrontFile
 from nas.training import Recipe
 from nas.training.small_data import FEW_IMAGES, adapt, stretch
@@ -25,6 +27,8 @@ class NetworkRecipes:
         front: of the study.
         images: of the training split.
         networks: all that are to be trained.
+        teacher: name of the network that the others learn from; None: labels alone.
+        auto: whether each family's learning rate is chosen by short runs.
     """
 
     def __init__(
@@ -35,9 +39,11 @@ class NetworkRecipes:
         front: FrontFile,
         images: int,
         networks: Sequence[NetworkSpec],
+        teacher: str | None = None,
+        auto: bool = False,
     ) -> None:
         self._asked, self._rates, self._images = recipe, rates, images
-        self._networks = networks
+        self._networks, self._teacher, self._auto = networks, teacher, auto
         self._plain = adapt(recipe, images, adapted)
         self._own = {
             one.family: adapt(own_recipe(one.family, recipe), images, adapted) for one in networks
@@ -52,7 +58,9 @@ class NetworkRecipes:
     @property
     def compared(self) -> list[Recipe]:
         """Those whose networks are in one table, whatever their learning rate."""
-        return [self._plain, *([self._second] if self._second else [])]
+        plain = self._plain
+        taught = [plain.model_copy(update={"teacher": self._teacher})] if self._teacher else []
+        return [plain, *taught, *([self._second] if self._second else [])]
 
     def notes(self) -> list[str]:
         """What the number of images changed, in words."""
@@ -77,17 +85,38 @@ class NetworkRecipes:
 
     def accepted(self, network: NetworkSpec, home: Path) -> list[Recipe]:
         """Every recipe that a network may have been trained by earlier, the first one first."""
-        own = self._own[network.family]
-        rates = self._rates or (own.learning_rate,)
+        own = self._taught(network, self._own[network.family])
+        rates = short_run_rates(own) if self._auto else self._rates or (own.learning_rate,)
         chosen = chosen_rate(home, network.family)  # may lie beyond those
         rates = (*rates, *([chosen] if chosen is not None and len(rates) > 1 else []))
         first = [own.model_copy(update={"learning_rate": rate}) for rate in rates]
         return [*first, *([self._second] if self._second else [])]
 
-    def choose(self, home: Path, info: DatasetInfo, validate: Validate) -> dict[str, Recipe]:
-        """The recipe of each network, by name; may train networks to decide."""
-        families = choose_rates(self._networks, self._own, self._rates, home, info, validate)
-        first = {one.name: families[one.family] for one in self._networks}
+    def choose_rates(self, home: Path, info: DatasetInfo, validate: Validate) -> dict[str, Recipe]:
+        """The recipe of each family with its learning rate; may train networks to decide."""
+        short = partial(short_run, images=self._images) if self._auto else None
+        return choose_rates(self._networks, self._own, self._rates, home, info, validate, short)
+
+    def choose(
+        self,
+        networks: Sequence[NetworkSpec],
+        families: dict[str, Recipe],
+        home: Path,
+        validate: Validate,
+    ) -> dict[str, Recipe]:
+        """The recipe of each of the networks, by name; may train networks to decide.
+
+        Args:
+            networks: some of all.
+            families: see `choose_rates`.
+            home: the folder that holds the networks' folders.
+            validate: trains.
+        """
+        first = {one.name: self._taught(one, families[one.family]) for one in networks}
         if self._second is None:
             return first
-        return train_again(self._networks, first, self._second, self._short, home, validate)
+        return train_again(networks, first, self._second, self._short, home, validate)
+
+    def _taught(self, network: NetworkSpec, recipe: Recipe) -> Recipe:
+        teacher = None if network.name == self._teacher else self._teacher
+        return recipe.model_copy(update={"teacher": teacher})

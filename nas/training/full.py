@@ -26,6 +26,7 @@ from nas.files import write_atomic, write_json
 from nas.space.arch import Arch
 from nas.training import checkpoint
 from nas.training.class_results import class_results
+from nas.training.distillation import Teacher
 from nas.training.pretrained import DESCRIPTION, WEIGHTS, Description, read_description
 from nas.training.recipe import Recipe
 from nas.training.trainer import EVALUATION_BATCH, Trainer, predict
@@ -57,6 +58,7 @@ def retrain(
     progress: Progress | None = None,
     labels: Mapping[str, Any] | None = None,
     measure: Measure | None = None,
+    teacher: Teacher | None = None,
 ) -> dict[str, Any]:
     """Train in `folder`, or continue there, and evaluate the test set once, at the end.
 
@@ -78,21 +80,26 @@ def retrain(
         progress: called after each epoch.
         labels: plain values that `metrics.json` also holds.
         measure: called with the finished network; `metrics.json` holds what it returns, too.
+        teacher: the one that the recipe names.
 
     Returns:
         The contents of `metrics.json`. Without a `load_test`: the `val_accuracy`, at least.
 
     Raises:
         ValueError: the folder holds a network with other settings, is in use or damaged,
-            or the data set is missing.
+            or the data set is missing; the recipe names another teacher, or the training began
+            with other logits.
         Diverged: the loss is no longer finite.
     """
+    given = None if teacher is None else teacher.network
+    if given != recipe.teacher:
+        raise ValueError(f"teacher: {given}; accepted: {recipe.teacher}, as the recipe says")
     description = _describe(network, data.info, recipe, seed)
     with locked(folder):
         finished = _finished(folder, description)
         if finished is not None:
             return finished
-        run = _Run(description, data, recipe, folder, device, threads)
+        run = _Run(description, data, recipe, folder, device, threads, teacher)
         run.train(progress)
         if load_test is None:
             return {"val_accuracy": run.history[-1]["val_accuracy"]}
@@ -157,22 +164,37 @@ class _Run:
         folder: Path,
         device: torch.device,
         threads: int | None,
+        teacher: Teacher | None,
     ) -> None:
+        self.teacher = teacher
         self.description, self.info, self.folder = description, data.info, folder
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(description.seed)
             network = description.build()
         self.trainer = Trainer(
-            network, data, recipe, seed=description.seed, device=device, threads=threads
+            *(network, data, recipe),
+            seed=description.seed,
+            device=device,
+            threads=threads,
+            teacher=teacher,
         )
         self.history: list[dict[str, Any]] = []
         state = checkpoint.load(folder / CHECKPOINT)
         if state is not None:
             stored = Description.model_validate(state["settings"] | {"versions": {}})
             _require_same(stored.settings(), description, folder)
+            if state.get("logits") != self._logits:
+                raise ValueError(
+                    f"{folder}: its training began with other logits of the teacher; accepted: "
+                    "the same, or that folder moved away"
+                )
             self.trainer.load_state_dict(state["trainer"])
             self.history = state["history"]
         write_json(folder / DESCRIPTION, description.model_dump(mode="json"))
+
+    @property
+    def _logits(self) -> str | None:
+        return None if self.teacher is None else self.teacher.fingerprint
 
     @property
     def seconds(self) -> float:
@@ -204,6 +226,7 @@ class _Run:
         state = {
             "settings": self.description.settings(),
             "trainer": self.trainer.state_dict(),
+            "logits": self._logits,
             "history": self.history,
         }
         checkpoint.save(self.folder / CHECKPOINT, state)
@@ -236,6 +259,7 @@ class _Run:
             "seconds": self.seconds,
             "epochs": self.trainer.epoch,
             "seed": self.description.seed,
+            **({"teacher_seconds": self.teacher.seconds} if self.teacher else {}),
             **classes,
             **(measure(network) if measure is not None else {}),
         }

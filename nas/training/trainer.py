@@ -1,6 +1,6 @@
 """Train one network by a recipe, epoch by epoch.
 
-Shape suffixes: B images of a batch, C channels, H x W pixels, K classes.
+Shape suffixes: B images of a batch, C channels, H x W pixels, K classes; V views of N images.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from nas.models.fold import fold
 from nas.models.native.fused import use_fused
 from nas.space.arch import Arch
 from nas.training.cuda_graph import StepGraph
+from nas.training.distillation import WEIGHT, Teacher, distillation_loss
 from nas.training.ema import WeightAverage
 from nas.training.recipe import Recipe
 
@@ -62,6 +63,7 @@ class Trainer:
         device: where to train.
         threads: CPU threads, for the whole process; None leaves them as they are.
         graphed: whether a GPU runs a step as one CUDA graph, not kernel by kernel.
+        teacher: whose logits are learned from beside the labels; None: the labels alone.
 
     Attributes:
         epoch: epochs trained.
@@ -78,6 +80,7 @@ class Trainer:
         device: torch.device,
         threads: int | None = None,
         graphed: bool = True,
+        teacher: Teacher | None = None,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -90,11 +93,18 @@ class Trainer:
         # The kernels, which need a C++ compiler, are 1.6-1.9 times faster.
         uses_kernels = device.type == "cpu" and use_fused(self.network)
         data = shorten(data, recipe)
+        self._taught = teacher is not None
+        if teacher is not None and teacher.logits.shape[1] != len(data.train):
+            raise ValueError(
+                f"{teacher.logits.shape[1]:,} images have logits of the teacher; accepted: "
+                f"those of the {len(data.train):,} training images"
+            )
         self._generator = torch.Generator().manual_seed(seed)
         self._train = Batches(
             *(data.train, data.info, recipe.batch_size, device),
             generator=self._generator,
             cutout=recipe.cutout,
+            logits_VNK=None if teacher is None else teacher.logits,
         )
         self._class_weights_K = (
             _class_weights(self._train.class_counts).to(device) if recipe.balanced else None
@@ -157,14 +167,18 @@ class Trainer:
             return self._train_step(*inputs)
         return self._graph.run(self._train_step, *inputs)
 
-    def _train_step(
-        self, images_BCHW: Tensor, labels_B: Tensor, rate: _Number, share: _Number | None = None
-    ) -> Tensor:
-        """Train on a batch; returns its loss. `share` is the weight of its own images in mixup."""
+    def _train_step(self, images_BCHW: Tensor, labels_B: Tensor, *inputs: Any) -> Tensor:
+        """Train on a batch; returns its loss.
+
+        `inputs` are the teacher's logits [B, K] where there is a teacher, the learning rate, and
+        in mixup the weight of the batch's own images.
+        """
+        taught_BK, rate, *others = inputs if self._taught else (None, *inputs)
+        share: _Number | None = others[0] if others else None
         self._set_rate(rate)
         with _autocast(self.device):
             logits_BK = self.network(_mix(images_BCHW, share))
-        loss = self._loss(logits_BK.float(), labels_B, share)
+        loss = self._loss(logits_BK.float(), labels_B, share, taught_BK)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
@@ -174,15 +188,30 @@ class Trainer:
         for group in self._optimizer.param_groups:
             group["lr"] = rate
 
-    def _loss(self, logits_BK: Tensor, labels_B: Tensor, share: _Number | None) -> Tensor:
-        """Cross-entropy with the labels of the images and, in mixup, of those mixed in."""
-        smoothing, weights_K = self.recipe.label_smoothing, self._class_weights_K
-        loss = F.cross_entropy(logits_BK, labels_B, weights_K, label_smoothing=smoothing)
+    def _loss(
+        self,
+        logits_BK: Tensor,
+        labels_B: Tensor,
+        share: _Number | None,
+        taught_BK: Tensor | None = None,
+    ) -> Tensor:
+        """The loss with the targets of the images and, in mixup, of those mixed in."""
+        loss = self._image_loss(logits_BK, labels_B, taught_BK)
         if share is not None:
-            flipped_B = labels_B.flip(0)
-            other = F.cross_entropy(logits_BK, flipped_B, weights_K, label_smoothing=smoothing)
+            flipped_BK = None if taught_BK is None else taught_BK.flip(0)
+            other = self._image_loss(logits_BK, labels_B.flip(0), flipped_BK)
             loss = share * loss + (1 - share) * other
         return loss
+
+    def _image_loss(self, logits_BK: Tensor, labels_B: Tensor, taught_BK: Tensor | None) -> Tensor:
+        """Cross-entropy with the labels and, with a teacher, the divergence from its logits."""
+        smoothing, weights_K = self.recipe.label_smoothing, self._class_weights_K
+        loss = F.cross_entropy(logits_BK, labels_B, weights_K, label_smoothing=smoothing)
+        if taught_BK is None:
+            return loss
+        weights_B = None if weights_K is None else weights_K[labels_B]
+        taught = distillation_loss(logits_BK, taught_BK, weights_B)
+        return (1 - WEIGHT) * loss + WEIGHT * taught
 
     def _draw_shares(self, steps: int) -> list[float]:
         """For each batch the weight of its own images in mixup."""

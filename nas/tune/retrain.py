@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from nas.data import DatasetInfo, load_test_data
 from nas.report.page import write_comparison
 from nas.report.study_folder import refresh_report
+from nas.retrain.choose_teacher import choose_teacher
 from nas.retrain.comparison import SUMMARY, summarise
 from nas.retrain.front_data import load_front_data
 from nas.retrain.next_steps import recipe_options
@@ -21,7 +22,10 @@ from nas.study.front_file import load_front
 from nas.study.plan import require_reachable
 from nas.study.resources import ClusterResources, require_gpu_share
 from nas.training import Recipe
+from nas.training.distillation import Teacher
 from nas.training.full import require_settings
+from nas.training.small_data import adapt
+from nas.training.teacher import read_teacher
 from nas.tune.training_pool import (
     Failed,
     Outcome,
@@ -55,6 +59,8 @@ class RetrainRequest:
     gpus: float | None = None  # of each training; None: its share of the GPUs
     storage: str | None = None  # of the study, whose report follows; None: beside the front
     adapted: tuple[str, ...] = ()  # fields of the recipe that few images may change
+    auto_rate: bool = False  # whether short runs choose the learning rate of each family
+    teacher: bool = False  # whether the most accurate network is trained first and teaches others
 
     @property
     def home(self) -> Path:
@@ -110,20 +116,31 @@ def retrain_front(
     asked = request.recipe
     metric = {"metric": Recipe.model_validate(front.recipe).metric}  # what the search optimised
     request = replace(request, recipe=request.recipe.model_copy(update=metric))
-    archs = [entry.build_arch() for entry in select(front, request.select)]
+    selected = select(front, request.select)
     info = front.dataset_info()
-    networks, notes = network_specs(archs, request.references, info)
+    archs = [entry.build_arch() for entry in selected]
+    asked_for, notes = network_specs(archs, request.references, info)
     data, changes = load_front_data(front, request.front, request.data_dir)
     notes += changes
     test = load_test_data(info.name, request.data_dir, **info.reading())  # or refused by now
     if "test" in data.notes.origin:
         notes.append(f"{len(test):,} test images: {data.notes.origin['test']}")
     home = request.home
+    adapted = adapt(request.recipe, len(data.train), request.adapted)
+    teacher = choose_teacher(selected, asked_for, home, adapted) if request.teacher else None
+    if request.teacher and teacher is None:
+        notes.append("--teacher: a single network is trained, so none learns from another")
+    groups = [asked_for] if teacher is None else _teacher_first(teacher, asked_for)
+    networks = [network for group in groups for network in group]
+    seeds = {network.name: request.seeds for network in asked_for}  # the teacher has one at least
     recipes = NetworkRecipes(
-        request.recipe, request.learning_rates, request.adapted, front, len(data.train), networks
+        *(request.recipe, request.learning_rates, request.adapted, front, len(data.train)),
+        networks=networks,
+        teacher=teacher.name if teacher else None,
+        auto=request.auto_rate,
     )
     for network in networks:
-        for seed in range(request.seeds):
+        for seed in range(seeds.get(network.name, 1)):
             folder = _folder(home, network, seed)
             accepted = recipes.accepted(network, home)
             require_settings(network.network, info, accepted, seed, folder)
@@ -141,15 +158,27 @@ def retrain_front(
             for line in [*changes, *recipes.notes()]:
                 view.say(line)
             work = _Work(run, view, info)
-            chosen = recipes.choose(home, info, work.validate)
-            trainings = [
-                _training(network, chosen[network.name], seed, home, info, request.export)
-                for seed in range(request.seeds)  # each network once before a second seed
-                for network in networks
-            ]
-            outcomes = work.run(trainings)
+            families = recipes.choose_rates(home, info, work.validate)
+            outcomes: list[tuple[Training, Outcome]] = []
+            for group in groups:
+                chosen = recipes.choose(group, families, home, work.validate)
+                trainings = [
+                    _training(network, chosen[network.name], seed, home, info, request.export)
+                    for seed in range(request.seeds)  # each network once before a second seed
+                    for network in group
+                    if seed < seeds.get(network.name, 1)
+                ]
+                if teacher is not None and group is groups[0]:
+                    trainings[0] = replace(trainings[0], teaches=True)
+                outcomes += zip(trainings, work.run(trainings), strict=True)
+                if trainings[0].teaches:
+                    if isinstance(outcomes[0][1], Failed):
+                        break  # there are no logits to learn from
+                    work.teacher = read_teacher(trainings[0].folder)
     finally:  # also after an interruption
-        options = recipe_options(asked, request.learning_rates)
+        options = recipe_options(
+            asked, request.learning_rates, auto_rate=request.auto_rate, teacher=request.teacher
+        )
         summary = summarise(front, home, recipes.compared, options)
         files = [] if summary is None else [home / SUMMARY, write_comparison(summary, home)]
     notes += recipes.notes()
@@ -160,10 +189,14 @@ def retrain_front(
         notes.append(f"the study's report was not written: {error}")
     metrics = [
         {"folder": str(training.folder)} | outcome
-        for training, outcome in zip(trainings, outcomes, strict=True)
+        for training, outcome in outcomes
         if not isinstance(outcome, Failed)
     ]
-    failures = [str(outcome) for outcome in outcomes if isinstance(outcome, Failed)]
+    failures = [str(outcome) for _, outcome in outcomes if isinstance(outcome, Failed)]
+    if teacher is not None and len(outcomes) < sum(seeds.get(one.name, 1) for one in networks):
+        failures.append(
+            f"the other networks: not trained, for want of their teacher {teacher.name}"
+        )
     return Retrained(metrics, summary, notes, failures, files)
 
 
@@ -177,6 +210,11 @@ def require_ranges(request: RetrainRequest) -> None:
         raise ValueError(f"--concurrency {request.concurrency}: accepted: 1 to {MAX_CONCURRENCY}")
     require_gpu_share(request.gpus)
     require_reachable(request.ray_address)
+    if request.teacher and len(request.learning_rates) > 1:
+        raise ValueError(
+            "--learning-rate: several rates, each a whole training, and --teacher; accepted: one "
+            "rate, or auto"
+        )
     if len(request.learning_rates) > MAX_RATES:
         raise ValueError(f"--learning-rate: accepted: at most {MAX_RATES} by commas")
     if request.export:
@@ -184,6 +222,14 @@ def require_ranges(request: RetrainRequest) -> None:
 
         for name in request.export:
             require_format(name)
+
+
+def _teacher_first(
+    teacher: NetworkSpec, networks: Sequence[NetworkSpec]
+) -> list[list[NetworkSpec]]:
+    """The teacher, also where an earlier call trained it, and the networks that learn from it."""
+    others = [one for one in networks if one.name != teacher.name]
+    return [[teacher], others] if others else [[teacher]]
 
 
 def _training(
@@ -221,8 +267,12 @@ class _Work:
 
     def __init__(self, run: RunTrainings, view: RetrainView, info: DatasetInfo) -> None:
         self._run, self._view, self._info = run, view, info
+        self.teacher: Teacher | None = None  # of the recipes that name it
 
     def run(self, trainings: Sequence[Training]) -> list[Outcome]:
+        trainings = [
+            replace(one, teacher=self.teacher) if one.recipe.teacher else one for one in trainings
+        ]
         work = sum(one.macs * one.recipe.epochs for one in trainings)
         self._view.expect(len(trainings), work)
         return self._run(

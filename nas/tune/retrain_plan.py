@@ -23,6 +23,7 @@ from nas.models.reference import build_reference
 from nas.retrain.front_data import load_front_data
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select, spread_over_cost
+from nas.retrain.short_run import SHARE
 from nas.space.arch import Arch
 from nas.study.front_file import load_front
 from nas.study.resources import ClusterResources
@@ -35,6 +36,7 @@ PLAN = "plan.json"
 MEASURED_SECONDS = 60.0  # of training, of all measured networks together
 MEASURED_NETWORKS = 6  # the seconds of others are interpolated over the logarithm of cost
 MEASURED_BATCHES = 8  # of a short epoch
+LOGITS = 2 / 3  # of an epoch, for a teacher's logits: two forward passes of each image
 VALIDATION = 1 / 3  # seconds of an image that is evaluated / of one that is trained on
 MAX_EPOCHS = 10_000  # of a recipe
 MARGIN = 1.15  # trainings beside each other slow each other down, and each has an end
@@ -110,6 +112,7 @@ def plan_retraining(
     key: dict[str, Any] = {
         "hours": hours, "select": request.select, "references": list(request.references),
         "epochs": epochs, "seeds": seeds, "rates": list(request.learning_rates),
+        "auto_rate": request.auto_rate, "teacher": request.teacher,
         "recipe": recipe.model_dump(mode="json"), "front": [arch.arch_id for arch in ranked],
     }  # fmt: skip
     path = request.front.parent / "retrained" / PLAN
@@ -180,17 +183,25 @@ def _plan(
     """The time of every network of the groups; the first of each is the searched one."""
     specs = {spec.name: spec for group in groups for spec in group}
     seconds = [timed.epoch(spec) * epochs for spec in specs.values()] * seeds
+    before, trainings = 0.0, len(seconds)
     for family in dict.fromkeys(spec.family for spec in specs.values()):
         members = sorted(timed.epoch(one) for one in specs.values() if one.family == family)
         more = max(0, len(request.learning_rates) - 1)  # the best training is a network's own
-        seconds += [members[(len(members) - 1) // 2] * epochs] * more
+        whole = members[(len(members) - 1) // 2] * epochs
+        seconds += [whole] * more
+        trainings += more
+        if request.auto_rate:
+            seconds += [SHARE * whole]
+    if request.teacher and len(specs) > 1:  # taken to be the one whose training takes longest
+        seconds.sort()
+        before = seconds.pop() + LOGITS * max(timed.epoch(spec) for spec in specs.values())
     searched = sorted((group[0] for group in groups), key=timed.macs)
     return Plan(
         networks=tuple(spec.name for spec in searched),
         epochs=epochs,
         seeds=seeds,
-        trainings=len(seconds),
-        seconds=MARGIN * _makespan(seconds, pool.concurrency),
+        trainings=trainings,
+        seconds=MARGIN * (before + _makespan(seconds, pool.concurrency)),
     )
 
 

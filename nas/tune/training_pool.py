@@ -25,7 +25,9 @@ from nas.space.arch import Arch
 from nas.study.resources import ClusterResources
 from nas.threads import cpu_threads
 from nas.training import Diverged, Recipe
+from nas.training.distillation import Teacher
 from nas.training.full import LoadTest, Progress, locked, retrain
+from nas.training.teacher import keep_logits
 from nas.tune.remote_folder import Changes, FolderWatch, read_folder, write_changes
 from nas.tune.searcher import MAX_ATTEMPTS, WORKER_DIED
 from nas.tune.session import collected_signals, ray_session
@@ -48,6 +50,8 @@ class Training:
     macs: int  # of one image, to estimate the remaining time
     labels: Mapping[str, Any] | None  # for `metrics.json`; None: validate, without the test set
     export: tuple[str, ...] = ()  # formats
+    teacher: Teacher | None = None  # the one that the recipe names
+    teaches: bool = False  # whether its logits are kept
 
     def run(
         self,
@@ -71,7 +75,10 @@ class Training:
             progress=progress,
             labels=self.labels,
             measure=partial(_measure, info=data.info),
+            teacher=self.teacher,
         )
+        if self.teaches:
+            keep_logits(folder, data, device)
         if self.export:
             from nas.deploy.export import export
 

@@ -252,6 +252,20 @@ def test_selections(run_runner: Callable[..., Any], wanted: str) -> None:
     assert_one_line(run_runner("retrain", "front.json", "--select", wanted), "--select")
 
 
+@pytest.mark.parametrize("rates", ["fast", "0.1,auto", "automatic", "-1", "0.1,,0.2"])
+def test_learning_rates(run_runner: Callable[..., Any], rates: str) -> None:
+    Path("front.json").write_text(json.dumps(front()))
+    assert_one_line(
+        run_runner("retrain", "front.json", "--learning-rate", rates), "--learning-rate"
+    )
+
+
+def test_a_teacher_and_a_grid_of_rates(run_runner: Callable[..., Any]) -> None:
+    Path("front.json").write_text(json.dumps(front()))
+    options = ("--teacher", "--learning-rate", "0.1,0.2")
+    assert_one_line(run_runner("retrain", "front.json", *options), "--learning-rate")
+
+
 @pytest.mark.parametrize("rest", ["hunter@127.0.0.1:1/nas", "hunt/er@127.0.0.1:1/nas", "@@h/d"])
 @pytest.mark.parametrize("command", ["search", "status", "report"])
 def test_no_part_of_a_password_is_shown(

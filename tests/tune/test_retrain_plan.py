@@ -82,6 +82,22 @@ def test_what_the_user_gave_is_kept(
     assert with_twins.seconds > everything.seconds
 
 
+def test_a_teacher_and_short_runs_take_their_time(
+    request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The teacher goes before the others; a family's short runs take a fifth of a training."""
+    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1e-3)
+    plain, auto, taught, two = (
+        planned(replace(request_, **change), None)
+        for change in ({}, {"auto_rate": True}, {"teacher": True}, {"concurrency": 2})
+    )
+    assert {plan.trainings for plan in (plain, auto, taught)} == {6}
+    assert auto.seconds == pytest.approx(plain.seconds * (1 + 0.2 / 6))
+    assert taught.seconds == pytest.approx(plain.seconds * (1 + 2 / 3 / (6 * 60)))
+    both = planned(replace(request_, teacher=True, concurrency=2), None)
+    assert both.seconds > two.seconds * 1.3  # one training, then five on two places
+
+
 def test_too_few_hours_are_one_line(request_: RetrainRequest) -> None:
     for hours, words in ((1e-7, "too short; accepted: at least"), (-1.0, "over 0")):
         with pytest.raises(ValueError, match=words) as caught:

@@ -1,0 +1,102 @@
+"""Learning rates from short runs: their cost, what is kept, and choices of earlier versions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from nas.data import DatasetInfo, load_search_data
+from nas.retrain.learning_rate import CHOICES, FOLDER, SHORT_RUNS, choose_rates
+from nas.retrain.references import SEARCHED, NetworkSpec
+from nas.retrain.short_run import MOST_RUNS, SHARE, short_run, short_run_rates
+from nas.training import Recipe, get_recipe
+
+IMAGES = 54_000
+RECIPE = get_recipe("full")
+NETWORKS = [NetworkSpec("mobilenetv2", SEARCHED, "mobilenetv2")]
+SHORT = partial(short_run, images=IMAGES)
+REFERENCE = Path(__file__).parents[2] / "results/reference-fashion-mnist/retrained"
+
+
+@pytest.fixture(scope="module")
+def info() -> DatasetInfo:
+    return load_search_data("digits", Path("unused")).info
+
+
+class Validation:
+    """Records what is trained; the accuracy is a function of the rate."""
+
+    def __init__(self, accuracy: Callable[[float], float]) -> None:
+        self.accuracy = accuracy
+        self.trained: list[tuple[Recipe, Path]] = []
+
+    def __call__(self, work: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
+        self.trained += [(recipe, folder) for _, recipe, folder in work]
+        return [self.accuracy(recipe.learning_rate) for _, recipe, _ in work]
+
+
+@pytest.mark.parametrize("epochs", [1, 7, 20, 24, 25, 60, 200])
+def test_short_runs_take_at_most_a_fifth_of_a_training(epochs: int) -> None:
+    whole = RECIPE.model_copy(update={"epochs": epochs})
+    short = short_run(whole, IMAGES)
+    work = MOST_RUNS * short.epochs * (short.train_images or IMAGES)
+    assert 0.4 * SHARE <= work / (epochs * IMAGES) <= 1.001 * SHARE
+    same = {"epochs", "train_images"}
+    assert short.model_dump(exclude=same) == whole.model_dump(exclude=same)
+
+
+def test_a_subset_is_taken_of_the_recipes_own() -> None:
+    whole = RECIPE.model_copy(update={"epochs": 5, "train_images": 10_000})
+    assert short_run(whole, IMAGES).train_images == 2000
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"),
+    [(0.2, [0.1, 0.2, 0.4]), (0.4, [0.1, 0.2, 0.4, 0.8]), (3.0, [0.1, 0.2, 0.4, 0.8, 1.6])],
+)
+def test_the_best_rate_is_taken_and_not_chosen_again(
+    tmp_path: Path, info: DatasetInfo, best: float, tried: list[float]
+) -> None:
+    validation = Validation(lambda rate: 0.9 - abs(rate - best) / 10)
+    for again in range(2):
+        chosen = choose_rates(NETWORKS, {SEARCHED: RECIPE}, (), tmp_path, info, validation, SHORT)[
+            SEARCHED
+        ]
+        assert chosen.learning_rate == min(tried, key=lambda rate: abs(rate - best))
+        assert chosen.epochs == RECIPE.epochs
+        assert sorted(recipe.learning_rate for recipe, _ in validation.trained) == tried, again
+    assert len(validation.trained) <= MOST_RUNS
+    folders = {folder for _, folder in validation.trained}
+    assert {folder.parent for folder in folders} == {tmp_path / FOLDER / SHORT_RUNS}
+    assert len(folders) == len(tried)
+    assert not (tmp_path / "mobilenetv2").exists()  # no short run is a network's own training
+
+
+def test_another_recipe_chooses_anew(tmp_path: Path, info: DatasetInfo) -> None:
+    validation = Validation(lambda rate: -abs(rate - 0.2))
+    for epochs in (60, 30):
+        recipe = RECIPE.model_copy(update={"epochs": epochs})
+        choose_rates(NETWORKS, {SEARCHED: recipe}, (), tmp_path, info, validation, SHORT)
+    assert len(validation.trained) == 6
+    assert len({folder for _, folder in validation.trained}) == 6
+    # Whole trainings at the same rates are another choice.
+    rates = short_run_rates(recipe)
+    choose_rates(NETWORKS, {SEARCHED: recipe}, rates, tmp_path, info, validation)
+    assert len(validation.trained) == 9
+
+
+def test_choices_of_an_earlier_version_are_known(tmp_path: Path, info: DatasetInfo) -> None:
+    """Its recipe had fewer fields; those of the reference run are such."""
+    stored = (REFERENCE / FOLDER / CHOICES).read_text()
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / CHOICES).write_text(stored)
+    assert "shrink" not in json.loads(stored)[SEARCHED]["recipe"]
+    validation = Validation(lambda rate: 0.0)
+    recipe = RECIPE.model_copy(update={"epochs": 20})
+    chosen = choose_rates(NETWORKS, {SEARCHED: recipe}, (0.1, 0.2, 0.4), tmp_path, info, validation)
+    assert chosen[SEARCHED].learning_rate == 0.1
+    assert not validation.trained
