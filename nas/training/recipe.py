@@ -37,7 +37,8 @@ class Recipe(BaseModel):
     at the data set's own size."""
     shrink: Annotated[int, Field(strict=True, ge=1, le=MAX_IMAGE_SIZE)] = 1
     """Factor by which the side of the images is divided for training."""
-    teacher: str | None = None  # network whose logits are learned from too; None: labels alone
+    teacher: Annotated[str, Field(pattern=r"^[\w.-]{1,100}$")] | None = None
+    """Name of the network whose logits are learned from beside the labels; None: labels alone."""
     metric: Literal["accuracy", "balanced-accuracy"] = "accuracy"
     """What accuracy means: over all images, or the mean of the classes' own accuracies, for which
     the loss weights every class by the inverse of its number of training images."""
