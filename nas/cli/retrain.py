@@ -132,7 +132,10 @@ def retrain(
     export: Annotated[
         str | None,
         option(
-            OUTPUT, "LIST", "Export each as onnx, int8 (quantised ONNX) or torch (torch.export)."
+            OUTPUT,
+            "LIST",
+            "Export each as onnx, int8 (quantised ONNX), torch (torch.export), tflite (float and "
+            "int8) or c-array (of the int8 file).",
         ),
     ] = None,
     json: Annotated[bool, option(OUTPUT, " ", "Print the result as JSON.", "--json")] = False,

@@ -124,15 +124,12 @@ def _export_line(name: str, exported: dict[str, Any]) -> str:
         f"{form} {1e3 * seconds['1']:.2f} ms" for form, seconds in exported["seconds"].items()
     )
     largest = max(exported["largest_difference"].values())
-    int8 = exported.get("int8")
-    quantised = (
-        ""
-        if int8 is None
-        else (
-            f"; int8: {percent(int8['accuracy'])} of {int8['test_images']:,} test images (float "
-            f"{percent(int8['float_accuracy'])}), {format_bytes(int8['bytes'])} (float "
-            f"{format_bytes(int8['float_bytes'])})"
-        )
+    quantised = "".join(
+        f"; {label}: {percent(int8['accuracy'])} of {int8['test_images']:,} test images (float "
+        f"{percent(int8['float_accuracy'])}), {format_bytes(int8['bytes'])} (float "
+        f"{format_bytes(int8['float_bytes'])})"
+        for key, label in (("int8", "int8"), ("int8_tflite", "int8 TensorFlow Lite"))
+        if (int8 := exported.get(key))
     )
     return (
         f"{name} exported (ONNX opset {exported['opset']}): logits agree to {largest:.0e} of the "

@@ -1,6 +1,7 @@
-"""Export of retrained networks as ONNX and as `torch.export` programs, checked against PyTorch.
+"""Export of retrained networks as ONNX, `torch.export` programs and TensorFlow Lite files.
 
-`onnx`, `onnxscript` and `onnxruntime` come with the extra `export`.
+Each file is read again and checked against PyTorch. `onnx`, `onnxscript` and `onnxruntime` come
+with the extra `export`, the converter to TensorFlow Lite with the extra `tflite`.
 """
 
 from __future__ import annotations
@@ -23,8 +24,11 @@ import torch
 from torch import Tensor, nn
 
 from nas.data import Split
+from nas.deploy.c_array import write_c_array
 from nas.deploy.classifier import BATCH, Classifier, load_classifier
-from nas.deploy.quantise import quantise, strip
+from nas.deploy.onnx_size import drop_defaults, strip
+from nas.deploy.quantise import quantise, spread_images
+from nas.deploy.tflite import quantise_tflite, run_tflite, write_tflite
 from nas.files import write_atomic, write_json
 from nas.models.native.fused import is_fused
 from nas.threads import cpu_threads
@@ -34,8 +38,17 @@ from nas.training.pretrained import Description, load_pretrained, read_descripti
 OPSET = 20  # ONNX operator set, which onnxruntime reads since version 1.17
 ONNX, PROGRAM, REPORT = "model.onnx", "model.pt2", "export.json"
 INT8 = "model-int8.onnx"
-FORMATS = ("onnx", "torch", "int8")
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+TFLITE, INT8_TFLITE = "model.tflite", "model-int8.tflite"
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+PACKAGES = {  # by format: what it needs beside PyTorch, and the extra that installs it
+    "onnx": (ONNX_PACKAGES, "export"),
+    "torch": ((), ""),
+    "int8": (ONNX_PACKAGES, "export"),
+    "tflite": (("litert_torch",), "tflite"),
+    "c-array": (ONNX_PACKAGES, "export"),
+}
+FORMATS = tuple(PACKAGES)
+QUANTISED = ("int8", "int8_tflite")  # forms that are not meant to agree with the float network
 TOLERANCE = 1e-3  # largest difference of a logit, as a share of the largest logit
 TEST_IMAGES = 1000  # at most
 BATCHES = (1, 64)  # images per pass in the measurement of latency
@@ -48,11 +61,12 @@ def require_format(name: str) -> None:
     """Raise ValueError where the format is unknown or its packages are not installed."""
     if name not in FORMATS:
         raise ValueError(f"--export: {name[:40]!r}; accepted: {', '.join(FORMATS)}")
-    missing = [package for package in PACKAGES if name != "torch" and find_spec(package) is None]
+    packages, extra = PACKAGES[name]
+    missing = [package for package in packages if find_spec(package) is None]
     if missing:
         raise ValueError(
-            f"--export {name}: needs {', '.join(missing)}, not installed; "
-            "pip install 'dyclotnet-nas[export]'"
+            f"--export {name}: needs {', '.join(missing).replace('_', '-')}, not installed; "
+            f"pip install 'dyclotnet-nas[{extra}]'"
         )
 
 
@@ -61,11 +75,13 @@ def export(
 ) -> dict[str, Any]:
     """Export a retrained network into its folder, and check the written files.
 
-    Writes `model.onnx` (format `onnx`), `model.pt2` (format `torch`), and for the format `int8`
-    `model-int8.onnx` beside `model.onnx`. All take pixels in [0, 1] of any number of images,
-    [B, C, H, W], and return logits, [B, classes]. Writes `export.json` too, which compares the
-    trained network, the folded one, the one with the C++ kernels, and each file as it is read
-    again; see `compare`.
+    Writes `model.onnx` (format `onnx`), `model.pt2` (format `torch`), for the format `int8`
+    `model-int8.onnx` beside `model.onnx`, and for the format `tflite` `model.tflite` and
+    `model-int8.tflite`. All take pixels in [0, 1], [B, C, H, W], and return logits, [B, classes];
+    B is any number, and 1 in TensorFlow Lite files. The format `c-array` writes the int8
+    TensorFlow Lite file, where that is exported, or else the int8 ONNX file, as a C header too.
+    Writes `export.json`, which compares the trained network, the folded one, the one with the
+    C++ kernels, and each file as it is read again; see `compare`.
 
     Args:
         folder: folder of a network, as `nas.training.full` wrote it.
@@ -74,8 +90,8 @@ def export(
         train: training images, which int8 is calibrated on.
 
     Returns:
-        The contents of `export.json`; for int8 `int8` has the accuracy of that file and of the
-        float one on the whole test set, and the bytes of both files.
+        The contents of `export.json`; `int8` and `int8_tflite`, of an int8 file, have its accuracy
+        and that of the float one on the whole test set, and the bytes of both files.
 
     Raises:
         ValueError: the folder is damaged, a format is unknown, or a package is missing.
@@ -93,16 +109,32 @@ def export(
     program = _export_program(plain.to(memory_format=torch.contiguous_format))
     if "torch" in formats:
         runs["torch"] = _write_program(program, folder / PROGRAM)
-    if {"onnx", "int8"} & set(formats):
+    if {"onnx", "int8", "c-array"} & set(formats):
         runs["onnx"] = _write_onnx(program, description, folder / ONNX)
     test = load_test()
     report: dict[str, Any] = {"opset": OPSET, "versions": _versions()}
-    if "int8" in formats:
-        if train is None:
-            raise ValueError("train: none; accepted: training images, to calibrate int8 on")
-        report["int8"], runs["int8"] = _write_int8(folder, train, test, runs["onnx"])
+    if "int8" in formats or ("c-array" in formats and "tflite" not in formats):
+        images_BCHW = _calibration_images(train)
+        quantise(folder / ONNX, folder / INT8, images_BCHW)
+        runs["int8"] = _session(folder / INT8)
+        report["int8"] = _compare_int8(folder, (ONNX, INT8), (runs["onnx"], runs["int8"]), test)
+        report["int8"]["calibration_images"] = len(images_BCHW)
+    if "tflite" in formats:
+        images_BCHW = _calibration_images(train)
+        write_tflite(plain, images_BCHW[:1], folder / TFLITE)
+        quantise_tflite(folder / TFLITE, folder / INT8_TFLITE, images_BCHW)
+        runs |= {"tflite": run_tflite(folder / TFLITE)}
+        runs |= {"int8_tflite": run_tflite(folder / INT8_TFLITE)}
+        report["int8_tflite"] = _compare_int8(
+            folder, (TFLITE, INT8_TFLITE), (runs["tflite"], runs["int8_tflite"]), test
+        )
+        report["int8_tflite"]["calibration_images"] = len(images_BCHW)
+    if "c-array" in formats:
+        source = folder / (INT8_TFLITE if "tflite" in formats else INT8)
+        write_c_array(source, folder / f"{source.name}.h")
     report |= compare(runs, test)
-    report["largest_difference"].pop("int8", None)  # it is not meant to agree
+    for name in QUANTISED:
+        report["largest_difference"].pop(name, None)
     write_json(folder / REPORT, report)
     for name, difference in report["largest_difference"].items():
         if not difference <= TOLERANCE:
@@ -196,6 +228,7 @@ def _write_onnx(program: torch.export.ExportedProgram, description: Description,
     assert exported is not None
     model = exported.model_proto
     strip(model)
+    drop_defaults(model)
     info = description.dataset_info()
     side = info.image_size
     metadata = {
@@ -212,26 +245,30 @@ def _write_onnx(program: torch.export.ExportedProgram, description: Description,
     return _session(path)
 
 
+def _calibration_images(train: Split | None) -> Tensor:
+    if train is None:
+        raise ValueError("train: none; accepted: training images, to calibrate int8 on")
+    return spread_images(train)
+
+
 @torch.inference_mode()
-def _write_int8(
-    folder: Path, train: Split, test: Split, run_float: Run
-) -> tuple[dict[str, Any], Run]:
-    """Quantise `model.onnx`, and compare both files on the whole test set."""
-    calibration_images = quantise(folder / ONNX, folder / INT8, train)
-    run = _session(folder / INT8)
-    correct = {"accuracy": 0, "float_accuracy": 0}
+def _compare_int8(
+    folder: Path, files: tuple[str, str], runs: tuple[Run, Run], test: Split
+) -> dict[str, Any]:
+    """Compare a float and an int8 file, in this order, on the whole test set."""
+    correct = [0, 0]
     for start in range(0, len(test), BATCH):
         part = slice(start, start + BATCH)
         images_BCHW = test.images[part].float() / 255
-        for name, one in (("accuracy", run), ("float_accuracy", run_float)):
-            correct[name] += int((one(images_BCHW).argmax(1) == test.labels[part]).sum())
+        for index, run in enumerate(runs):
+            correct[index] += int((run(images_BCHW).argmax(1) == test.labels[part]).sum())
     return {
-        **{name: count / len(test) for name, count in correct.items()},
+        "float_accuracy": correct[0] / len(test),
+        "accuracy": correct[1] / len(test),
         "test_images": len(test),
-        "calibration_images": calibration_images,
-        "bytes": (folder / INT8).stat().st_size,
-        "float_bytes": (folder / ONNX).stat().st_size,
-    }, run
+        "float_bytes": (folder / files[0]).stat().st_size,
+        "bytes": (folder / files[1]).stat().st_size,
+    }
 
 
 def _session(path: Path) -> Run:
@@ -264,7 +301,7 @@ def _time(runs: dict[str, Run], images_BCHW: Tensor) -> Iterator[tuple[str, dict
 
 def _versions() -> dict[str, str]:
     versions = {}
-    for package in ("torch", *PACKAGES):
+    for package in ("torch", *ONNX_PACKAGES, "litert-torch"):
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     return versions

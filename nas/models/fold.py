@@ -100,14 +100,15 @@ class FoldedDCT(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, C, H, W] to [B, p * C, H, W]; the memory format is kept."""
-        shift_BpC, scale_pC = self.shifts(x_BCHW), self.scale
         if x_BCHW.is_contiguous(memory_format=torch.channels_last):
             x_BHW1C = x_BCHW.permute(0, 2, 3, 1).unsqueeze(3)
-            y_BHWpC: Tensor = torch.addcmul(shift_BpC[:, None, None], x_BHW1C, scale_pC)
+            shift_B11pC = self.shifts(x_BCHW)[:, None, None]
+            y_BHWpC: Tensor = torch.addcmul(shift_B11pC, x_BHW1C, self.scale)
             return y_BHWpC.flatten(3).permute(0, 3, 1, 2)
-        y_BpCHW: Tensor = (
-            x_BCHW.unsqueeze(1) * scale_pC[..., None, None] + shift_BpC[..., None, None]
-        )
+        # Written so that an exported graph has one copy of the scales and few changes of shape.
+        scale_pC11, shift_pC11 = self.scale[..., None, None], self.shift[..., None, None]
+        g_BpC11 = self.recalibrator(x_BCHW).view(-1, *scale_pC11.shape)
+        y_BpCHW: Tensor = x_BCHW.unsqueeze(1) * scale_pC11 + (g_BpC11 * scale_pC11 + shift_pC11)
         return y_BpCHW.flatten(1, 2)
 
 
