@@ -162,19 +162,17 @@ def retrain_front(
             outcomes: list[tuple[Training, Outcome]] = []
             for group in groups:
                 chosen = recipes.choose(group, families, home, work.validate)
-                trainings = [
-                    _training(network, chosen[network.name], seed, home, info, request.export)
-                    for seed in range(request.seeds)  # each network once before a second seed
-                    for network in group
-                    if seed < seeds.get(network.name, 1)
-                ]
-                if teacher is not None and group is groups[0]:
-                    trainings[0] = replace(trainings[0], teaches=True)
-                outcomes += zip(trainings, work.run(trainings), strict=True)
-                if trainings[0].teaches:
-                    if isinstance(outcomes[0][1], Failed):
-                        break  # there are no logits to learn from
-                    work.teacher = read_teacher(trainings[0].folder)
+                outcomes += work.train(
+                    [
+                        _training(network, chosen[network.name], seed, home, info, request.export)
+                        for seed in range(request.seeds)  # each network once before a second seed
+                        for network in group
+                        if seed < seeds.get(network.name, 1)
+                    ],
+                    teaches=group == [teacher],
+                )
+                if group == [teacher] and work.teacher is None:
+                    break  # it failed: there are no logits to learn from
     finally:  # also after an interruption
         options = recipe_options(
             asked, request.learning_rates, auto_rate=request.auto_rate, teacher=request.teacher
@@ -278,6 +276,17 @@ class _Work:
         return self._run(
             trainings, lambda one: self._view.add(one.name, one.recipe.epochs, one.macs)
         )
+
+    def train(
+        self, trainings: Sequence[Training], *, teaches: bool
+    ) -> list[tuple[Training, Outcome]]:
+        """Run trainings; if the first one `teaches`, its logits are kept for the later ones."""
+        first, *others = trainings
+        trainings = [replace(first, teaches=teaches), *others]
+        outcomes = self.run(trainings)
+        if teaches and not isinstance(outcomes[0], Failed):
+            self.teacher = read_teacher(first.folder)
+        return list(zip(trainings, outcomes, strict=True))
 
     def validate(self, candidates: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
         """Validation accuracies of trainings with seed 0; 0.0 for a training that fails."""
