@@ -11,7 +11,7 @@ from nas.format import format_number
 from nas.retrain.learning_rate import Validate, choose_rates, chosen_rate, own_recipe
 from nas.retrain.references import NetworkSpec
 from nas.retrain.second_recipe import train_again
-from nas.retrain.short_run import short_run, short_run_rates
+from nas.retrain.short_run import LEAST_STEPS, short_run, short_run_rates, short_run_steps
 from nas.study.front_file import FrontFile
 from nas.training import Recipe
 from nas.training.small_data import FEW_IMAGES, adapt, stretch
@@ -43,8 +43,11 @@ class NetworkRecipes:
         auto: bool = False,
     ) -> None:
         self._asked, self._rates, self._images = recipe, rates, images
-        self._networks, self._teacher, self._auto = networks, teacher, auto
+        self._networks, self._teacher = networks, teacher
         self._plain = adapt(recipe, images, adapted)
+        self._steps = short_run_steps(self._plain, images)
+        self._auto = auto and self._steps >= LEAST_STEPS
+        self._too_short = auto and not self._auto
         self._own = {
             one.family: adapt(own_recipe(one.family, recipe), images, adapted) for one in networks
         }
@@ -65,8 +68,14 @@ class NetworkRecipes:
     def notes(self) -> list[str]:
         """What the number of images changed, in words."""
         asked, plain = self._asked, self._plain
+        notes = []
+        if self._too_short:
+            notes.append(
+                f"--learning-rate auto: a short run of {format_number(self._steps, 'step')} would "
+                f"say little; the recipe's rate stays (at least {LEAST_STEPS} steps are needed)."
+            )
         if plain == asked:
-            return []
+            return notes
         changes = [
             f"{text} in the place of {before:g}"
             for text, now, before in (
@@ -81,7 +90,7 @@ class NetworkRecipes:
             if now != before
         ]
         few = f"{self._images:,} training images are few for the recipe {asked.name}"
-        return [f"{few}: {', '.join(changes)}."]
+        return [*notes, f"{few}: {', '.join(changes)}."]
 
     def accepted(self, network: NetworkSpec, home: Path) -> list[Recipe]:
         """Every recipe that a network may have been trained by earlier, the first one first."""

@@ -205,8 +205,21 @@ def test_without_a_teacher_nobody_is_taught_wrongly(request_: RetrainRequest) ->
     assert done.failures[1].startswith("the other networks: not trained, for want of their teacher")
 
 
-def test_short_runs_choose_the_rate_and_a_grid_is_refused(request_: RetrainRequest) -> None:
+def test_short_runs_choose_the_rate_where_they_have_enough_steps(request_: RetrainRequest) -> None:
+    long = RECIPE.model_copy(update={"epochs": 25, "batch_size": 2})  # 2,500 steps
     request = replace(request_, references=(), seeds=1, auto_rate=True)
+    done = retrained(replace(request, select=FIRST, teacher=False))
+    assert not (request.home / FOLDER).exists()  # a short run would be a single step
+    assert done.notes[0].startswith("--learning-rate auto: a short run of 1 step would")
+    request = replace(
+        requested(request_.home / "long"),
+        recipe=long,
+        references=(),
+        seeds=1,
+        auto_rate=True,
+        select=FIRST,
+        teacher=False,
+    )
     done = retrained(request)
     rates = {one["learning_rate"] for one in done.metrics}
     assert len(rates) == 1
@@ -215,10 +228,8 @@ def test_short_runs_choose_the_rate_and_a_grid_is_refused(request_: RetrainReque
     assert done.summary is not None
     assert not done.summary["left_out"]
     assert not done.summary["set_aside"]
-    assert "--learning-rate auto --teacher" in dict(next_steps(done.summary))["export"]
+    assert "--learning-rate auto" in dict(next_steps(done.summary))["export"]
     assert retrained(request).summary == done.summary
-    with pytest.raises(ValueError, match="--learning-rate: several rates"):
-        retrained(replace(request, learning_rates=(0.1, 0.2), auto_rate=False))
 
 
 def test_few_images_train_again_with_a_teacher_too(request_: RetrainRequest) -> None:
