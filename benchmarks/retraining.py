@@ -137,18 +137,22 @@ def _train_idea(job: Job, data_dir: Path) -> dict[str, Any]:
     idea: Idea = IDEAS[job.recipe]
     recipe = get_recipe("full", **({"epochs": IDEA_EPOCHS} | idea.fields))
     network = build(idea_networks()[job.network], data.info, job.seed)
-    teacher = _teacher(data_dir) if idea.taught else None
+    teacher, before = _teacher(data_dir) if idea.taught else (None, 0.0)
     if teacher is not None:
         recipe = recipe.model_copy(update={"teacher": teacher.network})
     trainer = idea_trainer(idea, network, data, recipe, job.seed, teacher)
     seconds, losses = _finish(trainer)
-    taught = {"teacher_seconds": teacher.seconds} if teacher is not None else {}
+    taught = {"teacher_seconds": before} if teacher is not None else {}
     return {"accuracy": trainer.evaluate(), "seconds": seconds, "losses": losses} | taught
 
 
 @cache
-def _teacher(data_dir: Path) -> Teacher:
-    """The most expensive network of the front, trained on the same images for as many epochs."""
+def _teacher(data_dir: Path) -> tuple[Teacher, float]:
+    """The most expensive network of the front, trained on the same images for as many epochs.
+
+    Also the thread's seconds, those of the logits included.
+    """
+    start = time.thread_time()
     data, entry = _idea_data(data_dir), max(load_front(FRONT).architectures, key=lambda e: e.macs)
     recipe = get_recipe("full", epochs=IDEA_EPOCHS)
     with TemporaryDirectory() as name, cpu_threads(1):
@@ -158,7 +162,7 @@ def _teacher(data_dir: Path) -> Teacher:
         keep_logits(folder, data, CPU)
         teacher = read_teacher(folder)
     assert teacher is not None
-    return teacher
+    return teacher, time.thread_time() - start
 
 
 def _train_rate(job: Job, data_dir: Path) -> dict[str, Any]:

@@ -86,7 +86,10 @@ def _spread(accuracies: list[float]) -> str:
 
 
 def idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
-    """A heading, and the difference from the recipe `full` for each idea, paired."""
+    """A heading, and the difference from the recipe `full` for each idea, paired.
+
+    The time of a teacher is divided among the networks that it teaches.
+    """
     ideas = [row for row in rows if row["part"] == "ideas"]
     base = {(row["network"], row["seed"]): row for row in ideas if row["recipe"] == BASE}
     lines = []
@@ -100,7 +103,11 @@ def idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
             continue
         points = [100 * (row["accuracy"] - other["accuracy"]) for row, other in pairs]
         error = stdev(points) / math.sqrt(len(points))
-        times = fmean(row["seconds"] / other["seconds"] for row, other in pairs)
+        taught = len({row["network"] for row, _ in pairs})
+        times = fmean(
+            (row["seconds"] + row.get("teacher_seconds", 0.0) / taught) / other["seconds"]
+            for row, other in pairs
+        )
         lines.append([idea, str(len(pairs)), f"{fmean(points):+.2f} ± {error:.2f}", f"{times:.2f}"])
     heading = ["changed", "pairs", "points ± standard error", "time / that of full"]
     return [heading, *lines] if lines else []
