@@ -32,11 +32,11 @@ from nas.data.splits import resize
 from nas.progress import Progress, silent
 from nas.retrain.learning_rate import CHOICES, FOLDER
 from nas.retrain.references import SEARCHED, TWIN, equal_cost_twin
-from nas.retrain.short_run import short_run
+from nas.retrain.short_run import ShortRuns
 from nas.space.arch import Arch
 from nas.study.front_file import load_front
 from nas.threads import cpu_threads
-from nas.training import Trainer, accuracy, build, get_recipe
+from nas.training import Diverged, Trainer, accuracy, build, get_recipe
 from nas.training.distillation import Teacher
 from nas.training.full import retrain
 from nas.training.small_data import adapt
@@ -168,10 +168,14 @@ def _teacher(data_dir: Path) -> tuple[Teacher, float]:
 def _train_rate(job: Job, data_dir: Path) -> dict[str, Any]:
     data = load_search_data("fashion-mnist", data_dir, download=False)
     whole = get_recipe("full", epochs=RATE_EPOCHS, learning_rate=float(job.recipe))
-    recipe = short_run(whole, len(data.train))
+    recipe = ShortRuns(len(data.train), len(data.val)).recipe(whole)
     network = build(idea_networks()[job.network], data.info, job.seed)
     trainer = Trainer(network, data, recipe, seed=job.seed, device=CPU, threads=1)
-    seconds, losses = _finish(trainer)
+    start = time.thread_time()
+    try:
+        seconds, losses = _finish(trainer)
+    except Diverged:  # counts as the worst of all, as in a retraining
+        return {"accuracy": 0.0, "seconds": time.thread_time() - start, "losses": []}
     return {"accuracy": trainer.evaluate(), "seconds": seconds, "losses": losses}
 
 

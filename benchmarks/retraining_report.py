@@ -128,7 +128,10 @@ def rate_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
         }
         seeds = max(map(len, by_rate.values()))
         if seeds:
-            short = [f"{100 * fmean(each):.1f} %" if each else "–" for each in by_rate.values()]
+            short = [
+                "diverged" if 0.0 in each else f"{100 * fmean(each):.1f} %" if each else "–"
+                for each in by_rate.values()
+            ]
             lines.append([network, f"short runs, {seeds} seeds", *short])
             whole = [f"{100 * grid[rate]:.1f} %" if rate in grid else "–" for rate in by_rate]
             lines.append([network, "whole trainings, 1 seed", *whole])

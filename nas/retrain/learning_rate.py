@@ -11,7 +11,7 @@ from nas.data import DatasetInfo
 from nas.files import write_json
 from nas.models.reference import REFERENCES
 from nas.retrain.references import NetworkSpec
-from nas.retrain.short_run import short_run_rates
+from nas.retrain.short_run import ShortRuns
 from nas.training import Recipe
 from nas.training.pretrained import DESCRIPTION, read_description
 
@@ -31,7 +31,7 @@ def choose_rates(
     home: Path,
     info: DatasetInfo,
     validate: Validate,
-    short: Callable[[Recipe], Recipe] | None = None,
+    short: ShortRuns | None = None,
 ) -> dict[str, Recipe]:
     """The recipe of each family, with the one of `rates` that suits it best.
 
@@ -53,7 +53,7 @@ def choose_rates(
         home: the folder that holds the networks' folders.
         info: the data set.
         validate: trains; 0 stands for a training that failed.
-        short: the recipe of a short run, from a whole one; `short_run_rates` are tried.
+        short: short runs choose, at rates of their own; None: whole trainings.
     """
     families = list(dict.fromkeys(spec.family for spec in networks))
     if not rates and short is None:
@@ -63,7 +63,7 @@ def choose_rates(
     path = home / FOLDER / CHOICES
     choices = _read(path)
     grids = {
-        family: sorted(rates) if short is None else short_run_rates(recipes[family])
+        family: sorted(rates) if short is None else short.rates(recipes[family])
         for family in families
     }
     asked = {
@@ -89,12 +89,21 @@ def choose_rates(
         found = validate([_try(median[f], _at(recipes[f], rate), home, short) for f, rate in tried])
         for (family, rate), accuracy in zip(tried, found, strict=True):
             accuracies[family][rate] = accuracy
-        further = {family: _beyond(accuracies[family], len(grids[family])) for family in to_try}
+        best = {
+            family: _best(accuracies[family])
+            if short is None
+            else short.best(accuracies[family], recipes[family].learning_rate)
+            for family in to_try
+        }
+        further = {
+            family: _beyond(accuracies[family], best[family], len(grids[family]))
+            for family in to_try
+        }
         for family in (family for family, rate in further.items() if rate is None):
             choices[family] = asked[family] | {
                 "network": median[family].name,
                 "val_accuracy": {f"{r:g}": a for r, a in sorted(accuracies[family].items())},
-                "rate": _best(accuracies[family]),
+                "rate": best[family],
             }
             write_json(path, choices)
         to_try = {family: [rate] for family, rate in further.items() if rate is not None}
@@ -114,13 +123,13 @@ def chosen_rate(home: Path, family: str) -> float | None:
 
 
 def _try(
-    spec: NetworkSpec, recipe: Recipe, home: Path, short: Callable[[Recipe], Recipe] | None
+    spec: NetworkSpec, recipe: Recipe, home: Path, short: ShortRuns | None
 ) -> tuple[NetworkSpec, Recipe, Path]:
     """What is trained to try a rate, and where."""
     folder = _aside(spec, recipe.learning_rate, home)
     if short is None:
         return spec, recipe, folder
-    brief = short(recipe)
+    brief = short.recipe(recipe)
     images = f"-{brief.train_images}-images" if brief.train_images else ""
     name = f"{folder.name}-{brief.epochs}-epochs{images}"
     return spec, brief, folder.parent / SHORT_RUNS / name
@@ -139,17 +148,17 @@ def _best(accuracies: Mapping[float, float]) -> float:
     return max(sorted(accuracies), key=lambda rate: accuracies[rate])
 
 
-def _beyond(accuracies: Mapping[float, float], asked: int) -> float | None:
+def _beyond(accuracies: Mapping[float, float], best: float, asked: int) -> float | None:
     """A rate as far beyond the best one as that is from its neighbour; None: no more is needed.
 
     Args:
         accuracies: by rate, of all rates tried.
+        best: the best of these rates.
         asked: number of rates that the user gave.
     """
     rates = sorted(accuracies)
     if asked < 3 or len(rates) >= asked + MAX_FURTHER:
         return None  # of two the best is always the least or the greatest
-    best = _best(accuracies)
     if best not in (rates[0], rates[-1]):
         return None
     neighbour = rates[1] if best == rates[0] else rates[-2]

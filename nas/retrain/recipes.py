@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from functools import partial
 from pathlib import Path
 
 from nas.data import DatasetInfo
@@ -11,7 +10,7 @@ from nas.format import format_number
 from nas.retrain.learning_rate import Validate, choose_rates, chosen_rate, own_recipe
 from nas.retrain.references import NetworkSpec
 from nas.retrain.second_recipe import train_again
-from nas.retrain.short_run import LEAST_STEPS, short_run, short_run_rates, short_run_steps
+from nas.retrain.short_run import LEAST_STEPS, ShortRuns
 from nas.study.front_file import FrontFile
 from nas.training import Recipe
 from nas.training.small_data import FEW_IMAGES, adapt, stretch
@@ -28,7 +27,7 @@ class NetworkRecipes:
         images: of the training split.
         networks: all that are to be trained.
         teacher: name of the network that the others learn from; None: labels alone.
-        auto: whether each family's learning rate is chosen by short runs.
+        short: runs that choose the learning rate of each family; None: the rates above.
     """
 
     def __init__(
@@ -40,22 +39,21 @@ class NetworkRecipes:
         images: int,
         networks: Sequence[NetworkSpec],
         teacher: str | None = None,
-        auto: bool = False,
+        short: ShortRuns | None = None,
     ) -> None:
         self._asked, self._rates, self._images = recipe, rates, images
         self._networks, self._teacher = networks, teacher
         self._plain = adapt(recipe, images, adapted)
-        self._steps = short_run_steps(self._plain, images)
-        self._auto = auto and self._steps >= LEAST_STEPS
-        self._too_short = auto and not self._auto
+        self._steps = LEAST_STEPS if short is None else short.steps(self._plain)
+        self._short_runs = short if self._steps >= LEAST_STEPS else None
         self._own = {
             one.family: adapt(own_recipe(one.family, recipe), images, adapted) for one in networks
         }
-        short = Recipe.model_validate(front.recipe)
+        searched = Recipe.model_validate(front.recipe)
         # A recipe of the user's is taken as it is, also where it ends below the short schedule.
         free = {"batch_size", "learning_rate"} <= {*adapted}
-        again = images < FEW_IMAGES and free and self._plain.epochs >= short.epochs
-        self._second = stretch(short, self._plain.epochs) if again else None
+        again = images < FEW_IMAGES and free and self._plain.epochs >= searched.epochs
+        self._second = stretch(searched, self._plain.epochs) if again else None
         self._short = {entry.arch_id: entry.accuracy for entry in front.architectures}
 
     @property
@@ -69,7 +67,7 @@ class NetworkRecipes:
         """What the number of images changed, in words."""
         asked, plain = self._asked, self._plain
         notes = []
-        if self._too_short:
+        if self._steps < LEAST_STEPS:
             notes.append(
                 f"--learning-rate auto: a short run of {format_number(self._steps, 'step')} would "
                 f"say little; the recipe's rate stays (at least {LEAST_STEPS} steps are needed)."
@@ -95,7 +93,9 @@ class NetworkRecipes:
     def accepted(self, network: NetworkSpec, home: Path) -> list[Recipe]:
         """Every recipe that a network may have been trained by earlier, the first one first."""
         own = self._taught(network, self._own[network.family])
-        rates = short_run_rates(own) if self._auto else self._rates or (own.learning_rate,)
+        rates = self._rates or (own.learning_rate,)
+        if self._short_runs is not None:
+            rates = self._short_runs.rates(own)
         chosen = chosen_rate(home, network.family)  # may lie beyond those
         rates = (*rates, *([chosen] if chosen is not None and len(rates) > 1 else []))
         first = [own.model_copy(update={"learning_rate": rate}) for rate in rates]
@@ -103,8 +103,9 @@ class NetworkRecipes:
 
     def choose_rates(self, home: Path, info: DatasetInfo, validate: Validate) -> dict[str, Recipe]:
         """The recipe of each family with its learning rate; may train networks to decide."""
-        short = partial(short_run, images=self._images) if self._auto else None
-        return choose_rates(self._networks, self._own, self._rates, home, info, validate, short)
+        return choose_rates(
+            *(self._networks, self._own, self._rates, home, info, validate), self._short_runs
+        )
 
     def choose(
         self,

@@ -18,6 +18,7 @@ from nas.retrain.next_steps import recipe_options
 from nas.retrain.recipes import NetworkRecipes
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select
+from nas.retrain.short_run import ShortRuns
 from nas.study.front_file import load_front
 from nas.study.plan import require_reachable
 from nas.study.resources import ClusterResources, require_gpu_share
@@ -137,7 +138,9 @@ def retrain_front(
         *(request.recipe, request.learning_rates, request.adapted, front, len(data.train)),
         networks=networks,
         teacher=teacher.name if teacher else None,
-        auto=request.auto_rate,
+        short=ShortRuns(len(data.train), adapted.evaluated(data.val))
+        if request.auto_rate
+        else None,
     )
     for network in networks:
         for seed in range(seeds.get(network.name, 1)):

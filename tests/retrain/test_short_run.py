@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,13 +11,13 @@ import pytest
 from nas.data import DatasetInfo, load_search_data
 from nas.retrain.learning_rate import CHOICES, FOLDER, SHORT_RUNS, choose_rates
 from nas.retrain.references import SEARCHED, NetworkSpec
-from nas.retrain.short_run import MOST_RUNS, SHARE, short_run, short_run_rates
+from nas.retrain.short_run import MOST_RUNS, SHARE, ShortRuns
 from nas.training import Recipe, get_recipe
 
 IMAGES = 54_000
 RECIPE = get_recipe("full")
 NETWORKS = [NetworkSpec("mobilenetv2", SEARCHED, "mobilenetv2")]
-SHORT = partial(short_run, images=IMAGES)
+SHORT = ShortRuns(IMAGES, 6000)
 REFERENCE = Path(__file__).parents[2] / "results/reference-fashion-mnist/retrained"
 
 
@@ -42,7 +41,7 @@ class Validation:
 @pytest.mark.parametrize("epochs", [1, 7, 20, 24, 25, 60, 200])
 def test_short_runs_take_at_most_a_fifth_of_a_training(epochs: int) -> None:
     whole = RECIPE.model_copy(update={"epochs": epochs})
-    short = short_run(whole, IMAGES)
+    short = SHORT.recipe(whole)
     work = MOST_RUNS * short.epochs * (short.train_images or IMAGES)
     assert 0.4 * SHARE <= work / (epochs * IMAGES) <= 1.001 * SHARE
     same = {"epochs", "train_images"}
@@ -51,7 +50,8 @@ def test_short_runs_take_at_most_a_fifth_of_a_training(epochs: int) -> None:
 
 def test_a_subset_is_taken_of_the_recipes_own() -> None:
     whole = RECIPE.model_copy(update={"epochs": 5, "train_images": 10_000})
-    assert short_run(whole, IMAGES).train_images == 2000
+    assert SHORT.recipe(whole).train_images == 2000
+    assert SHORT.steps(whole) == 2000 // RECIPE.batch_size
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,14 @@ def test_the_best_rate_is_taken_and_not_chosen_again(
     assert not (tmp_path / "mobilenetv2").exists()  # no short run is a network's own training
 
 
+def test_the_recipes_rate_stays_unless_another_one_is_better_beyond_the_noise() -> None:
+    # Of 6,000 images and an accuracy of 0.8 the standard error of a difference is 0.73 points.
+    assert SHORT.best({0.1: 0.807, 0.2: 0.8, 0.4: 0.78}, 0.2) == 0.2
+    assert SHORT.best({0.1: 0.808, 0.2: 0.8, 0.4: 0.78}, 0.2) == 0.1
+    assert SHORT.best({0.1: 0.5, 0.2: 0.0, 0.4: 0.0}, 0.2) == 0.1  # the others diverged
+    assert ShortRuns(IMAGES, 10**6).best({0.1: 0.802, 0.2: 0.8}, 0.2) == 0.1
+
+
 def test_another_recipe_chooses_anew(tmp_path: Path, info: DatasetInfo) -> None:
     validation = Validation(lambda rate: -abs(rate - 0.2))
     for epochs in (60, 30):
@@ -84,7 +92,7 @@ def test_another_recipe_chooses_anew(tmp_path: Path, info: DatasetInfo) -> None:
     assert len(validation.trained) == 6
     assert len({folder for _, folder in validation.trained}) == 6
     # Whole trainings at the same rates are another choice.
-    rates = short_run_rates(recipe)
+    rates = SHORT.rates(recipe)
     choose_rates(NETWORKS, {SEARCHED: recipe}, rates, tmp_path, info, validation)
     assert len(validation.trained) == 9
 
