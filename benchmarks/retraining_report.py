@@ -28,6 +28,7 @@ from benchmarks.retraining import (
 )
 from benchmarks.retraining_ideas import BASE
 from benchmarks.rows import RowFile
+from nas.format import format_number
 from nas.progress import shown
 
 PARTS = ("small", "ideas", "rates")
@@ -132,7 +133,7 @@ def rate_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
                 "diverged" if 0.0 in each else f"{100 * fmean(each):.1f} %" if each else "–"
                 for each in by_rate.values()
             ]
-            lines.append([network, f"short runs, {seeds} seeds", *short])
+            lines.append([network, f"short runs, {format_number(seeds, 'seed')}", *short])
             whole = [f"{100 * grid[rate]:.1f} %" if rate in grid else "–" for rate in by_rate]
             lines.append([network, "whole trainings, 1 seed", *whole])
     heading = ["network", "validation accuracy at rate", *(f"{rate:g}" for rate in RATES)]
