@@ -17,6 +17,7 @@ import torch
 
 from nas.data import Batches, load_search_data, load_test_data
 from nas.deploy.export import OPSET, TOLERANCE, export, require_format
+from nas.deploy.tflite import _interpreter
 from nas.space.arch import Arch
 from nas.training.pretrained import load_pretrained, read_description
 
@@ -148,7 +149,10 @@ def test_tensorflow_lite_files_agree(trained: Path, tmp_path: Path) -> None:
     stored = report["int8_tflite"]
     assert stored["float_accuracy"] == report["accuracy"]["trained"]
     assert abs(stored["accuracy"] - stored["float_accuracy"]) < 0.03
-    assert stored["bytes"] < stored["float_bytes"]
+    assert stored["bytes"] == (folder / "model-int8.tflite").stat().st_size
+    interpreter = _interpreter(folder / "model-int8.tflite")
+    for (tensor,) in (interpreter.get_input_details(), interpreter.get_output_details()):
+        assert tensor["dtype"] is np.int8
 
 
 @pytest.mark.skipif(find_spec("litert_torch") is not None, reason="litert-torch is installed")
