@@ -68,6 +68,25 @@ def parse_duration(option: str, text: str | None) -> float | None:
     return seconds
 
 
+def parse_latency(option: str, text: str | None) -> float | None:
+    """The value of an option such as `5ms`, `0.8ms`, `250us` or `1s`, in seconds.
+
+    Args:
+        option: name of the option, for the message.
+        text: what the user gave; None stays None.
+
+    Raises:
+        ValueError: `text` is not such a latency.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?) ?(us|ms|s)", text.strip())
+    seconds = float(match[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[match[2]] if match else 0.0
+    if seconds <= 0:
+        raise ValueError(f"{option}: {text[:40]!r}; accepted: a latency such as 5ms, 250us or 1s")
+    return seconds
+
+
 def format_count(value: float) -> str:
     """A count with three digits: `412 k`, `20.3 M`, `1.25 G`."""
     for size, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):

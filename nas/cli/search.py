@@ -9,7 +9,7 @@ import typer
 
 from nas.cli.options import EXIT_FAILED, help_option, option, print_json, version_option
 from nas.cli.program import announce
-from nas.format import parse_bytes, parse_duration, parse_quantity
+from nas.format import parse_bytes, parse_duration, parse_latency, parse_quantity
 from nas.space.named import DEFAULT_SPACE
 
 if TYPE_CHECKING:
@@ -101,6 +101,18 @@ def search(
     device: Annotated[
         str | None,
         option(LIMITS, "NAME", "Memory and flash of a device, such as stm32f746 or esp32-s3."),
+    ] = None,
+    max_latency: Annotated[
+        str | None,
+        option(
+            LIMITS,
+            "TIME",
+            "Maximum latency of one image on this machine, such as 5ms; measured before training.",
+        ),
+    ] = None,
+    latency_backend: Annotated[
+        str | None,
+        option(LIMITS, "NAME", "What runs it: pytorch (default) or onnxruntime, in float."),
     ] = None,
     trial_timeout: Annotated[
         str | None,
@@ -219,6 +231,8 @@ def search(
         max_memory=parse_bytes("--max-memory", max_memory),
         max_flash=parse_bytes("--max-flash", max_flash),
         device=device,
+        max_latency=parse_latency("--max-latency", max_latency),
+        latency_backend=latency_backend,
         timeout=parse_duration("--timeout", timeout),
         trial_timeout=parse_duration("--trial-timeout", trial_timeout),
         max_failures=parse_failures(max_failures, budget),

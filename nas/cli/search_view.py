@@ -67,6 +67,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             if plan.sampler == request.sampler
             else f" ({request.sampler} needs a cost that is known)"
         ),
+        **({"latency on": config.machine} if config.machine else {}),
         **({"from studies": ", ".join(s.describe() for s in plan.sources)} if plan.sources else {}),
         **({"tried first": f"{len(plan.first)} architectures"} if plan.first else {}),
         "seed": request.seed,
@@ -83,7 +84,8 @@ def print_plan(console: Console, plan: Plan) -> None:
     described["trials"] = (
         f"{plan.concurrency} at a time, {described['trial']} each; Ray {described['Ray']}"
     )
-    limits = ["limits"] if plan.config.limits.given else []
+    limited = plan.config.limits.given or plan.config.limits.max_latency is not None
+    limits = ["limits"] if limited else []
     for name in ("study", *data_rows(plan), "space", "cost range", *limits, "recipe", "trials"):
         if console.is_terminal:
             table.add_row(name, Text(str(described[name])))
@@ -214,6 +216,9 @@ def _limits(limits: Limits) -> str:
         for name in LIMITED
         if name in limits.given or name in ("macs", "params")
     ]
+    if limits.max_latency is not None:
+        latency = OBJECTIVES["latency"].format(limits.max_latency)
+        shown.append(f"latency at most {latency}, measured before training")
     of_device = "" if limits.device is None else f" ({find_device(limits.device).title})"
     in_int8 = {"memory", "flash"} & limits.given.keys()
     note = "; int8: a byte for each activation and weight" if in_int8 else ""

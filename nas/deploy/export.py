@@ -9,9 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -26,7 +24,7 @@ from torch import Tensor, nn
 from nas.data import Split
 from nas.deploy.c_array import write_c_array
 from nas.deploy.classifier import BATCH, Classifier, load_classifier
-from nas.deploy.onnx_size import drop_defaults, strip
+from nas.deploy.onnx_runtime import ONNX_PACKAGES, OPSET, Run, open_session, to_onnx
 from nas.deploy.quantise import quantise, spread_images
 from nas.deploy.tflite import quantise_tflite, run_tflite, write_tflite
 from nas.files import write_atomic, write_json
@@ -35,11 +33,9 @@ from nas.threads import cpu_threads
 from nas.training.full import LoadTest
 from nas.training.pretrained import Description, load_pretrained, read_description
 
-OPSET = 20  # ONNX operator set, which onnxruntime reads since version 1.17
 ONNX, PROGRAM, REPORT = "model.onnx", "model.pt2", "export.json"
 INT8 = "model-int8.onnx"
 TFLITE, INT8_TFLITE = "model.tflite", "model-int8.tflite"
-ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 PACKAGES = {  # by format: what it needs beside PyTorch, and the extra that installs it
     "onnx": (ONNX_PACKAGES, "export"),
     "torch": ((), ""),
@@ -53,8 +49,6 @@ TOLERANCE = 1e-3  # largest difference of a logit, as a share of the largest log
 TEST_IMAGES = 1000  # at most
 BATCHES = (1, 64)  # images per pass in the measurement of latency
 ROUNDS = 9  # passes of each form
-
-Run = Callable[[Tensor], Tensor]
 
 
 def require_format(name: str) -> None:
@@ -116,7 +110,7 @@ def export(
     if "int8" in formats or ("c-array" in formats and "tflite" not in formats):
         images_BCHW = _calibration_images(train)
         quantise(folder / ONNX, folder / INT8, images_BCHW)
-        runs["int8"] = _session(folder / INT8)
+        runs["int8"] = open_session(folder / INT8)
         report["int8"] = _compare_int8(folder, (ONNX, INT8), (runs["onnx"], runs["int8"]), test)
         report["int8"]["calibration_images"] = len(images_BCHW)
     if "tflite" in formats:
@@ -214,21 +208,7 @@ def _write_program(program: torch.export.ExportedProgram, path: Path) -> Run:
 def _write_onnx(program: torch.export.ExportedProgram, description: Description, path: Path) -> Run:
     import onnx
 
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice to the exporter's authors
-        exported = torch.onnx.export(
-            program,
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            opset_version=OPSET,
-            verbose=False,
-        )
-    assert exported is not None
-    model = exported.model_proto
-    strip(model)
-    drop_defaults(model)
+    model = to_onnx(program)
     info = description.dataset_info()
     side = info.image_size
     metadata = {
@@ -242,7 +222,7 @@ def _write_onnx(program: torch.export.ExportedProgram, description: Description,
         entry.key, entry.value = key, value
     onnx.checker.check_model(model, full_check=True)
     write_atomic(path, model.SerializeToString())
-    return _session(path)
+    return open_session(path)
 
 
 def _calibration_images(train: Split | None) -> Tensor:
@@ -269,20 +249,6 @@ def _compare_int8(
         "float_bytes": (folder / files[0]).stat().st_size,
         "bytes": (folder / files[1]).stat().st_size,
     }
-
-
-def _session(path: Path) -> Run:
-    """Runs an ONNX file with ONNX Runtime on one thread."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-    def run(images_BCHW: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {"images": images_BCHW.numpy()})[0])
-
-    return run
 
 
 def _time(runs: dict[str, Run], images_BCHW: Tensor) -> Iterator[tuple[str, dict[int, float]]]:

@@ -9,11 +9,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from nas.deploy.onnx_runtime import ONNX_PACKAGES, open_session, to_onnx
 from nas.models import DyClotNet
 from nas.models.fold import fold
 from nas.models.native.fused import use_fused
@@ -23,6 +27,7 @@ WARM_UP = 0.05  # seconds for each network
 BLOCKS, BLOCK_ROUNDS = 10, 10  # one round runs the network, then the control
 ROUND_SECONDS = 2e-3  # least time of a network in a round, much longer than the clock's step
 CONTROL = table2_arch(0.25, 2, 4)
+BACKENDS = ("pytorch", "onnxruntime")  # what runs a network
 
 Pass = Callable[[], object]
 Clock = Callable[[], float]
@@ -48,8 +53,12 @@ def measure(
     device: torch.device,
     batch: int = 1,
     compiled: bool = False,
+    backend: str = BACKENDS[0],
 ) -> Latency:
-    """Time the form of `network` that would be deployed: folded, in channels-last memory.
+    """Time the form of `network` that would be deployed: folded.
+
+    PyTorch runs it in channels-last memory and with the C++ kernels, ONNX Runtime as an exported
+    model in float.
 
     On one CPU thread the clock is the thread's own time, which does not advance while other
     processes have the processor. On several threads, and on a GPU, it is the wall clock.
@@ -65,10 +74,14 @@ def measure(
         device: where the network runs.
         batch: images per pass.
         compiled: whether both networks are compiled with `torch.compile`.
+        backend: one of `BACKENDS`, what runs both; ONNX Runtime does on the CPU.
     """
     control = DyClotNet(CONTROL, in_channels, 10)
     passes = [
-        _pass(one, image_size, in_channels, device, batch, compiled) for one in (control, network)
+        _onnx_pass(one, image_size, in_channels, batch)
+        if backend == "onnxruntime"
+        else _pass(one, image_size, in_channels, device, batch, compiled)
+        for one in (control, network)
     ]
     alone = device.type == "cpu" and torch.get_num_threads() == 1
     return time_passes(
@@ -99,20 +112,45 @@ def time_passes(run: Pass, control: Pass, batch: int, clock: Clock) -> Latency:
     )
 
 
-def machine_identity(device: torch.device, threads: int | None = None) -> str:
+def require_backend(name: str, gpu: bool) -> None:
+    """Raise ValueError where a backend is unknown, not installed, or not for this device."""
+    if name not in BACKENDS:
+        raise ValueError(f"--latency-backend: {name[:40]!r}; accepted: {', '.join(BACKENDS)}")
+    if name == "pytorch":
+        return
+    missing = [package for package in ONNX_PACKAGES if find_spec(package) is None]
+    if missing:
+        raise ValueError(
+            f"--latency-backend {name}: needs {', '.join(missing)}, not installed; "
+            "pip install 'dyclotnet-nas[export]'"
+        )
+    if gpu:
+        raise ValueError(
+            f"--latency-backend {name}: measures on the CPU; accepted: pytorch with trials on a "
+            "GPU, or --gpus-per-trial 0"
+        )
+
+
+def machine_identity(
+    device: torch.device, threads: int | None = None, backend: str = BACKENDS[0]
+) -> str:
     """The machine that a latency depends on: latencies of two identities never mix.
 
-    It names the processor, its cores and the threads in use (or the GPU), and PyTorch's
-    version. It leaves out the host's name, which a container changes at each start.
+    It names the processor, its cores and the threads in use (or the GPU), and the backend with
+    its version. It leaves out the host's name, which a container changes at each start.
 
     Args:
         device: where the network runs.
         threads: CPU threads; None means those of this process.
+        backend: one of `BACKENDS`.
     """
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     threads = torch.get_num_threads() if threads is None else threads
-    return f"{_processor()}, {os.cpu_count()} cores, {threads} threads, torch {torch.__version__}"
+    runs = (
+        f"onnxruntime {version(backend)}" if backend != "pytorch" else f"torch {torch.__version__}"
+    )
+    return f"{_processor()}, {os.cpu_count()} cores, {threads} threads, {runs}"
 
 
 def _processor() -> str:
@@ -147,6 +185,15 @@ def _pass(
             torch.cuda.synchronize(device)
 
     return run
+
+
+def _onnx_pass(network: nn.Module, image_size: int, in_channels: int, batch: int) -> Pass:
+    images_BCHW = torch.rand(batch, in_channels, image_size, image_size)
+    with torch.inference_mode(False):  # an export needs tensors that track versions
+        folded = fold(network).cpu().to(memory_format=torch.contiguous_format)
+        program = torch.export.export(folded, (images_BCHW,))
+    model = to_onnx(program).SerializeToString()
+    return partial(open_session(model, torch.get_num_threads()), images_BCHW)
 
 
 def _warm_up(run: Pass, clock: Clock) -> int:

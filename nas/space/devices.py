@@ -70,6 +70,7 @@ def device_limits(limits: Limits, name: str | None) -> Limits:
         _smaller(limits.max_memory, device.ram),
         _smaller(limits.max_flash, device.flash),
         device.name,
+        limits.max_latency,
     )
 
 

@@ -24,6 +24,7 @@ class Limits:
     max_memory: int | None = None  # peak activation memory in int8, bytes
     max_flash: int | None = None  # weights and biases in int8, bytes
     device: str | None = None  # whose memory and flash are among the limits, by name
+    max_latency: float | None = None  # seconds of one image, measured: not among `given`
 
     def admit(self, cost: Cost) -> bool:
         """Whether an architecture of this cost may be trained."""

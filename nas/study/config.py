@@ -19,7 +19,7 @@ from nas.version import __version__
 
 VERSIONED = ("torch", "torchvision", "optuna", "ray")
 ATTRIBUTES = {"space_name", "space", "dataset", "recipe", "objectives", "limits"}
-OPTIONAL = {"machine", "splits"}
+OPTIONAL = {"machine", "splits", "latency_backend"}
 
 
 _SPLITS = TypeAdapter(SplitRecord)
@@ -36,6 +36,12 @@ class StudyConfig:
     limits: Limits
     machine: str | None = None  # whose latencies are measured, where latency is an objective
     splits: SplitRecord | None = None  # when the study began; what has changed is told by it
+    latency_backend: str | None = None  # of `nas.deploy.latency.BACKENDS`; None: no latency
+
+    @property
+    def timed(self) -> bool:
+        """Whether the latency of each network is measured."""
+        return "latency" in self.objectives.names or self.limits.max_latency is not None
 
     @property
     def columns(self) -> dict[str, str]:
@@ -52,6 +58,7 @@ class StudyConfig:
         """The study's user attributes, as plain values."""
         optional = {
             "machine": self.machine,
+            "latency_backend": self.latency_backend,
             "splits": None if self.splits is None else asdict(self.splits),
         }
         return {key: value for key, value in optional.items() if value is not None} | {
@@ -80,6 +87,7 @@ class StudyConfig:
                 Limits(**attributes["limits"]),
                 attributes.get("machine"),
                 None if splits is None else _SPLITS.validate_python(splits),
+                attributes.get("latency_backend", "pytorch" if "machine" in attributes else None),
             )
         except KeyError as error:
             raise ValueError(

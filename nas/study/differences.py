@@ -28,7 +28,7 @@ def differences(stored: StudyConfig, asked: StudyConfig) -> list[str]:
         names = (",".join(config.objectives.names) for config in (stored, asked))
         found.append(_differ("--objectives", *names))
     found += _limits(stored.limits, asked.limits)
-    if stored.machine != asked.machine and stored.objectives == asked.objectives:
+    if stored.machine != asked.machine and stored.timed == asked.timed:
         found.append(
             f"latencies were measured on {stored.machine} in the study, this is {asked.machine}"
         )

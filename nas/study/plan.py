@@ -16,7 +16,8 @@ import optuna
 import torch
 
 from nas.data import NotHere, SearchData, load_search_data, resolve_dataset
-from nas.deploy.latency import machine_identity
+from nas.deploy.latency import BACKENDS, machine_identity, measure, require_backend
+from nas.models import DyClotNet
 from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.space.devices import device_limits, find_device
@@ -32,6 +33,7 @@ from nas.study.resources import ClusterResources, require_gpu_share
 from nas.study.sources import StudySource, find_sources
 from nas.study.storage.engine import parse_storage, sqlite_url
 from nas.study.try_first import read_architectures, usable
+from nas.threads import cpu_threads
 from nas.training import Recipe, default_recipe, get_recipe
 from nas.training.memory import training_bytes
 
@@ -62,6 +64,8 @@ class Request:
     max_memory: int | None = None  # bytes in int8, of activations
     max_flash: int | None = None  # bytes in int8, of weights
     device: str | None = None  # whose memory and flash are limits too
+    max_latency: float | None = None  # seconds of one image on this machine
+    latency_backend: str | None = None  # what latency is measured with; None: as stored, or PyTorch
     timeout: float | None = None  # seconds, after which running trials are given up
     trial_timeout: float | None = None  # seconds, after which one trial's worker is replaced
     max_failures: int = 10  # failed trials; more end the search
@@ -124,6 +128,8 @@ def check_request(request: Request) -> Checked:
     _require_ranges(request)
     if request.device is not None:
         find_device(request.device)
+    if request.latency_backend is not None:
+        require_backend(request.latency_backend, gpu=False)
     if request.objectives is not None:
         Objectives.parse(request.objectives)
     require_reachable(request.ray_address)
@@ -162,7 +168,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     checked = check_request(request)
     space, name, study, stored = checked.space, checked.name, checked.study, checked.stored
     objectives = _objectives(request, stored)
-    timed = "latency" in objectives.names
+    timed = "latency" in objectives.names or request.max_latency is not None
     gpus = request.gpus_per_trial
     if gpus is None:
         sharing = 1 if timed else resources.trials_per_gpu
@@ -170,8 +176,14 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     elif timed and 0 < gpus < 1:
         raise ValueError(
             f"--gpus-per-trial {gpus:g}: trials that share a GPU slow down each other's latency; "
-            "accepted: 1 with latency as an objective, or objectives without it"
+            "accepted: 1 with latency as an objective or limit, or neither"
         )
+    if request.latency_backend is not None and not timed:
+        raise ValueError(
+            f"--latency-backend {request.latency_backend}: latency is neither an objective nor a "
+            "limit; accepted: with --objectives accuracy,macs,latency or --max-latency"
+        )
+    backend = _backend(request, stored, gpus > 0) if timed else None
     concurrency = _concurrency(request, gpus, resources)
     dataset, reason = _dataset(request, stored, gpus > 0, download)
     data = _data(request, stored, dataset, download)
@@ -181,8 +193,9 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         _recipe(request, stored, dataset, gpus > 0),
         objectives,
         _limits(request),
-        _machine(request, gpus > 0) if timed else None,
+        _machine(request, gpus > 0, backend) if backend else None,
         data.record,
+        backend,
     )
     _require_images(config.recipe, data)
     if stored is not None and data.notes.download is None:
@@ -202,6 +215,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
     config.limits.require_reachable(space, *sizes)
+    _require_latency(config, gpus > 0, max(1, int(request.cpus_per_trial)))
     largest = extreme(space, *sizes, lambda c: c.macs, largest=True)
     if request.gpus_per_trial is None and gpus and not timed:
         # those of a data set that is read from a file do not stay on the GPU
@@ -344,8 +358,39 @@ def _recipe(request: Request, stored: StudyConfig | None, dataset: str, gpu: boo
 
 
 def _limits(request: Request) -> Limits:
-    limits = Limits(request.max_macs, request.max_params, request.max_memory, request.max_flash)
+    limits = Limits(
+        request.max_macs,
+        request.max_params,
+        request.max_memory,
+        request.max_flash,
+        max_latency=request.max_latency,
+    )
     return device_limits(limits, request.device)
+
+
+def _backend(request: Request, stored: StudyConfig | None, gpu: bool) -> str:
+    """What latency is measured with: what is asked for, else what the study has."""
+    before = stored.latency_backend if stored is not None else None
+    backend = request.latency_backend or before or BACKENDS[0]
+    require_backend(backend, gpu)
+    return backend
+
+
+def _require_latency(config: StudyConfig, gpu: bool, threads: int) -> None:
+    """Raise ValueError where even the network of the fewest multiply-adds is over the limit."""
+    limit, info = config.limits.max_latency, config.dataset
+    if limit is None or config.latency_backend is None:
+        return
+    sizes = (info.image_size, info.in_channels, info.num_classes)
+    smallest = DyClotNet(extreme(config.space, *sizes, lambda c: c.macs), *sizes[1:])
+    with cpu_threads(threads):
+        device = torch.device("cuda" if gpu else "cpu")
+        measured = measure(smallest, *sizes[:2], device, backend=config.latency_backend)
+    if measured.seconds > limit:
+        raise ValueError(
+            f"--max-latency {1e3 * limit:g}ms: the smallest network of {config.space.name} takes "
+            f"{1e3 * measured.seconds:.3g} ms here; accepted: more than that"
+        )
 
 
 def _require_images(recipe: Recipe, data: SearchData) -> None:
@@ -356,7 +401,7 @@ def _require_images(recipe: Recipe, data: SearchData) -> None:
         )
 
 
-def _machine(request: Request, gpu: bool) -> str:
+def _machine(request: Request, gpu: bool, backend: str) -> str:
     """Whose latencies a study holds: those of two machines, or thread counts, never mix."""
     threads = max(1, int(request.cpus_per_trial))
     if gpu and not torch.cuda.is_available():
@@ -364,7 +409,7 @@ def _machine(request: Request, gpu: bool) -> str:
             "--objectives latency with --gpus-per-trial: needs a GPU of the workers' kind where "
             "the search is started; accepted: macs or params, or a machine that has one"
         )
-    return machine_identity(torch.device("cuda" if gpu else "cpu"), threads)
+    return machine_identity(torch.device("cuda" if gpu else "cpu"), threads, backend)
 
 
 def _objectives(request: Request, stored: StudyConfig | None) -> Objectives:

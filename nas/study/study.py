@@ -32,6 +32,7 @@ from nas.study.trial_state import (
     INTERRUPTED,
     LAUNCHED,
     NEVER_LAUNCHED,
+    OVER_LATENCY,
     OVER_LIMIT,
     UNCOUNTED,
 )
@@ -100,6 +101,8 @@ class SearchStudy:
         self.exhausted = False  # no architecture of the space is left
         self.failures: Counter[str] = Counter()  # by reason, since this object exists
         self.duplicates = 0  # suggestions that repeated a known architecture
+        # Seconds of the control network in the study's first measurement of latency.
+        self.control_seconds: float | None = study.user_attrs.get(CONTROL_SECONDS)
         self._joint = joint
         self._outcomes: dict[str, FrozenTrial] = {}  # finished or failed for good, by arch_id
         self._running: dict[int, Candidate] = {}
@@ -233,12 +236,11 @@ class SearchStudy:
         They are those of its first measurement: a machine that is slower later slows the
         network and the control alike, so that only their ratio compares.
         """
-        recorded = self.study.user_attrs.get(CONTROL_SECONDS)
-        if recorded is None:
+        if self.control_seconds is None:
             assert measurement.latency_control is not None
-            recorded = measurement.latency_control
-            self.study.set_user_attr(CONTROL_SECONDS, recorded)
-        return float(recorded)
+            self.control_seconds = measurement.latency_control
+            self.study.set_user_attr(CONTROL_SECONDS, self.control_seconds)
+        return self.control_seconds
 
     def stop(self, number: int, measurement: Measurement) -> None:
         """Store a trial that was stopped early: PRUNED, never on the front."""
@@ -248,6 +250,10 @@ class SearchStudy:
         """Store a trial that failed for good; its architecture is not tried again."""
         self.failures[reason] += 1
         self._tell(number, TrialState.FAIL, {"reason": reason})
+
+    def refuse(self, number: int, latency: float) -> None:
+        """Store a trial that was not trained: its latency, in seconds, is over the limit."""
+        self._tell(number, TrialState.FAIL, {"reason": OVER_LATENCY, "latency": latency})
 
     def interrupt(self, number: int, *, launched: bool = True) -> None:
         """Give up a running trial through no fault of its own; it is queued again.

@@ -8,6 +8,7 @@ from nas.samplers.history import REPEATS_RUNNING
 
 INTERRUPTED = "interrupted"
 OVER_LIMIT = "over_limit"
+OVER_LATENCY = "over_latency"  # measured before training; final, and no failure
 NEVER_LAUNCHED = "never_launched"
 LAUNCHED = "launched"  # attribute: False for a trial that was asked for ahead and waits
 UNCOUNTED = (INTERRUPTED, OVER_LIMIT, REPEATS_RUNNING, NEVER_LAUNCHED)
@@ -42,7 +43,7 @@ def trial_state(trial: FrozenTrial) -> str:
         reason = attributes.get("reason")
         if reason in (INTERRUPTED, NEVER_LAUNCHED):
             return "interrupted"
-        if reason in (OVER_LIMIT, REPEATS_RUNNING):
+        if reason in (OVER_LIMIT, OVER_LATENCY, REPEATS_RUNNING):
             return "refused"
     if trial.state == TrialState.RUNNING and attributes.get(LAUNCHED) is False:
         return "queued"

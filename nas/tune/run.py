@@ -88,6 +88,8 @@ def run(
                 rungs=rungs(recipe.epochs),
                 threads=max(1, int(request.cpus_per_trial)),
                 machine=study.config.machine,
+                backend=study.config.latency_backend,
+                max_latency=study.config.limits.max_latency,
             )
             images = recipe.evaluated(data.val)
             scheduler = FrontScheduler(

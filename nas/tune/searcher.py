@@ -9,6 +9,7 @@ from typing import Any, Protocol, Self
 from ray.tune.search import Searcher
 
 from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.trial_state import OVER_LATENCY
 from nas.tune.study_thread import StudyThread
 
 MAX_ATTEMPTS = 3  # to train an architecture whose worker dies or hangs
@@ -83,7 +84,8 @@ class StudySearcher(Searcher):  # type: ignore[misc]
             return str(Searcher.FINISHED) if self._study.done else None
         self.launched[trial_id] = candidate
         self._thread.do(lambda: self._launch(candidate))
-        return {"arch": candidate.arch.to_json(), "seed": candidate.seed}
+        control = self._study.control_seconds
+        return {"arch": candidate.arch.to_json(), "seed": candidate.seed, "control": control}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Store the learning curve of a trial that has reached a rung."""
@@ -122,7 +124,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]
         self._view.reported(candidate, *point)
 
     def _end(self, candidate: Candidate, result: dict[str, Any]) -> None:
-        if result.get("reason") is not None:
+        if result.get("reason") == OVER_LATENCY:
+            self._study.refuse(candidate.number, float(result["latency"]))
+            self._view.ended(candidate, "refused", f"{1e3 * result['latency']:.3g} ms")
+        elif result.get("reason") is not None:
             self._study.fail(candidate.number, str(result["reason"]))
             self._view.ended(candidate, "failed", str(result["reason"]))
         else:

@@ -11,10 +11,11 @@ import torch
 from ray import tune
 
 from nas.data import SearchData
-from nas.deploy.latency import machine_identity, measure
+from nas.deploy.latency import BACKENDS, Latency, machine_identity, measure
 from nas.models.native.build import why_unavailable
 from nas.space.arch import Arch
 from nas.stopping.right_images import encode
+from nas.study.trial_state import OVER_LATENCY
 from nas.training import Diverged, Recipe, Trainer, build
 from nas.tune.searcher import ACTOR_SPENT, OUT_OF_MEMORY
 
@@ -50,6 +51,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         rungs: tuple[int, ...],
         threads: int,
         machine: str | None,
+        backend: str | None = None,
+        max_latency: float | None = None,
     ) -> None:
         """Store what all trials of this actor share.
 
@@ -59,10 +62,13 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             recipe: of the trainings.
             rungs: epochs at which the accuracy is reported.
             threads: CPU threads of a training.
-            machine: on which latency is measured; None: latency is not an objective.
+            machine: on which latency is measured; None: it is not measured.
+            backend: one of `nas.deploy.latency.BACKENDS`, where it is measured.
+            max_latency: seconds; a network that takes longer is not trained.
         """
         self._data, self._recipe, self._rungs = data, recipe, rungs
         self._threads, self._machine = threads, machine
+        self._backend, self._max_latency = backend or BACKENDS[0], max_latency
         self._device = torch.device("cuda" if _has_gpu() else "cpu")
         self._usable = True
         self.reset_config(config)
@@ -81,6 +87,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         self._seconds = 0.0
         self._losses: list[float] = []
         self._right: list[tuple[int, str]] = []
+        self._latency: Latency | None = None
         return True
 
     def step(self) -> dict[str, Any]:
@@ -91,6 +98,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             if self._trainer is None:
                 self._require_machine()
                 self._trainer = self._build()
+                if self._max_latency is not None and self._over_latency(result):
+                    return result
             trainer = self._trainer
             rung = next(rung for rung in self._rungs if rung > trainer.epoch)
             while trainer.epoch < rung:
@@ -101,8 +110,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             result |= {"losses": [*self._losses], "right": [*self._right]}
             result["done"] = trainer.epoch >= self._rungs[-1]
             if result["done"] and self._machine is not None:
-                info = self._data.info
-                latency = measure(trainer.network, info.image_size, info.in_channels, self._device)
+                latency = self._latency or self._measure()
                 result |= {
                     "latency_ratio": latency.relative,
                     "latency_noise": latency.noise,
@@ -124,9 +132,26 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         """Free the network."""
         self._trainer = None
 
+    def _measure(self) -> Latency:
+        assert self._trainer is not None
+        info = self._data.info
+        sizes = (info.image_size, info.in_channels)
+        return measure(self._trainer.network, *sizes, self._device, backend=self._backend)
+
+    def _over_latency(self, result: dict[str, Any]) -> bool:
+        """Measure the network before its training: weights do not change how long it takes."""
+        self._latency = self._measure()
+        control = self._config.get("control") or self._latency.control
+        result["latency"] = self._latency.relative * control
+        if result["latency"] <= self._max_latency:
+            return False
+        self._trainer = None
+        result |= {"reason": OVER_LATENCY, "notice": None, "seconds": 0.0}
+        return True
+
     def _require_machine(self) -> None:
         """Refuse to measure latency on another machine than the study's."""
-        here = machine_identity(self._device, self._threads)
+        here = machine_identity(self._device, self._threads, self._backend)
         if self._machine not in (None, here):
             raise OtherMachine(f"latency is measured on {self._machine}, this is {here}")
 

@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from benchmarks.latency import agreement, predictability
-from nas.deploy.latency import BLOCK_ROUNDS, BLOCKS, machine_identity, measure, time_passes
+from nas.deploy.latency import (
+    BLOCK_ROUNDS,
+    BLOCKS,
+    machine_identity,
+    measure,
+    require_backend,
+    time_passes,
+)
 from nas.models import DyClotNet
 from nas.space.arch import Arch
 
@@ -99,3 +106,18 @@ def test_agreement_divides_by_the_control() -> None:
     assert (found["networks"], found["relative"]) == (8, 0)
     assert found["seconds"] == pytest.approx(0.5)
     assert found["control_drift"] == pytest.approx(0.4)
+
+
+def test_onnx_runtime_measures_the_exported_network(tiny_arch: Arch) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    network = DyClotNet(tiny_arch, 1, 10)
+    small, large = (
+        measure(network, side, 1, torch.device("cpu"), backend="onnxruntime") for side in (8, 64)
+    )
+    assert 0 < small.seconds < large.seconds  # 64 times the work
+    assert small.relative > 0
+    cpu = torch.device("cpu")
+    assert machine_identity(cpu, 1, "onnxruntime") != machine_identity(cpu, 1)
+    with pytest.raises(ValueError, match="onnxruntime: measures on the CPU; accepted: pytorch"):
+        require_backend("onnxruntime", gpu=True)

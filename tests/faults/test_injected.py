@@ -30,10 +30,14 @@ def reasons(search: Search) -> list[str]:
     return [t.user_attrs["reason"] for t in trials if t.state == TrialState.FAIL]
 
 
-def trial(data: SearchData, machine: str | None = None) -> TrainingTrial:
+def trial(
+    data: SearchData, machine: str | None = None, max_latency: float | None = None
+) -> TrainingTrial:
     made = TrainingTrial.__new__(TrainingTrial)  # Ray's part of the constructor needs a cluster
     config = {"arch": table2_arch(0.5).to_json(), "seed": 1}
-    made.setup(config, data, get_recipe("short-cpu", epochs=1), (1,), 1, machine)
+    made.setup(
+        config, data, get_recipe("short-cpu", epochs=1), (1,), 1, machine, "pytorch", max_latency
+    )
     return made
 
 
@@ -69,6 +73,19 @@ def test_a_worker_on_another_machine_measures_no_latency(digits_info: DatasetInf
     there = trial(data, "another processor, 1 threads").step()
     assert there["reason"].startswith("OtherMachine: latency is measured on another processor")
     assert "latency_ratio" not in there
+
+
+def test_a_network_over_the_limit_of_latency_is_not_trained(digits_info: DatasetInfo) -> None:
+    images = torch.randint(256, (128, 1, 8, 8), dtype=torch.uint8)
+    split = Split(images, torch.arange(128) % 10)
+    data = SearchData(replace(digits_info, crop=0), split, split)
+    machine = machine_identity(torch.device("cpu"), 1)
+    over = trial(data, machine, max_latency=1e-7).step()
+    assert (over["reason"], over["done"], "epochs" in over) == ("over_latency", True, False)
+    assert over["latency"] > 1e-7
+    within = trial(data, machine, max_latency=10.0).step()
+    assert (within["reason"], within["epochs"]) == (None, 1)
+    assert within["latency"] == within["latency_ratio"] * within["latency_control"]
 
 
 def test_a_file_on_a_full_disk_is_whole_or_as_it_was(tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ from nas.study import plan as module
 from nas.study.config import StudyConfig, stored_config
 from nas.study.plan import Request, make_plan
 from nas.study.resources import ClusterResources, Node
-from nas.study.storage.engine import open_storage
+from nas.study.storage.engine import open_storage, sqlite_url
 from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.trial_state import trial_state
 
 ROOT = Path(__file__).parents[2]
 HERE = ClusterResources((Node(2),), 1)
@@ -110,3 +111,44 @@ def test_latencies_of_a_study_are_multiples_of_its_first_control(
     again = trained(2.0, 0.006)
     assert again.values[2] == pytest.approx(0.006)
     assert again.user_attrs["latency_noise"] == 0.01
+
+
+def test_the_backend_is_stored_and_another_one_is_refused(request_for_latency: Request) -> None:
+    pytest.importorskip("onnxruntime")
+    config = begin(replace(request_for_latency, latency_backend="onnxruntime"))
+    assert "onnxruntime" in str(config.machine)
+    again = make_plan(request_for_latency, HERE).config  # the study's, where none is asked for
+    assert (again.latency_backend, again.machine) == ("onnxruntime", config.machine)
+    with pytest.raises(ValueError, match=r"onnxruntime .* in the study, .* torch") as caught:
+        make_plan(replace(request_for_latency, latency_backend="pytorch"), HERE)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_limit_of_latency_that_nothing_meets_is_one_line(request_for_latency: Request) -> None:
+    with pytest.raises(
+        ValueError, match=r"--max-latency 0.001ms: the smallest network of tiny"
+    ) as e:
+        make_plan(replace(request_for_latency, max_latency=1e-6), HERE)
+    assert "\n" not in str(e.value)
+    unused = replace(request_for_latency, objectives="accuracy,macs", latency_backend="onnxruntime")
+    with pytest.raises(ValueError, match="neither an objective nor a limit; accepted: with"):
+        make_plan(unused, HERE)
+
+
+def test_a_refused_network_is_not_asked_for_again(request_for_latency: Request) -> None:
+    config = begin(replace(request_for_latency, objectives="accuracy,macs", max_latency=1.0))
+    storage = open_storage(sqlite_url(request_for_latency.results / "timed" / "study.db"))
+    study = SearchStudy(optuna.load_study(study_name="timed", storage=storage), config, budget=9)
+    study.recover()
+    first = study.ask()
+    assert first is not None
+    study.refuse(first.number, latency=2.0)
+    assert not study.failures
+    seen = {first.arch}
+    while (candidate := study.ask()) is not None:
+        assert candidate.arch not in seen
+        seen.add(candidate.arch)
+        study.complete(candidate.number, Measurement(0.9, 8, 1.0, [(8, 0.9)]))
+    assert study.counted == 9
+    frozen = study.study.trials[first.number]
+    assert (trial_state(frozen), frozen.user_attrs["latency"]) == ("refused", 2.0)
