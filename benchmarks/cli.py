@@ -238,6 +238,20 @@ def latency(
 
 
 @app.command()
+def latency_model(
+    backends: Annotated[str, _option("Comma-separated")] = "pytorch,onnxruntime",
+    space: Annotated[Path, _option("The space that networks are drawn from, YAML")] = SPACE,
+    json: ContinuedJson = None,
+    debug: Debug = False,
+) -> int:
+    """How well latencies of unseen networks are predicted from 30 measured ones."""
+    from benchmarks.latency_model import run_and_report
+
+    run_and_report(space, backends.split(","), json)
+    return 0
+
+
+@app.command()
 def schedule(
     datasets: Annotated[str, _option("Comma-separated")] = "digits,fashion-mnist",
     architectures: Annotated[int, _option("On each data set", min=5, max=1000)] = 24,

@@ -13,11 +13,12 @@ from nas.cli.data_view import data_rows, describe_data
 from nas.cli.front_table import front_table, savings
 from nas.cli.options import print_json
 from nas.cli.program import command_line, launcher, same_command_line
-from nas.format import format_count, format_duration
+from nas.format import format_count, format_duration, format_number
 from nas.report.page import REPORT
 from nas.space.devices import find_device
 from nas.space.limits import LIMITED, Limits
 from nas.study.front import FrontMember, chance_note
+from nas.study.latency_prediction import prediction_error
 from nas.study.objectives import OBJECTIVES
 from nas.study.plan import Plan
 from nas.study.storage.engine import hide_password, sqlite_url
@@ -114,6 +115,11 @@ def print_result(plan: Plan, result: SearchResult) -> None:
             f"saved {saved.epochs:,} epochs: {saved.repeats} repeated suggestions, "
             f"{saved.stopped} networks stopped early"
         )
+    if predicted := prediction_error(study.study, plan.config):
+        print(
+            f"latencies were predicted within {100 * predicted[0]:.1f} % in the median, of "
+            f"{format_number(predicted[1], 'network')} that were measured afterwards"
+        )
     for reason, times in study.failures.most_common(5):
         print(f"{times} trials failed: {reason}")
     if note := chance_note(result.members, plan.config):
@@ -165,6 +171,7 @@ def result_json(plan: Plan, result: SearchResult) -> dict[str, Any]:
         "saved": {"repeats": saved.repeats, "stopped": saved.stopped, "epochs": saved.epochs},
         "failures": dict(study.failures),
         "exhausted": study.exhausted,
+        "latency_prediction": prediction_error(study.study, plan.config),
         "ended": result.ended.why if result.ended else None,
         "seconds": round(result.seconds, 3),
         "files": [str(file) for file in result.files],

@@ -108,7 +108,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         self._source_front = source_front
         self.costs = costs
         self._make_candidates = partial(
-            Candidates, encoding, costs, feasible=feasible, identity=identity
+            Candidates, encoding, costs=costs, feasible=feasible, identity=identity
         )
         self._candidates: Candidates | None = None
         self._model: ErrorModel | None = None
@@ -117,6 +117,18 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         self._expected = 1  # trials that will be asked for before any result is told
         self._batch: list[Code] = []  # suggestions that were chosen with the one before
         self._lock = threading.Lock()  # `study.optimize(n_jobs=...)` asks from several threads
+
+    def renew(self, costs: Costs, feasible: Callable[[Mapping[str, Any]], bool]) -> None:
+        """Suggest by other costs and limits from now on, such as ones that are learned.
+
+        Args:
+            costs: as those given first, which `self.costs` stays; there may be more of them.
+            feasible: as given first.
+        """
+        with self._lock:
+            self._make_candidates = partial(self._make_candidates, costs=costs, feasible=feasible)
+            self._candidates = self._model = None
+            self._batch = []
 
     def expect(self, asks: int) -> None:
         """Announce how many trials will be asked for before any result is told.

@@ -13,6 +13,7 @@ from nas.samplers import KnownCostSampler
 from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.study.config import StudyConfig
+from nas.study.latency_prediction import LatencyPrediction
 from nas.study.objectives import Objectives, known_values
 from nas.study.sources import StudySource, describe_arch
 
@@ -25,6 +26,7 @@ class ChosenSampler:
 
     sampler: optuna.samplers.BaseSampler
     joint: bool = False  # suggest choices without effect too: see `SearchStudy`
+    latency: LatencyPrediction | None = None  # where latency is measured and the sampler uses it
 
 
 def effective_sampler(name: str, objectives: Objectives) -> str:
@@ -77,7 +79,9 @@ def choose_sampler(
     later = (seed + 1_000_003 * trials) % 2**32
     match effective_sampler(name, config.objectives):
         case "known-cost":
-            return ChosenSampler(known_cost_sampler(config, seed, images, sources, source_front))
+            sampler = known_cost_sampler(config, seed, images, sources, source_front)
+            prediction = LatencyPrediction(config, sampler) if config.timed else None
+            return ChosenSampler(sampler, latency=prediction)
         case "tpe":
             tpe = optuna.samplers.TPESampler(
                 multivariate=True, group=True, constant_liar=True, seed=later

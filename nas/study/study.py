@@ -25,6 +25,7 @@ from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.space.space import Setting
 from nas.study.config import StudyConfig
+from nas.study.latency_prediction import LatencyPrediction
 from nas.study.objectives import known_values
 from nas.study.storage.optuna_private import trial_handle
 from nas.study.storage.retrying import batch_writes
@@ -81,6 +82,7 @@ class SearchStudy:
         seed: of everything random that is drawn here, and of every trial.
         joint: suggest choices without effect too, for samplers that drop parameters
             that some trial lacks.
+        latency: what the sampler learns latencies from; None: it does not.
 
     Nothing is written before `recover` or `ask` is called.
     """
@@ -93,6 +95,7 @@ class SearchStudy:
         budget: int,
         seed: int = 0,
         joint: bool = False,
+        latency: LatencyPrediction | None = None,
     ) -> None:
         self.study = study
         self.config = config
@@ -103,7 +106,7 @@ class SearchStudy:
         self.duplicates = 0  # suggestions that repeated a known architecture
         # Seconds of the control network in the study's first measurement of latency.
         self.control_seconds: float | None = study.user_attrs.get(CONTROL_SECONDS)
-        self._joint = joint
+        self._joint, self._latency = joint, latency
         self._outcomes: dict[str, FrozenTrial] = {}  # finished or failed for good, by arch_id
         self._running: dict[int, Candidate] = {}
         self._trials: dict[int, optuna.Trial] = {}
@@ -191,6 +194,8 @@ class SearchStudy:
                 launched.
         """
         self._ahead = ahead
+        if self._latency is not None:
+            self._latency.learn(self.study)
         if self.counted + len(self._running) >= self.budget or self.exhausted:
             return None
         for _ in range(MAX_REPEATS_IN_A_ROW):

@@ -158,7 +158,12 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     study.set_user_attr("seed", request.seed)
     study.set_user_attr("val_images", images)
     opened = SearchStudy(
-        study, plan.config, budget=request.budget, seed=request.seed, joint=chosen.joint
+        study,
+        plan.config,
+        budget=request.budget,
+        seed=request.seed,
+        joint=chosen.joint,
+        latency=chosen.latency,
     )
     opened.recover()
     opened.try_first(plan.first)

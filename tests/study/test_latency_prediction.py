@@ -1,0 +1,87 @@
+"""A search whose sampler learns latencies from what was measured."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+
+from nas.deploy.latency_model import MIN_NETWORKS, TERMS, Sizes, terms
+from nas.space.arch import Arch
+from nas.space.limits import Limits
+from nas.space.named import DEFAULT_SPACE
+from nas.space.space import SearchSpace
+from nas.study.choose_sampler import choose_sampler
+from nas.study.config import StudyConfig
+from nas.study.latency_prediction import measured_latencies, prediction_error
+from nas.study.objectives import Objectives
+from nas.study.study import Measurement, SearchStudy
+
+BUDGET = 26
+LIMIT = 0.01
+
+
+@pytest.fixture
+def config(tiny_config: StudyConfig) -> StudyConfig:
+    return replace(tiny_config, space=SearchSpace.from_yaml(Path(DEFAULT_SPACE)))
+
+
+def seconds(arch: Arch, config: StudyConfig) -> float:
+    """Seconds on a synthetic machine: linear in the terms, and 2 % of noise."""
+    info = config.dataset
+    values = dict(
+        zip(TERMS, terms(arch, Sizes(info.image_size, info.in_channels, info.num_classes)),
+            strict=True)
+    )  # fmt: skip
+    noise = np.random.default_rng(int(arch.arch_id, 16)).normal(1, 0.02)
+    return float(noise * (5e-4 * values["dct_blocks"] + 2e-7 * values["elements"]))
+
+
+def search(config: StudyConfig) -> tuple[SearchStudy, list[bool]]:
+    """The study, and of each trial in order whether it was over the limit."""
+    chosen = choose_sampler("known-cost", config, 0, 0, None)
+    study = SearchStudy(
+        optuna.create_study(sampler=chosen.sampler, directions=config.objectives.directions),
+        config, budget=BUDGET, latency=chosen.latency,
+    )  # fmt: skip
+    study.recover()
+    over = []
+    while (candidate := study.ask()) is not None:
+        taken = seconds(candidate.arch, config)
+        over.append(config.limits.max_latency is not None and taken > config.limits.max_latency)
+        if over[-1]:
+            study.refuse(candidate.number, taken)
+            continue
+        accuracy = 1 - 1.5 / math.log10(candidate.cost.macs)
+        study.complete(
+            candidate.number,
+            Measurement(
+                *(accuracy, 8, 1.0, [(8, accuracy)]),
+                latency_ratio=taken / 0.001, latency_noise=0.02, latency_control=0.001,
+            ),
+        )  # fmt: skip
+    return study, over
+
+
+def test_networks_over_the_limit_are_no_longer_suggested(config: StudyConfig) -> None:
+    study, over = search(replace(config, limits=Limits(max_latency=LIMIT)))
+    assert study.counted == BUDGET
+    assert sum(over[:5]) > 2  # before there is a model
+    assert sum(over[-20:]) <= 2
+    error, networks = prediction_error(study.study, study.config) or (math.inf, 0)
+    assert error < 0.2
+    assert networks == len(measured_latencies(study.study)) - MIN_NETWORKS
+
+
+def test_expected_latency_is_a_cost_of_the_sampler(config: StudyConfig) -> None:
+    study, _ = search(replace(config, objectives=Objectives(("accuracy", "macs", "latency"))))
+    assert study.counted == BUDGET
+    assert len(study.study.best_trials) > 3
+    sampler: Any = study.study.sampler
+    codes = sampler._candidates.codes[:5]
+    assert sampler._candidates.costs(codes).shape == (5, 2)
