@@ -54,6 +54,7 @@ class Candidates:
         identity: equal for settings that build the same architecture.
         seed: draws the pool of a large space.
         codes: to describe instead of those of the whole space or of a pool.
+        examples: codes that the pool of a large space grows from too, where they are feasible.
 
     Raises:
         ValueError: costs are not positive numbers.
@@ -68,6 +69,7 @@ class Candidates:
         identity: Callable[[Mapping[str, Any]], Hashable] | None,
         seed: Sequence[int],
         codes: list[Code] | None = None,
+        examples: Sequence[Code] = (),
     ) -> None:
         self.encoding = encoding
         self._costs, self._feasible, self._identity = costs, feasible, identity
@@ -77,7 +79,9 @@ class Candidates:
         rng = np.random.default_rng(seed)
         if codes is None:
             whole = self.enumerable
-            codes = self._first_feasible(encoding.all()) if whole else self._make_pool(rng)
+            codes = (
+                self._first_feasible(encoding.all()) if whole else self._make_pool(rng, examples)
+            )
         self.codes = codes
         self.array = encoding.array(self.codes)
         self.base_costs = self.costs(self.codes)
@@ -145,7 +149,7 @@ class Candidates:
             code = best
         return code
 
-    def _make_pool(self, rng: np.random.Generator) -> list[Code]:
+    def _make_pool(self, rng: np.random.Generator, examples: Sequence[Code]) -> list[Code]:
         """The cheapest and the most expensive code, and codes spread over log cost; feasible."""
 
         def cost(code: Code) -> float:
@@ -156,7 +160,8 @@ class Candidates:
 
         draws = self.encoding.samples(DRAWS, rng)
         ends = [self._climb(min(draws, key=cost), all_neighbours, lambda code: -cost(code))]
-        drawn = [code for code in dict.fromkeys([*ends, *draws]) if self.info(code).feasible]
+        found = dict.fromkeys([*ends, *examples, *draws])
+        drawn = [code for code in found if self.info(code).feasible]
         if len(drawn) < POOL // BINS:  # only a corner of the space is feasible: grow into it
             drawn = self._grow(drawn, rng)
         if drawn:

@@ -68,6 +68,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         seed: seeds every random draw.
         objective: position of the objective that is learned.
         feasible: False for settings that must not be suggested, such as those over a limit.
+        examples: feasible settings, for limits that random settings are hardly within: the
+            candidates of a large space grow from them.
         identity: equal for settings that build the same architecture. Default: every setting
             is an architecture of its own.
         images: number of validation images, if the learned objective is a share of them: it
@@ -93,6 +95,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         seed: int = 0,
         objective: int = 0,
         feasible: Callable[[Mapping[str, Any]], bool] | None = None,
+        examples: Sequence[Setting] = (),
         identity: Callable[[Mapping[str, Any]], Hashable] | None = None,
         images: int | None = None,
         sources: Sequence[Source] = (),
@@ -108,7 +111,12 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         self._source_front = source_front
         self.costs = costs
         self._make_candidates = partial(
-            Candidates, encoding, costs=costs, feasible=feasible, identity=identity
+            Candidates,
+            encoding,
+            costs=costs,
+            feasible=feasible,
+            identity=identity,
+            examples=[code for one in examples if (code := encoding.encode(one)) is not None],
         )
         self._candidates: Candidates | None = None
         self._model: ErrorModel | None = None

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import product
 from operator import attrgetter
 
 from nas.space.arch import Arch, scale_stem
 from nas.space.cost import Cost, cost
-from nas.space.space import SearchSpace
+from nas.space.space import SearchSpace, Setting
 
 LIMITED = ("macs", "params", "memory", "flash")  # what can be limited: attributes of `Cost`
 
@@ -71,16 +73,49 @@ class Limits:
 
     def _met_together(self, space: SearchSpace, sizes: tuple[int, int, int]) -> bool:
         """Whether one architecture is within all limits; exact, as `extreme` is."""
+        return bool(self.admitted(space, sizes))
+
+    def admitted(self, space: SearchSpace, sizes: tuple[int, int, int]) -> list[Arch]:
+        """Architectures within the limits that no other one's costs dominate.
+
+        Only costs that are limited count. The list is empty where nothing is within the limits,
+        and where there are none.
+        """
+        if not self.given:
+            return []
 
         def score(arch: Arch) -> Vector:
             counted = cost(arch, *sizes)
             return tuple(getattr(counted, name) for name in self.given)
 
-        bounds = tuple(self.given.values())
-        return any(
-            all(value <= bound for value, bound in zip(score(arch), bounds, strict=True))
-            for arch in _best_architectures(space, score)
-        )
+        return [
+            arch for arch in _best_architectures(space, score) if self.admit(cost(arch, *sizes))
+        ]
+
+    def all_admitted(self, space: SearchSpace, sizes: tuple[int, int, int]) -> Iterator[Arch]:
+        """Architectures within tight limits, each once: `admitted`, and what lies around them.
+
+        An architecture is reached where single choices lead to it, each within the limits.
+        """
+        edge = deque(self.admitted(space, sizes))
+        reached = set(edge)
+        while edge:
+            arch = edge.popleft()
+            yield arch
+            for near in map(space.decode, _one_choice_away(space, space.encode(arch))):
+                if near not in reached and self.admit(cost(near, *sizes)):
+                    reached.add(near)
+                    edge.append(near)
+
+
+def _one_choice_away(space: SearchSpace, setting: Setting) -> Iterator[Setting]:
+    """Settings with another value of one choice, and any of those that only it gives effect."""
+    for choice in space.choices:
+        for value in choice.values:
+            needing = [c for c in space.choices if c.needs == (choice.name, value)]
+            for values in product(*(c.values for c in needing)):
+                own = {c.name: v for c, v in zip(needing, values, strict=True)}
+                yield setting | {choice.name: value} | own
 
 
 def extreme(

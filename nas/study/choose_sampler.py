@@ -105,11 +105,12 @@ def known_cost_sampler(
 ) -> KnownCostSampler:
     """The known-cost sampler with the costs, limits and identity of the space's architectures."""
     space, data = config.space, config.dataset
+    sizes = (data.image_size, data.in_channels, data.num_classes)
 
     @lru_cache(maxsize=1)  # the functions below ask about one candidate after another
     def built(*items: tuple[str, Any]) -> tuple[Arch, Cost]:
         arch = space.decode(dict(items))
-        return arch, cost(arch, data.image_size, data.in_channels, data.num_classes)
+        return arch, cost(arch, *sizes)
 
     def costs(setting: Mapping[str, Any]) -> tuple[float, ...]:
         values = known_values(built(*setting.items())[1])
@@ -127,6 +128,7 @@ def known_cost_sampler(
         seed=seed,
         objective=config.objectives.names.index("accuracy"),
         feasible=feasible,
+        examples=[space.encode(arch) for arch in config.limits.admitted(space, sizes)],
         identity=identity,
         images=images,
         sources=[source.for_sampler(config) for source in sources],

@@ -382,7 +382,13 @@ class SearchStudy:
             unseen = [arch for arch in space.architectures() if usable(arch)]
             return rng.choice(unseen) if unseen else None
         drawn = (space.sample(rng) for _ in range(MAX_DRAWS))
-        return next((arch for arch in drawn if usable(arch)), None)
+        found = next((arch for arch in drawn if usable(arch)), None)
+        if found is not None:
+            return found
+        # Few architectures of a large space may be within the limits.
+        data = self.config.dataset
+        sizes = (data.image_size, data.in_channels, data.num_classes)
+        return next(filter(usable, self.config.limits.all_admitted(space, sizes)), None)
 
     def _read(self) -> None:
         """Read which architectures have an outcome."""

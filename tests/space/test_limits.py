@@ -95,3 +95,16 @@ def test_a_device_that_is_too_small_is_named(tiny_space: SearchSpace) -> None:
     limits = Limits(max_memory=10, device="rp2040")
     with pytest.raises(ValueError, match=r"--max-memory 10 \(--device rp2040\): no architecture"):
         limits.require_reachable(tiny_space, *SIZES)
+
+
+@pytest.mark.parametrize("name", LIMITED)
+@pytest.mark.parametrize("share", [1.0, 1.1, 1.5])
+def test_architectures_within_tight_limits_are_all_found(
+    tiny_space: SearchSpace, name: str, share: float
+) -> None:
+    least = smallest(tiny_space, name)
+    limits = Limits(**{f"max_{name}": int(share * least)})
+    found = list(limits.all_admitted(tiny_space, SIZES))
+    within = {arch for arch in tiny_space.architectures() if limits.admit(cost(arch, *SIZES))}
+    assert len(found) == len(within) > 0
+    assert set(found) == within
