@@ -14,7 +14,7 @@ from typing import Any
 from scipy import stats
 
 from benchmarks.recorded_coverage import coverage, own_noise, recorded_searches
-from benchmarks.retraining_report import rate_rows, small_rows
+from benchmarks.retraining_report import idea_rows, rate_rows, small_rows
 from nas.format import format_count
 from nas.report.comparison_plots import comparison_rows
 from nas.stopping.rule import StoppingSettings
@@ -397,6 +397,12 @@ def small_data() -> str:
     return table(heading, lines)
 
 
+def retraining_ideas() -> str:
+    """What else was tried in the full recipe."""
+    heading, *lines = idea_rows(_read(BENCHMARKS / "retraining.json")["rows"])
+    return table(heading, lines)
+
+
 def short_runs() -> str:
     """Learning rates by short runs and by whole trainings."""
     heading, *lines = rate_rows(_read(BENCHMARKS / "retraining.json")["rows"])
@@ -421,7 +427,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     stopping_recorded, training_loss, schedule,
     operator, training, gpu_sharing, overhead, large_study, reference_networks,
     reference_differences, reference_noise, reference_60_epochs, folded, small_data,
-    short_runs,
+    retraining_ideas, short_runs,
 )  # fmt: skip
 
 
