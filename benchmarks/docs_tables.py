@@ -422,12 +422,34 @@ def folded() -> str:
     )
 
 
+def int8() -> str:
+    """Float and int8 files of networks of the reference front: accuracy, bytes, latency."""
+    rows = []
+    for row in sorted(_read(BENCHMARKS / "int8.json")["networks"], key=lambda row: row["params"]):
+        size, float_size = row["bytes"], row["float_bytes"]
+        rows.append(
+            [
+                f"`{row['arch_id']}`",
+                f"{row['params']:,}",
+                f"{100 * row['float_accuracy']:.2f} %",
+                f"{100 * row['accuracy']:.2f} %",
+                f"{float_size / 1000:.1f} kB",
+                f"{size / 1000:.1f} kB",
+                f"{size / float_size:.2f}",
+                f"{1e3 * row['float_seconds']:.2f} ms",
+                f"{1e3 * row['seconds']:.2f} ms",
+            ]
+        )
+    heads = ["network", "parameters", "float", "int8", "file, float", "file, int8", "ratio"]
+    return table([*heads, "latency, float", "latency, int8"], rows)
+
+
 MAKERS: tuple[Callable[[], str], ...] = (
     sampler, sampler_peers, estimates, end_to_end, early_stopping, stopping, stopping_coverage,
     stopping_recorded, training_loss, schedule,
     operator, training, gpu_sharing, overhead, large_study, reference_networks,
     reference_differences, reference_noise, reference_60_epochs, folded, small_data,
-    retraining_ideas, short_runs,
+    retraining_ideas, short_runs, int8,
 )  # fmt: skip
 
 

@@ -24,6 +24,10 @@ def strip(model: Any) -> None:
         del one.metadata_props[:]
     del model.graph.metadata_props[:]
     del model.graph.value_info[:]
+    domains = {node.domain for node in model.graph.node}
+    used = [entry for entry in model.opset_import if entry.domain in domains]
+    del model.opset_import[:]
+    model.opset_import.extend(used)
 
 
 def drop_defaults(model: Any) -> None:
