@@ -99,7 +99,7 @@ class EnsembleEHVI:
         left = np.array([scores[code] for code in ranked])
         costs, points = self._candidates.costs(ranked), self._model.points(ranked)
         mean, covariance = self._posteriors.predict_jointly(points)
-        transform, noise = self._posteriors.transforms[0], self._posteriors.map_noise
+        transform, noise = self._posteriors.transforms[0], self._posteriors.map_noise(points)
         errors = transform.errors(mean)
         front_costs, front_errors = self._fronts[0]
         boxes, chosen, before = self._boxes[0], list[int](), np.ones(0)
@@ -115,7 +115,7 @@ class EnsembleEHVI:
             if len(chosen) == min(count, len(ranked)):
                 return [ranked[i] for i in chosen]
             column = covariance[:, chosen[-1]]
-            covariance = covariance - np.outer(column, column) / (column[chosen[-1]] + noise)
+            covariance = covariance - np.outer(column, column) / (column[chosen[-1]] + noise[chosen[-1]])
             front_costs = np.vstack([front_costs, costs[chosen[-1]]])
             front_errors = np.append(front_errors, errors[chosen[-1]])
             boxes = box_decomposition(front_costs, front_errors, self._reference)

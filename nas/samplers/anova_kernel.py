@@ -24,10 +24,13 @@ and the length scales but a_0 are hyperparameters (`hyperparameters.py`), given 
 
 A study with sources has the covariance
 
-    k + \sum_s b_s (1 + m_s m_s')                                                            (3)
+    c^{(u + u') / 2} k + \sum_s b_s (1 + m_s m_s')                                           (3)
 
 with a hyperparameter b_s and the prediction m_s of source s (`source_model.py`): the part that is
-shared with the source is a linear function of its prediction.
+shared with the source is a linear function of its prediction. The study's own part and its noise
+have a variance that changes with cost, by the factor c for each unit of u, the mean of t: such a
+study evaluates good architectures alone, and where cheap ones are all alike it would go on
+evaluating them for the differences that expensive ones have.
 """
 
 from __future__ import annotations
@@ -72,12 +75,14 @@ class Pairs(NamedTuple):
     distance: Array  # [pairs], |t - t'|
     product: Array  # [pairs], t.t'
     shared: Array | None = None  # [sources, pairs], 1 + m_s m_s' of (3)
+    level: Array | None = None  # [pairs], (u + u') / 2 of (3); None without sources
 
     def part(self, rows: slice | NDArray[np.int64]) -> Pairs:
         """Some of the pairs."""
         entries = np.ascontiguousarray(self.entries[:, rows])
         shared = None if self.shared is None else np.ascontiguousarray(self.shared[:, rows])
-        return Pairs(entries, self.distance[rows], self.product[rows], shared)
+        level = None if self.level is None else self.level[rows]
+        return Pairs(entries, self.distance[rows], self.product[rows], shared, level)
 
     def workspace(self) -> Array:
         """Memory for v_i and three sums of them; reused, because allocating it is slow."""
@@ -132,11 +137,12 @@ class AnovaKernel:
         # In C order: `take` is many times slower on another one.
         entries = np.add(begin, b.codes.T[:, None, :], order="C").reshape(len(begin), -1)
         distance = _distance_of_costs(a.costs, b.costs).ravel()
-        product, shared = (a.costs @ b.costs.T).ravel(), None
+        product, shared, level = (a.costs @ b.costs.T).ravel(), None, None
         if a.predicted is not None and b.predicted is not None:
             products = a.predicted.T[:, :, None] * b.predicted.T[:, None, :]
             shared = 1.0 + products.reshape(len(products), -1)
-        return Pairs(entries, distance, product, shared)
+            level = np.add.outer(a.costs.mean(axis=1), b.costs.mean(axis=1)).ravel() / 2
+        return Pairs(entries, distance, product, shared, level)
 
     def with_itself(self, a: Points) -> NDArray[np.int64]:
         """`entries` of the pairs of A architectures with themselves, [choices, A]."""
@@ -155,7 +161,7 @@ class Covariance:
 
     def __init__(self, kernel: AnovaKernel, values: KernelValues) -> None:
         self._kernel, self._values = kernel, values
-        self.noise = values.noise + JITTER
+        self.noise = values.noise + JITTER  # of a point of mean cost, see `noise_at`
         singles, pairs, triples = kernel.group_counts
         self._scales = (
             values.main_effects / singles,
@@ -186,6 +192,17 @@ class Covariance:
         matrix: Array = covariances([self], a, b)[0]
         return matrix
 
+    def noise_at(self, a: Points) -> Array:
+        """Variances of the noise, [A]."""
+        return self.noise * self._scale(a)
+
+    def _scale(self, a: Points) -> Array:
+        """The factor on variances in (3), [A]."""
+        if a.predicted is None:
+            return np.ones(len(a.codes))
+        scale: Array = self._values.tilt ** a.costs.mean(axis=1)
+        return scale
+
     def diagonal(self, a: Points) -> Array:
         """Variances, [A]."""
         values = self._values
@@ -195,6 +212,7 @@ class Covariance:
         variances += additive.main_effects + additive.pair_effects + additive.triple_effects
         variances = variances + values.cost + values.product
         if values.shared is not None and a.predicted is not None:
+            variances *= self._scale(a)
             variances += (1.0 + np.square(a.predicted)) @ values.shared
         return variances
 
@@ -218,7 +236,9 @@ class Covariance:
     def _with_sources(self, own: Array, pairs: Pairs) -> Array:
         """Equation (3), [pairs]."""
         shared = self._values.shared
-        return own if shared is None or pairs.shared is None else own + shared @ pairs.shared
+        if shared is None or pairs.shared is None or pairs.level is None:
+            return own
+        return own * self._values.tilt**pairs.level + shared @ pairs.shared
 
     def with_pullback(
         self, pairs: Pairs, diagonal: NDArray[np.bool], workspace: Array
@@ -231,16 +251,19 @@ class Covariance:
             workspace: from `pairs.workspace()`; the pullback is valid until it is reused.
         """
         terms = self._terms(pairs, workspace)
+        own = terms.covariance() + diagonal * self.noise
 
         def pullback(slopes: Array) -> Array:
-            gradient = self._gradient(terms, pairs, slopes)
+            more = {}
+            if self._values.shared is not None and pairs.level is not None:
+                more["shared"] = self._values.shared * (pairs.shared @ slopes)
+                slopes = slopes * self._values.tilt**pairs.level
+                more["tilt"] = np.vdot(slopes * own, pairs.level)
+            gradient = self._gradient(terms, pairs, slopes) | more
             gradient["noise"] = self._values.noise * slopes[diagonal].sum()
-            if self._values.shared is not None and pairs.shared is not None:
-                gradient["shared"] = self._values.shared * (pairs.shared @ slopes)
             return self._kernel.hyperparameters.gradient(gradient)
 
-        covariance = self._with_sources(terms.covariance(), pairs)
-        return covariance + diagonal * self.noise, pullback
+        return self._with_sources(own, pairs), pullback
 
     def _gradient(self, terms: Terms, pairs: Pairs, slopes: Array) -> dict[str, Any]:
         """Gradient by the log hyperparameters but the noise, from that by covariances, [pairs]."""

@@ -43,6 +43,7 @@ PRIORS = {
 }
 SOURCE_PRIORS = {
     "own": (0.3, 1.5),  # factor on the variances of the study's own part
+    "tilt": (1.0, 1.0),  # factor on the same and on the noise, by standard deviation of log cost
     "shared": (0.5, 1.5),  # of each source, the variance of the part shared with it
 }
 """Hyperparameters of a study that has sources, besides `PRIORS`."""
@@ -71,6 +72,7 @@ class KernelValues(NamedTuple):
     length: Array
     product_length: Array
     pair_weight: Array  # in the order (0, 1), (0, 2), ..., (1, 2), ...
+    tilt: float = 1.0
     shared: Array | None = None  # over sources; None without them
 
 

@@ -46,8 +46,8 @@ class Posteriors:
     ) -> None:
         self.transforms = [sample.transform for sample in samples]
         self._covariances = [kernel.at(sample.theta) for sample in samples]
-        self._own = np.array([one.noise if exact else 0.0 for one in self._covariances])
-        self._pool, self._prior = pool, self._covariances[0].diagonal(pool)
+        self._exact = exact
+        self._pool, self._prior = pool, self._variances(0, pool)
         self._rows: list[tuple[Any, ...]] = []
         self._points = pool.part(slice(0))
         self._factor = np.zeros((len(samples), 0, 0))
@@ -80,8 +80,10 @@ class Posteriors:
         self._noise = self._noise[:, :kept]
         if kept == count:
             return
-        noise = np.array([[one.noise] * (count - kept) for one in self._covariances])
-        noise[:, : max(0, known - kept)] += extra[:, kept:]
+        noise = np.array([one.noise_at(new) for one in self._covariances])
+        own = noise if self._exact else np.zeros_like(noise)
+        measured = noise.copy()
+        measured[:, : max(0, known - kept)] += extra[:, kept:]
         corner = covariances(self._covariances, new, new)
         side = covariances(self._covariances, old, new)
         factor = np.zeros((len(self._factor), count, count))
@@ -90,7 +92,7 @@ class Posteriors:
         solved[:, :kept] = self._solved
         for i in range(len(factor)):
             side[i] = _solve_triangular(self._factor[i], side[i])
-            noisy = corner[i] + np.diag(noise[i])
+            noisy = corner[i] + np.diag(measured[i])
             block, failed = lapack.dpotrf(noisy - side[i].T @ side[i], lower=1)
             if failed or not np.isfinite(block[-1, -1]):
                 raise FitError("the covariance of the observations is singular")
@@ -101,7 +103,7 @@ class Posteriors:
                 solved[i, kept:known] = _solve_triangular(leading, unexplained)
         cross = self._covariances[0](new, self._pool) - side[0].T @ self._buffer[:kept]
         self._points, self._rows, self._factor, self._solved = points, rows, factor, solved
-        self._noise = np.hstack([self._noise, noise - self._own[:, None]])
+        self._noise = np.hstack([self._noise, measured - own])
         below = _solve_triangular(factor[0, kept:, kept:], cross)
         self._buffer = _with_rows(self._buffer, kept, below)
 
@@ -168,28 +170,29 @@ class Posteriors:
         Returns:
             Means and variances without measurement noise, [S, N] each.
         """
-        kernel_noise = np.array([one.noise for one in self._covariances])[:, None]
+        kernel_noise = np.array([one.noise_at(points) for one in self._covariances])
         mean, variance = self.predict(points)
-        variance = variance - self._own[:, None] + own_share * kernel_noise
+        variance = variance - (kernel_noise if self._exact else 0.0) + own_share * kernel_noise
         gain = variance / (variance + (1 - own_share) * kernel_noise + extra)
         return mean + gain * (targets - mean), variance * (1 - gain)
 
     def measurement_noise(self, sample: int, own_share: float) -> Array:
         """Variances of the measurement noise of the observations, [N]; see `at_observations`."""
-        kernel_noise = self._covariances[sample].noise
-        noise: Array = self._noise[sample] + self._own[sample] - own_share * kernel_noise
+        kernel_noise = self._covariances[sample].noise_at(self._points)
+        own = kernel_noise if self._exact else 0.0
+        noise: Array = self._noise[sample] + own - own_share * kernel_noise
         return np.maximum(noise, MIN_VARIANCE)
 
-    @property
-    def map_noise(self) -> float:
-        """Variance of the noise of a target under the MAP sample."""
-        return float(self._covariances[0].noise)
+    def map_noise(self, points: Points) -> Array:
+        """Variances of the noise of targets at N architectures under the MAP sample, [N]."""
+        return self._covariances[0].noise_at(points)
 
     def predict_jointly(self, points: Points) -> tuple[Array, Array]:
         """Mean, [N], and covariance, [N, N], under the MAP sample, without measurement noise."""
         cross = _solve_triangular(self._factor[0], self._covariances[0](self._points, points))
         covariance = self._covariances[0](points, points) - cross.T @ cross
-        covariance[np.diag_indices_from(covariance)] += self._own[0]
+        if self._exact:
+            covariance[np.diag_indices_from(covariance)] += self.map_noise(points)
         return self._solved[0] @ cross, covariance
 
     def predict_pool(self) -> tuple[Array, Array]:
@@ -202,16 +205,19 @@ class Posteriors:
         chosen = range(len(self.transforms))[samples]
         cross = covariances(self._covariances[samples], self._points, points)
         moments = [
-            self._moments(
-                i, _solve_triangular(self._factor[i], k), self._covariances[i].diagonal(points)
-            )
+            self._moments(i, _solve_triangular(self._factor[i], k), self._variances(i, points))
             for i, k in zip(chosen, cross, strict=True)
         ]
         return np.stack([mean for mean, _ in moments]), np.stack([var for _, var in moments])
 
+    def _variances(self, index: int, points: Points) -> Array:
+        """Prior variances of a sample at N architectures, with their own differences, [N]."""
+        variances, one = self._covariances[index].diagonal(points), self._covariances[index]
+        return variances + one.noise_at(points) if self._exact else variances
+
     def _moments(self, index: int, cross: Array, prior: Array) -> tuple[Array, Array]:
         """Mean and variance of a sample, from L^-1 K(observed, points) and prior variances."""
-        variance = prior + self._own[index] - np.einsum("np,np->p", cross, cross)
+        variance = prior - np.einsum("np,np->p", cross, cross)
         return self._solved[index] @ cross, np.maximum(variance, MIN_VARIANCE)
 
 

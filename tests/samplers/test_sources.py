@@ -174,6 +174,6 @@ def test_without_sources_hyperparameters_and_covariance_are_those_of_a_cold_star
     size = len(cold.hyperparameters.prior_mean)
     theta = rng.normal(0, 0.3, size)
     seen = points(12, rng, 1)
-    with_source = warm.at(np.concatenate([theta, [0.0, -60.0]]))  # own 1, shared nearly 0
+    with_source = warm.at(np.concatenate([theta, [0.0, 0.0, -60.0]]))  # own and tilt 1, shared nearly 0
     without = cold.at(theta)(Points(seen.codes, seen.costs), Points(seen.codes, seen.costs))
     assert with_source(seen, seen) == pytest.approx(without, rel=1e-12)
