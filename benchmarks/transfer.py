@@ -31,6 +31,7 @@ Array = NDArray[np.float64]
 
 COLD, TPE, PLAIN, TRANSFER = "cold start", "tpe", "source's front first", "transfer"
 PERMUTED, NEGATED = "transfer, permuted", "transfer, negated ranks"
+KEY = ("source", "target", "fingerprints", "way", "seed")  # of a row
 WAYS = (COLD, TPE, PLAIN, TRANSFER, PERMUTED, NEGATED)
 MARKS = (25, 50, 100)
 TABLES = "a table's CSV file, FILE:cells=N,width=N of NATS-Bench, or generated:KIND"
@@ -146,9 +147,16 @@ def _front(source: TableProblem, settings: tuple[Setting, ...]) -> list[Setting]
     return [settings[row] for row in rows]
 
 
+def key(job: TransferJob) -> tuple[str, str, str, str, int]:
+    """What identifies the row of a search, see `KEY`."""
+    tables = [table_problem("--table", name) for name in (job.source, job.target)]
+    fingerprints = " to ".join(table.fingerprint for table in tables)
+    return tables[0].name, tables[1].name, fingerprints, job.way, job.seed
+
+
 def run(jobs: list[TransferJob], rows: RowFile, workers: int, progress: Progress = silent) -> None:
     """Make all searches that `rows` lacks, in parallel, and add a row for each."""
-    missing = [job for job in jobs if (job.way, job.seed) not in rows]
+    missing = [job for job in jobs if key(job) not in rows]
     made = in_processes(run_job, missing, workers)
     for job, done in progress(made, len(jobs), len(jobs) - len(missing)):
         problem = table_problem("--target", job.target)
@@ -156,9 +164,8 @@ def run(jobs: list[TransferJob], rows: RowFile, workers: int, progress: Progress
         curve = done.hypervolumes(problem.reference, problem.best, job.evaluations)
         rows.add(
             {
-                "way": job.way,
-                "seed": job.seed,
-                "hypervolume": [round(value, 6) for value in curve],
+                **dict(zip(KEY, key(job), strict=True)),
+                "hypervolume": [round(value, 5) for value in curve],
                 "ms_per_ask": round(done.ms_per_ask, 2),
             }
         )

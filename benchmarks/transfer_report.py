@@ -1,4 +1,7 @@
-"""The command of the transfer benchmark: all searches, their scores and the table of them."""
+"""The command of the transfer benchmark: all searches, their scores and the table of them.
+
+The cold start goes on for twice as many evaluations as the other searches of the target.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from benchmarks.rows import RowFile
-from benchmarks.transfer import (
-    COLD,
-    MARKS,
-    PLAIN,
-    WAYS,
-    TransferJob,
-    check_pair,
-    run,
-    table_problem,
-)
+from benchmarks.transfer import COLD, KEY, MARKS, PLAIN, WAYS, TransferJob, check_pair, key, run
 from nas.progress import shown
 
 Array = NDArray[np.float64]
@@ -44,38 +38,47 @@ def run_and_report(
         trials: evaluations of the first search.
         evaluations: of the second search.
         seeds: pairs of searches.
-        json_path: file of the rows; an unfinished one is continued.
+        json_path: file of the rows; an unfinished one is continued, and may hold other pairs.
         workers: processes.
 
     Raises:
         ValueError: one line that names the argument and what is accepted.
     """
     check_pair(source, target)
-    prints = [table_problem("--table", name).fingerprint for name in (source, target)]
-    setting = {
-        "source": table_problem("--source", source).name,
-        "target": table_problem("--target", target).name,
-        "fingerprints": prints,
-        "trials": trials,
-        "evaluations": evaluations,
-    }
-    rows = RowFile(json_path, setting, ("way", "seed"))
+    rows = RowFile(json_path, {"trials": trials, "evaluations": evaluations}, KEY)
     jobs = [
-        TransferJob(source, target, way, seed, trials, evaluations)
+        TransferJob(source, target, way, seed, trials, evaluations * (2 if way == COLD else 1))
         for seed in range(seeds)
         for way in WAYS
     ]
     run(jobs, rows, workers, shown("searches"))
-    wanted = {(job.way, job.seed) for job in jobs}
-    print_summary(setting, [row for row in rows if (row["way"], row["seed"]) in wanted], rows)
+    wanted = {key(job) for job in jobs}
+    here = [row for row in rows if tuple(row[name] for name in KEY) in wanted]
+    print_summary(f"{here[0]['source']} to {here[0]['target']}", summarise(here, evaluations))
+    rows.write({"summary": summaries(list(rows), evaluations)})
 
 
-def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def summaries(rows: list[dict[str, Any]], evaluations: int) -> list[dict[str, Any]]:
+    """A summary for each pair of tables, as plain values for JSON, which knows no infinity."""
+    pairs: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        pairs.setdefault((row["source"], row["target"]), []).append(row)
+    result = []
+    for (source, target), here in pairs.items():
+        ways = summarise(here, evaluations)
+        for way in ways:
+            if way["reaches_cold"] is not None and np.isinf(way["reaches_cold"]):
+                way["reaches_cold"] = None
+        result.append({"source": source, "target": target, "ways": ways})
+    return result
+
+
+def summarise(rows: list[dict[str, Any]], evaluations: int) -> list[dict[str, Any]]:
     """A row for each way of searching, over its seeds.
 
     `reaches_cold`: the median over the seeds of the evaluations until the hypervolume that the
-    cold start of the same seed has at its end; a seed that never gets there counts as infinite.
-    `against_plain`: mean difference to the plain trick of the same seed, and its standard error.
+    cold start of the same seed has after `evaluations`; a seed that never gets there counts as
+    infinite. `plain`: mean difference to the plain trick of the same seed, and its standard error.
     """
     curves: dict[str, dict[int, Array]] = {}
     for row in rows:
@@ -83,10 +86,10 @@ def summarise(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     summary = []
     for way in (way for way in WAYS if way in curves):
         here = curves[way]
-        ends = {seed: curve[-1] for seed, curve in curves.get(COLD, {}).items()}
+        ends = {seed: curve[evaluations - 1] for seed, curve in curves.get(COLD, {}).items()}
         marks = {}
         length = len(next(iter(here.values())))
-        for mark in sorted({m for m in MARKS if m <= length} | {length}):
+        for mark in sorted({m for m in (*MARKS, evaluations) if m <= length} | {length}):
             values = np.array([curve[mark - 1] for curve in here.values()])
             marks[mark] = {
                 "median": float(np.median(values)),
@@ -123,30 +126,38 @@ def _ratios(here: dict[int, Array], cold: dict[int, Array], mark: int) -> dict[s
 
 def _difference(here: dict[int, Array], plain: dict[int, Array], mark: int) -> dict[str, float]:
     """Mean difference to the plain trick of the same seeds, and its standard error."""
-    both = sorted(here.keys() & plain.keys())
+    both = sorted(
+        seed
+        for seed in here.keys() & plain.keys()
+        if min(len(here[seed]), len(plain[seed])) >= mark
+    )
     if len(both) < 2:
         return {}
     values = np.array([here[seed][mark - 1] - plain[seed][mark - 1] for seed in both])
     return {"mean": float(values.mean()), "error": float(values.std(ddof=1) / len(both) ** 0.5)}
 
 
-def print_summary(setting: dict[str, Any], rows: list[dict[str, Any]], file: RowFile) -> None:
-    """Print the table and write the summary beside the rows."""
-    summary = summarise(rows)
+def print_summary(pair: str, summary: list[dict[str, Any]]) -> None:
+    """Print the table of a pair."""
     console = Console(width=None if Console().is_terminal else 170)
     grid = Grid(
-        title=f"{setting['source']} to {setting['target']}: normalised hypervolume, "
-        "median (part of the cold start's; in the worst seed) difference to the plain trick"
+        title=f"{pair}: normalised hypervolume, median "
+        "(part of the cold start's; in the worst seed) difference to the plain trick"
     )
     grid.add_column("search of the target")
     grid.add_column("seeds", justify="right")
-    for mark in summary[0]["marks"]:
+    marks = sorted({mark for row in summary for mark in row["marks"]})
+    for mark in marks:
         grid.add_column(f"after {mark}", justify="right")
     grid.add_column("reaches the cold start's end", justify="right")
     grid.add_column("ms per ask", justify="right")
     for row in summary:
         cells = [row["way"], str(row["seeds"])]
-        for scores in row["marks"].values():
+        for mark in marks:
+            scores = row["marks"].get(mark)
+            if scores is None:
+                cells.append("-")
+                continue
             cell = f"{scores['median']:.4f}"
             if scores["cold"]:
                 cell += f" ({scores['cold']['median']:.3f}; {scores['cold']['worst']:.3f})"
@@ -157,7 +168,3 @@ def print_summary(setting: dict[str, Any], rows: list[dict[str, Any]], file: Row
         cells.append("-" if reached is None or np.isinf(reached) else f"after {reached:g}")
         grid.add_row(*cells, f"{row['ms_per_ask']:.0f}")
     console.print(grid)
-    for row in summary:  # JSON knows no infinity
-        if row["reaches_cold"] is not None and np.isinf(row["reaches_cold"]):
-            row["reaches_cold"] = None
-    file.write({"summary": summary})

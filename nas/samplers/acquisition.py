@@ -115,7 +115,9 @@ class EnsembleEHVI:
             if len(chosen) == min(count, len(ranked)):
                 return [ranked[i] for i in chosen]
             column = covariance[:, chosen[-1]]
-            covariance = covariance - np.outer(column, column) / (column[chosen[-1]] + noise[chosen[-1]])
+            covariance = covariance - np.outer(column, column) / (
+                column[chosen[-1]] + noise[chosen[-1]]
+            )
             front_costs = np.vstack([front_costs, costs[chosen[-1]]])
             front_errors = np.append(front_errors, errors[chosen[-1]])
             boxes = box_decomposition(front_costs, front_errors, self._reference)

@@ -254,9 +254,10 @@ class Covariance:
         own = terms.covariance() + diagonal * self.noise
 
         def pullback(slopes: Array) -> Array:
-            more = {}
-            if self._values.shared is not None and pairs.level is not None:
-                more["shared"] = self._values.shared * (pairs.shared @ slopes)
+            more: dict[str, Any] = {}
+            shared = self._values.shared
+            if shared is not None and pairs.shared is not None and pairs.level is not None:
+                more["shared"] = shared * (pairs.shared @ slopes)
                 slopes = slopes * self._values.tilt**pairs.level
                 more["tilt"] = np.vdot(slopes * own, pairs.level)
             gradient = self._gradient(terms, pairs, slopes) | more

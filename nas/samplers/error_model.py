@@ -16,7 +16,7 @@ from nas.samplers.encoding import Code
 from nas.samplers.fitted_sources import FittedSources
 from nas.samplers.gaussian_process import fit
 from nas.samplers.history import EndedTrial, History
-from nas.samplers.outcome_transform import OutcomeTransformFamily
+from nas.samplers.outcome_transform import GAP, SOURCE_GAP, OutcomeTransformFamily
 from nas.samplers.posteriors import Posteriors
 from nas.samplers.sources import Description, Source
 from nas.samplers.stopped_trials import CurvesWithCosts, forecast_final_errors
@@ -111,10 +111,12 @@ class ErrorModel:
         used: Array = (slopes > 0).astype(np.float64)
         return used
 
-    def source_start(self, history: History, untried: Sequence[int]) -> Code:
-        """The code to try next while there is no model of the study, see `FittedSources`."""
+    def source_start(
+        self, history: History, untried: Sequence[int], *, front_only: bool
+    ) -> Code | None:
+        """The code to try next by what the sources know alone, see `FittedSources`."""
         taken = [*(trial.code for trial in history.ended), *history.pending]
-        return self.sources.start(untried, history.tried, taken)
+        return self.sources.start(untried, history.tried, taken, front_only=front_only)
 
     def _scale(self, costs: Array) -> Array:
         """Standardised costs, [N, costs], of log10 costs."""
@@ -184,8 +186,9 @@ class ErrorModel:
         codes = [final.codes[row] for row in rows]
         self._used = self._which_used(codes, final.denoised[rows])
         points = self.points(codes)
+        gap = SOURCE_GAP if self.sources.models else GAP
         family = OutcomeTransformFamily(
-            final.errors[rows], final.denoised[rows], final.log_variances[rows]
+            final.errors[rows], final.denoised[rows], final.log_variances[rows], gap
         )
         rng = np.random.default_rng([self._seed, 4, size])
         draws = next((count for most, count in self._hmc_draws if len(rows) <= most), 0)

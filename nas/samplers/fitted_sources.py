@@ -69,8 +69,15 @@ class FittedSources:
         described = [self._describe(self._candidates.encoding.decode(code)) for code in codes]
         return np.column_stack([model.predict(described, costs) for model in self.models])
 
-    def start(self, untried: Sequence[int], tried: AbstractSet[int], taken: Sequence[Code]) -> Code:
-        """The architecture to try next while the study has no model of its own.
+    def start(
+        self,
+        untried: Sequence[int],
+        tried: AbstractSet[int],
+        taken: Sequence[Code],
+        *,
+        front_only: bool = False,
+    ) -> Code | None:
+        """The architecture to try next, by what the sources know alone.
 
         Sources take turns. The one whose turn it is proposes the architecture that adds most
         hypervolume to those taken, by the errors that the source predicts: one that it
@@ -80,6 +87,7 @@ class FittedSources:
             untried: rows of the pool that were not tried, at least one.
             tried: identities that are never suggested again.
             taken: codes tried or running.
+            front_only: propose nothing where no architecture that the source evaluated adds some.
         """  # fmt: skip
         turn = len(taken) % len(self.models)
         candidates = self._candidates
@@ -90,14 +98,17 @@ class FittedSources:
         reference = [*candidates.base_costs.max(axis=0), worst]
         costs = candidates.costs(taken).reshape(len(taken), len(reference) - 1)
         boxes = box_decomposition(costs, self._errors(turn, taken), reference)
-        for codes, errors in ((own, self._errors(turn, own)), (pool, predicted)):
+        proposals = [(own, self._errors(turn, own))]
+        if not front_only:
+            proposals.append((pool, predicted))
+        for codes, errors in proposals:
             if codes:
                 logs = np.log(np.maximum(errors, 1e-12))
                 certain = np.full(len(codes), 1e-6)
                 added = expected_improvement(boxes, candidates.costs(codes), logs, certain)
                 if added.max() > 0:
                     return codes[int(added.argmax())]
-        return pool[0]
+        return None if front_only else pool[0]
 
     def _errors(self, turn: int, codes: Sequence[Code]) -> Array:
         """Errors of some codes that a source predicts, [N]."""

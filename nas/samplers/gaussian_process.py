@@ -34,7 +34,7 @@ from nas.samplers.anova_kernel import (
     Points,
     Pullback,
 )
-from nas.samplers.outcome_transform import GAP, OutcomeTransform, OutcomeTransformFamily
+from nas.samplers.outcome_transform import OutcomeTransform, OutcomeTransformFamily
 
 Array = NDArray[np.float64]
 
@@ -77,8 +77,8 @@ class HyperparameterDensity:
         self._blocks = [slice(at, at + CHUNK) for at in range(0, len(flat), CHUNK)]
         self._pairs = [pairs.part(block) for block in self._blocks]
         self._workspaces = [part.workspace() for part in self._pairs]
-        self._mean = np.append(kernel.hyperparameters.prior_mean, math.log(GAP[0]))
-        self._deviation = np.append(kernel.hyperparameters.prior_deviation, GAP[1])
+        self._mean = np.append(kernel.hyperparameters.prior_mean, math.log(family.gap[0]))
+        self._deviation = np.append(kernel.hyperparameters.prior_deviation, family.gap[1])
 
     def __len__(self) -> int:
         """Number of hyperparameters."""

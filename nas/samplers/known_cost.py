@@ -36,6 +36,7 @@ Array = NDArray[np.float64]
 _log = logging.getLogger(__name__)
 
 START = 6  # trials of the initial design
+SOURCE_START = 10  # trials of it in a study with sources, as long as their fronts are worth it
 ROUNDS = 3  # hill climbing on the expected improvement takes at most so many rounds
 BATCH_PARTS = 4  # parts of the range of cost from which a batch is chosen, for each of its trials
 PRESELECTED_ENUMERABLE = 200  # as `PRESELECTED`, in an enumerable space
@@ -277,16 +278,29 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             self._model = ErrorModel(
                 candidates, self._seed, self._images, self._sources, self._describe
             )
+        if modelled and history.started < SOURCE_START:
+            front_member = self._source_proposal(history, untried, front_only=True)
+            if front_member is not None:
+                return [front_member]
         if modelled and self._model is not None:
             try:
                 return self._best(candidates, self._model, history, untried, rng, count)
             except FitError as error:
                 self._model = None
                 _log.warning("known-cost: %s; this trial is from the initial design", error)
-        if self._source_front and self._model is not None and self._model.sources.models:
-            return [self._model.source_start(history, untried)]
+        proposal = self._source_proposal(history, untried, front_only=False)
+        if proposal is not None:
+            return [proposal]
         taken = [*(trial.code for trial in history.ended), *history.pending]
         return [candidates.codes[spread_start(candidates, untried, taken, self._seed)]]
+
+    def _source_proposal(
+        self, history: History, untried: list[int], *, front_only: bool
+    ) -> Code | None:
+        """What the sources propose, if there are some and the study begins with their fronts."""
+        if not self._source_front or self._model is None or not self._model.sources.models:
+            return None
+        return self._model.source_start(history, untried, front_only=front_only)
 
     @staticmethod
     def _best(

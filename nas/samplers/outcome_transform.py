@@ -30,6 +30,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 GAP = (0.5, 0.4)  # prior of the gap: median, and standard deviation of the logarithm
+SOURCE_GAP = (2.0, 0.4)  # of a study with sources: its trials are all good, so their range is small
 MIN_RANGE = 1e-4  # between lowest and median error, so that equal errors have a transform
 MIN_DEVIATION = 1e-6  # added in quadrature to that of log(error - floor), likewise
 MIN_ABOVE = 1e-6  # distance above the floor that denoised errors are raised to
@@ -79,9 +80,17 @@ class OutcomeTransformFamily:
         errors: [N], measured.
         denoised: [N], the same without binomial noise.
         log_variances: [N], of log errors, besides the kernel's noise.
+        gap: prior of the gap, see `GAP`.
     """
 
-    def __init__(self, errors: Array, denoised: Array, log_variances: Array) -> None:
+    def __init__(
+        self,
+        errors: Array,
+        denoised: Array,
+        log_variances: Array,
+        gap: tuple[float, float] = GAP,
+    ) -> None:
+        self.gap = gap
         self._lowest = float(denoised.min())
         self._range = max(float(np.median(denoised)) - self._lowest, MIN_RANGE)
         self._noise = errors - denoised

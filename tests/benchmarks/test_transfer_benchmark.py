@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks.generate import Kind, build
-from benchmarks.transfer import NEGATED, WAYS, _negated, _permuted, check_pair
+from benchmarks.transfer import COLD, NEGATED, WAYS, _negated, _permuted, check_pair
 
 ROOT = Path(__file__).parents[2]
 SMALL = Kind(categorical=2, operations=4, ordinal=1, widths=5)
@@ -50,9 +50,11 @@ def test_command_writes_every_way_of_searching_and_continues(tmp_path):
         (way, seed) for way in WAYS for seed in range(2)
     }
     for row in data["rows"]:
-        assert len(row["hypervolume"]) == 12
+        assert len(row["hypervolume"]) == (24 if row["way"] == COLD else 12)
         assert (np.diff(row["hypervolume"]) >= 0).all()
-    assert [row["way"] for row in data["summary"]] == list(WAYS)
+    (pair,) = data["summary"]
+    assert (pair["source"], pair["target"]) == ("first", "second")
+    assert [row["way"] for row in pair["ways"]] == list(WAYS)
     again = run(*arguments)
     assert again.returncode == 0
     assert json.loads((tmp_path / "rows.json").read_text()) == data
