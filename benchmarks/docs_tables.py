@@ -95,6 +95,33 @@ def sampler_peers() -> str:
     )  # fmt: skip
 
 
+def transfer() -> str:
+    """Second searches by pair of tables, beside a cold start and the source's front first."""
+
+    def difference(scores: dict[str, Any]) -> str:
+        plain = scores["plain"]
+        return f" ({plain['mean']:+.3f} ± {plain['error']:.3f})" if plain else ""
+
+    parts = []
+    for pair in _read(BENCHMARKS / "transfer.json")["summary"]:
+        lines = []
+        for row in pair["ways"]:
+            marks, last = row["marks"], row["marks"]["100"]
+            reached = row["reaches_cold"]
+            lines.append([
+                row["way"], str(row["seeds"]),
+                *(f"{marks[m]['median']:.3f}{difference(marks[m])}" for m in ("25", "50", "100")),
+                "–" if reached is None else f"{reached:.0f}",
+                f"{marks['50']['cold']['worst']:.2f}, {last['cold']['worst']:.2f}",
+                f"{row['ms_per_ask']:.0f}",
+            ])  # fmt: skip
+        header = ["search of the target", "seeds", *(f"after {mark}" for mark in (25, 50, 100)),
+                  "reaches the cold start's 100", "worst seed after 50 and 100, of a cold start's",
+                  "ms per ask"]  # fmt: skip
+        parts.append(f"**{pair['source']} to {pair['target']}**\n\n{table(header, lines)}")
+    return "\n".join(parts)
+
+
 def estimates() -> str:
     """Estimates of the members of a front against the truth, by table, noise and evaluations."""
     rows = [

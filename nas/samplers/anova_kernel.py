@@ -24,11 +24,11 @@ and the length scales but a_0 are hyperparameters (`hyperparameters.py`), given 
 
 A study with sources has the covariance
 
-    c^{(u + u') / 2} k + \sum_s b_s (1 + m_s m_s')                                           (3)
+    d^{(u + u') / 2} k + \sum_s b_s (1 + m_s m_s')                                           (3)
 
 with a hyperparameter b_s and the prediction m_s of source s (`source_model.py`): the part that is
 shared with the source is a linear function of its prediction. The study's own part and its noise
-have a variance that changes with cost, by the factor c for each unit of u, the mean of t: such a
+have a variance that changes with cost, by the factor d for each unit of u, the mean of t: such a
 study evaluates good architectures alone, and where cheap ones are all alike it would go on
 evaluating them for the differences that expensive ones have.
 """
