@@ -8,8 +8,9 @@ import nas
 from nas.pareto import HypervolumeTracker
 from nas.samplers import KnownCostSampler, Source
 from nas.samplers.anova_kernel import AnovaKernel, Points
-from nas.samplers.gaussian_process import HyperparameterDensity
-from nas.samplers.outcome_transform import OutcomeTransformFamily
+from nas.samplers.gaussian_process import HyperparameterDensity, HyperparameterSample
+from nas.samplers.outcome_transform import OutcomeTransform, OutcomeTransformFamily
+from nas.samplers.posteriors import Posteriors
 from nas.samplers.sources import DescriptionEncoding
 from nas.space.space import Choice
 
@@ -77,6 +78,21 @@ def test_the_first_trial_adds_most_hypervolume_of_those_that_the_source_knows():
     known = source()
     _, tried = search(KnownCostSampler(CHOICES, macs, sources=[known]), 3)
     assert all(setting in known.descriptions for setting in tried)
+
+
+def test_the_front_of_a_source_is_tried_first_as_long_as_it_adds_some():
+    """A source whose front has one architecture for each width, and one whose front has three."""
+    long = [{"width": w, "kind": "a", "depth": 1} for w in range(1, 13)]
+    short = long[:3]
+    for made, most in ((long, 10), (short, 6)):
+        worse = [s | {"kind": "b"} for s in long]
+        errors = [0.4 / s["width"] for s in made] + [0.45] * len(worse)
+        both = [*made, *worse]
+        known = Source("first", both, errors, [macs(s) for s in both])
+        _, tried = search(KnownCostSampler(CHOICES, macs, sources=[known]), 13)
+        first = [setting in made for setting in tried]
+        assert sum(first[:most]) == min(most, len(made))
+        assert not all(first[: most + 1])
 
 
 def test_a_source_whose_ranks_are_reversed_does_little_harm():
@@ -168,12 +184,39 @@ def test_variances_with_sources_are_the_diagonal_of_the_covariance():
     assert covariance.diagonal(seen) == pytest.approx(covariance(seen, seen).diagonal())
 
 
+def test_posteriors_whose_noise_changes_with_cost_are_those_of_the_formula():
+    rng = np.random.default_rng(6)
+    kernel = AnovaKernel(CHOICES, 1)
+    theta = kernel.hyperparameters.prior_mean + rng.normal(
+        0, 0.3, len(kernel.hyperparameters.prior_mean)
+    )
+    theta[kernel.hyperparameters.slices["tilt"]] = 0.8
+    seen, pool = points(15, rng, 1), points(9, rng, 1)
+    targets, extra = rng.normal(size=(1, 15)), rng.uniform(0.01, 0.3, (1, 15))
+    sample = HyperparameterSample(theta, OutcomeTransform(0.0, -2.0, 0.5))
+    posteriors = Posteriors(kernel, [sample], pool, exact=True)
+    posteriors.observe(seen.part(slice(6)), targets[:, :6], extra[:, :6])
+    posteriors.observe(seen, targets, extra)
+    one = kernel.at(theta)
+    noise = one.noise * np.exp(0.8 * seen.costs[:, 0])
+    assert one.noise_at(seen) == pytest.approx(noise)
+    inverse, cross = np.linalg.inv(one(seen, seen) + np.diag(noise + extra[0])), one(seen, pool)
+    mean, variance = posteriors.predict_pool()
+    assert mean == pytest.approx(cross.T @ inverse @ targets[0], abs=1e-8)
+    prior = one.diagonal(pool) + one.noise * np.exp(0.8 * pool.costs[:, 0])
+    assert variance == pytest.approx(prior - ((inverse @ cross) * cross).sum(0), abs=1e-8)
+    measured = posteriors.measurement_noise(0, 1.0)
+    assert measured == pytest.approx(extra[0], abs=1e-8)
+
+
 def test_without_sources_hyperparameters_and_covariance_are_those_of_a_cold_start():
     rng = np.random.default_rng(5)
     cold, warm = AnovaKernel(CHOICES), AnovaKernel(CHOICES, 1)
     size = len(cold.hyperparameters.prior_mean)
     theta = rng.normal(0, 0.3, size)
     seen = points(12, rng, 1)
-    with_source = warm.at(np.concatenate([theta, [0.0, 0.0, -60.0]]))  # own and tilt 1, shared nearly 0
+    with_source = warm.at(
+        np.concatenate([theta, [0.0, 0.0, -60.0]])
+    )  # own and tilt 1, shared nearly 0
     without = cold.at(theta)(Points(seen.codes, seen.costs), Points(seen.codes, seen.costs))
     assert with_source(seen, seen) == pytest.approx(without, rel=1e-12)
