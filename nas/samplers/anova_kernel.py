@@ -24,20 +24,22 @@ and the length scales but a_0 are hyperparameters (`hyperparameters.py`), given 
 
 A study with sources has the covariance
 
-    d^{(u + u') / 2} k + \sum_s b_s (1 + m_s m_s')                                           (3)
+    d^{(u + u') / 2} k + \sum_s b_s (1 + m_s m_s' + K_s)                                     (3)
 
-with a hyperparameter b_s and the prediction m_s of source s (`source_model.py`): the part that is
-shared with the source is a linear function of its prediction. The study's own part and its noise
-have a variance that changes with cost, by the factor d for each unit of u, the mean of t: such a
-study evaluates good architectures alone, and where cheap ones are all alike it would go on
-evaluating them for the differences that expensive ones have.
+with a hyperparameter b_s, the posterior mean m_s and the posterior covariance K_s of source s
+(`source_model.py`): the part that is shared with the source is a linear function of its errors.
+
+The kernel (1) and its noise may have a variance that changes with cost, by the factor d for each
+unit of u, the mean of t. A source, and a study with sources, evaluate good architectures almost
+alone; where cheap ones are all alike, such a study would go on evaluating them for the differences
+that expensive ones have.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,17 +57,32 @@ JITTER = 1e-6  # added to the noise variance, so that the covariance is not sing
 CHUNK = 2048  # pairs evaluated at a time, so that intermediate results stay in the cache
 
 
+class SourceCovariance(Protocol):
+    """The posterior covariance of a source, K_s of (3), with N architectures."""
+
+    def part(self, rows: slice) -> SourceCovariance:
+        """With some of the architectures."""
+
+    def between(self, other: Any) -> Array:
+        """Between these architectures and M others, [N, M]."""
+
+    def variances(self) -> Array:
+        """Of these architectures, [N]."""
+
+
 class Points(NamedTuple):
     """N architectures as inputs of the kernel."""
 
     codes: NDArray[np.int64]  # [N, choices], see `Encoding`
     costs: Array  # [N, costs], standardised log costs
     predicted: Array | None = None  # [N, sources], m_s of (3); None without sources
+    uncertain: tuple[SourceCovariance | None, ...] = ()  # K_s of (3) of each source; None: 0
 
     def part(self, rows: slice) -> Points:
         """Some of the points."""
         predicted = None if self.predicted is None else self.predicted[rows]
-        return Points(self.codes[rows], self.costs[rows], predicted)
+        uncertain = tuple(one and one.part(rows) for one in self.uncertain)
+        return Points(self.codes[rows], self.costs[rows], predicted, uncertain)
 
 
 class Pairs(NamedTuple):
@@ -74,8 +91,8 @@ class Pairs(NamedTuple):
     entries: NDArray[np.int64]  # [choices, pairs], positions in the flattened tables
     distance: Array  # [pairs], |t - t'|
     product: Array  # [pairs], t.t'
-    shared: Array | None = None  # [sources, pairs], 1 + m_s m_s' of (3)
-    level: Array | None = None  # [pairs], (u + u') / 2 of (3); None without sources
+    shared: Array | None = None  # [sources, pairs], 1 + m_s m_s' + K_s of (3)
+    level: Array | None = None  # [pairs], (u + u') / 2 of (3); None where d is 1
 
     def part(self, rows: slice | NDArray[np.int64]) -> Pairs:
         """Some of the pairs."""
@@ -117,11 +134,20 @@ class Terms(NamedTuple):
 
 
 class AnovaKernel:
-    """The kernel (1) of a space, or (3) with a number of sources, for any hyperparameters."""
+    """The kernel (1) of a space, or (3) with a number of sources, for any hyperparameters.
 
-    def __init__(self, choices: Sequence[Choice], sources: int = 0) -> None:
+    Args:
+        choices: of the space.
+        sources: number of sources.
+        tilted: variances change with cost, see (3).
+    """
+
+    def __init__(
+        self, choices: Sequence[Choice], sources: int = 0, *, tilted: bool = False
+    ) -> None:
         count = len(choices)
-        self.hyperparameters = Hyperparameters(count, sources)
+        self.hyperparameters = Hyperparameters(count, sources, tilted=tilted)
+        self.tilted = tilted
         self.choice_kernels = ChoiceKernels(choices)
         # First position of the table of each choice among the flattened tables.
         self._begin = np.arange(count)[:, None, None] * self.choice_kernels.size**2
@@ -139,8 +165,8 @@ class AnovaKernel:
         distance = _distance_of_costs(a.costs, b.costs).ravel()
         product, shared, level = (a.costs @ b.costs.T).ravel(), None, None
         if a.predicted is not None and b.predicted is not None:
-            products = a.predicted.T[:, :, None] * b.predicted.T[:, None, :]
-            shared = 1.0 + products.reshape(len(products), -1)
+            shared = _shared(a, b).reshape(a.predicted.shape[1], -1)
+        if self.tilted:
             level = np.add.outer(a.costs.mean(axis=1), b.costs.mean(axis=1)).ravel() / 2
         return Pairs(entries, distance, product, shared, level)
 
@@ -198,7 +224,7 @@ class Covariance:
 
     def _scale(self, a: Points) -> Array:
         """The factor on variances in (3), [A]."""
-        if a.predicted is None:
+        if not self._kernel.tilted:
             return np.ones(len(a.codes))
         scale: Array = self._values.tilt ** a.costs.mean(axis=1)
         return scale
@@ -211,17 +237,19 @@ class Covariance:
         variances: Array = OFFSET + values.trend * (a.costs * a.costs).sum(1)
         variances += additive.main_effects + additive.pair_effects + additive.triple_effects
         variances = variances + values.cost + values.product
-        if values.shared is not None and a.predicted is not None:
+        if self._kernel.tilted:
             variances *= self._scale(a)
+        if values.shared is not None and a.predicted is not None:
             variances += (1.0 + np.square(a.predicted)) @ values.shared
+            for factor, one in zip(values.shared, a.uncertain, strict=False):
+                variances += 0.0 if one is None else factor * one.variances()
         return variances
 
     def shared_parts(self, a: Points, b: Points) -> Array:
         """The part of each source in (3), [sources, A, B]."""
         if self._values.shared is None or a.predicted is None or b.predicted is None:
             return np.zeros((0, len(a.codes), len(b.codes)))
-        products = a.predicted.T[:, :, None] * b.predicted.T[:, None, :]
-        parts: Array = self._values.shared[:, None, None] * (1.0 + products)
+        parts: Array = self._values.shared[:, None, None] * _shared(a, b)
         return parts
 
     def of_pairs(self, pairs: Pairs, workspace: Array) -> Array:
@@ -236,9 +264,8 @@ class Covariance:
     def _with_sources(self, own: Array, pairs: Pairs) -> Array:
         """Equation (3), [pairs]."""
         shared = self._values.shared
-        if shared is None or pairs.shared is None or pairs.level is None:
-            return own
-        return own * self._values.tilt**pairs.level + shared @ pairs.shared
+        own = own if pairs.level is None else own * self._values.tilt**pairs.level
+        return own if shared is None or pairs.shared is None else own + shared @ pairs.shared
 
     def with_pullback(
         self, pairs: Pairs, diagonal: NDArray[np.bool], workspace: Array
@@ -256,8 +283,9 @@ class Covariance:
         def pullback(slopes: Array) -> Array:
             more: dict[str, Any] = {}
             shared = self._values.shared
-            if shared is not None and pairs.shared is not None and pairs.level is not None:
+            if shared is not None and pairs.shared is not None:
                 more["shared"] = shared * (pairs.shared @ slopes)
+            if pairs.level is not None:
                 slopes = slopes * self._values.tilt**pairs.level
                 more["tilt"] = np.vdot(slopes * own, pairs.level)
             gradient = self._gradient(terms, pairs, slopes) | more
@@ -351,6 +379,17 @@ def covariances(kernels: Sequence[Covariance], a: Points, b: Points) -> Array:
         for index, kernel in enumerate(kernels):
             part[index] = kernel.of_pairs(pairs, workspace).reshape(part.shape[1:])
     return matrices
+
+
+def _shared(a: Points, b: Points) -> Array:
+    """1 + m_s m_s' + K_s of (3), [sources, A, B]."""
+    assert a.predicted is not None
+    assert b.predicted is not None
+    shared: Array = 1.0 + a.predicted.T[:, :, None] * b.predicted.T[:, None, :]
+    for index, (one, other) in enumerate(zip(a.uncertain, b.uncertain, strict=True)):
+        if one is not None and other is not None:
+            shared[index] += one.between(other)
+    return shared
 
 
 def _distance_of_costs(a: Array, b: Array) -> Array:

@@ -77,7 +77,8 @@ class ErrorModel:
         costs = candidates.base_costs
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         self.sources = FittedSources(sources, describe, candidates, self._scale, seed)
-        self._kernel = AnovaKernel(candidates.encoding.choices, len(self.sources.models))
+        count = len(self.sources.models)
+        self._kernel = AnovaKernel(candidates.encoding.choices, count, tilted=count > 0)
         self._used = np.ones(len(self.sources.models))  # 0 for a source that misleads
         self._pool = self.points(candidates.codes)
         self._noise: BinomialNoise
@@ -88,13 +89,19 @@ class ErrorModel:
         """Codes as inputs of the kernel."""
         scaled = self._scale(self._costs(codes))
         array = self._candidates.encoding.array(codes)
-        return self._masked(Points(array, scaled, self.sources.predict(codes, scaled)))
+        if not self.sources.models:
+            return Points(array, scaled)
+        return self._masked(Points(array, scaled, *self.sources.predict(codes, scaled)))
 
     def _masked(self, points: Points) -> Points:
         """Points without the predictions of sources that mislead."""
         if points.predicted is None:
             return points
-        return points._replace(predicted=points.predicted * self._used)
+        masked = zip(points.uncertain, self._used, strict=True)
+        return points._replace(
+            predicted=points.predicted * self._used,
+            uncertain=tuple(one if used else None for one, used in masked),
+        )
 
     def _which_used(self, codes: Sequence[Code], errors: Array) -> Array:
         """1 for each source whose predictions rise with the log errors of trials, else 0.
@@ -104,8 +111,7 @@ class ErrorModel:
         """
         if not self.sources.models:
             return self._used
-        predicted = self.sources.predict(codes, self._scale(self._costs(codes)))
-        assert predicted is not None
+        predicted, _ = self.sources.predict(codes, self._scale(self._costs(codes)))
         logs = np.log(np.maximum(errors, 1e-6))
         slopes = (predicted - predicted.mean(axis=0)).T @ (logs - logs.mean())
         used: Array = (slopes > 0).astype(np.float64)

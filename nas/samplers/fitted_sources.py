@@ -14,7 +14,7 @@ from nas.samplers.candidates import Candidates
 from nas.samplers.ehvi import box_decomposition, expected_improvement
 from nas.samplers.encoding import Code
 from nas.samplers.gaussian_process import FitError
-from nas.samplers.source_model import SourceModel
+from nas.samplers.source_model import SourceModel, SourcePosterior
 from nas.samplers.sources import Description, Source
 
 Array = NDArray[np.float64]
@@ -57,17 +57,20 @@ class FittedSources:
             else:
                 self._codes.append(self._codes_of(source))
 
-    def predict(self, codes: Sequence[Code], costs: Array) -> Array | None:
-        """Posterior means of the sources at N architectures, [N, sources]; None without sources.
+    def predict(
+        self, codes: Sequence[Code], costs: Array
+    ) -> tuple[Array, tuple[SourcePosterior, ...]]:
+        """Posterior means of the sources at N architectures, [N, sources], and covariances.
 
         Args:
             codes: of the architectures.
             costs: [N, costs], standardised log costs.
         """
-        if not self.models:
-            return None
         described = [self._describe(self._candidates.encoding.decode(code)) for code in codes]
-        return np.column_stack([model.predict(described, costs) for model in self.models])
+        means, covariances = zip(
+            *(model.predict(described, costs) for model in self.models), strict=True
+        )
+        return np.column_stack(means), covariances
 
     def start(
         self,
@@ -116,7 +119,7 @@ class FittedSources:
             return np.zeros(0)
         costs = self._scale(self._candidates.costs(codes))
         described = [self._describe(self._candidates.encoding.decode(code)) for code in codes]
-        return self.models[turn].errors(self.models[turn].predict(described, costs))
+        return self.models[turn].errors(self.models[turn].predict(described, costs)[0])
 
     def _codes_of(self, source: Source) -> list[Code]:
         """The architectures of a source that the study may try, each once."""

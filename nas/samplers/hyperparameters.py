@@ -6,9 +6,9 @@ length scale and the choice's own factor: few trials tell little about each choi
 the smoothness of the space. Few pairs of choices interact strongly, so the prior of the pair
 weights is wide.
 
-With sources (`sources.py`) there are two more: the variance of the part that is shared with each
-source, and a factor on all variances of the study's own part. Their priors are wide, because a
-source may tell everything or nothing.
+With sources (`sources.py`) there are more: the variance of the part that is shared with each
+source, and factors on the variances of the study's own part, on all of them and by cost. Their
+priors are wide, because a source may tell everything or nothing.
 """
 
 from __future__ import annotations
@@ -43,10 +43,11 @@ PRIORS = {
 }
 SOURCE_PRIORS = {
     "own": (0.3, 1.5),  # factor on the variances of the study's own part
-    "tilt": (1.0, 1.0),  # factor on the same and on the noise, by standard deviation of log cost
     "shared": (0.5, 1.5),  # of each source, the variance of the part shared with it
 }
 """Hyperparameters of a study that has sources, besides `PRIORS`."""
+TILT_PRIOR = {"tilt": (1.0, 1.0)}  # factor on variances by standard deviation of log cost
+"""The hyperparameter of a kernel whose variances change with cost."""
 OWN = ("trend", "cost", "main_effects", "pair_effects", "triple_effects", "product")
 """The variances that `own` is a factor on."""
 GROUP_SIZE = {"weight": 1, "length": 1, "product_length": 1, "pair_weight": 2}
@@ -77,17 +78,23 @@ class KernelValues(NamedTuple):
 
 
 class Hyperparameters:
-    """The place of every hyperparameter in theta, for a number of choices and of sources.
+    """The place of every hyperparameter in theta.
 
     `prior_mean` and `prior_deviation`, [theta], are those of the logarithms.
+
+    Args:
+        choices: number of choices.
+        sources: number of sources.
+        tilted: variances change with cost.
     """
 
-    def __init__(self, choices: int, sources: int = 0) -> None:
+    def __init__(self, choices: int, sources: int = 0, *, tilted: bool = False) -> None:
         self._sources = sources
+        priors = PRIORS | (TILT_PRIOR if tilted else {}) | (SOURCE_PRIORS if sources else {})
         self.slices: dict[str, slice] = {}
         medians: list[float] = []
         deviations: list[float] = []
-        for name, (median, deviation) in (PRIORS | (SOURCE_PRIORS if sources else {})).items():
+        for name, (median, deviation) in priors.items():
             n = math.comb(choices, GROUP_SIZE[name]) if name in GROUP_SIZE else 1
             n = sources if name == "shared" else n
             self.slices[name] = slice(len(medians), len(medians) + n)

@@ -167,7 +167,9 @@ def test_gradient_of_the_density_with_sources_is_that_of_differences():
     rng = np.random.default_rng(3)
     errors = rng.uniform(0.1, 0.5, 14)
     family = OutcomeTransformFamily(errors, errors, np.zeros(14))
-    density = HyperparameterDensity(AnovaKernel(CHOICES, 2), points(14, rng, 2), family)
+    density = HyperparameterDensity(
+        AnovaKernel(CHOICES, 2, tilted=True), points(14, rng, 2), family
+    )
     u = rng.normal(0, 0.3, len(density))
     _, gradient = density(u)
     for index in range(len(u)):
@@ -178,7 +180,7 @@ def test_gradient_of_the_density_with_sources_is_that_of_differences():
 
 def test_variances_with_sources_are_the_diagonal_of_the_covariance():
     rng = np.random.default_rng(4)
-    kernel = AnovaKernel(CHOICES, 2)
+    kernel = AnovaKernel(CHOICES, 2, tilted=True)
     seen = points(20, rng, 2)
     covariance = kernel.at(rng.normal(0, 0.3, len(kernel.hyperparameters.prior_mean)))
     assert covariance.diagonal(seen) == pytest.approx(covariance(seen, seen).diagonal())
@@ -186,7 +188,7 @@ def test_variances_with_sources_are_the_diagonal_of_the_covariance():
 
 def test_posteriors_whose_noise_changes_with_cost_are_those_of_the_formula():
     rng = np.random.default_rng(6)
-    kernel = AnovaKernel(CHOICES, 1)
+    kernel = AnovaKernel(CHOICES, 1, tilted=True)
     theta = kernel.hyperparameters.prior_mean + rng.normal(
         0, 0.3, len(kernel.hyperparameters.prior_mean)
     )
@@ -211,7 +213,7 @@ def test_posteriors_whose_noise_changes_with_cost_are_those_of_the_formula():
 
 def test_without_sources_hyperparameters_and_covariance_are_those_of_a_cold_start():
     rng = np.random.default_rng(5)
-    cold, warm = AnovaKernel(CHOICES), AnovaKernel(CHOICES, 1)
+    cold, warm = AnovaKernel(CHOICES), AnovaKernel(CHOICES, 1, tilted=True)
     size = len(cold.hyperparameters.prior_mean)
     theta = rng.normal(0, 0.3, size)
     seen = points(12, rng, 1)
