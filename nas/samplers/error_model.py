@@ -27,6 +27,7 @@ MIN_FINISHED = 4  # finished trials that a fit needs
 GROWTH = 1.2  # hyperparameters are refitted when the number of trials has grown by this factor
 HMC_DRAWS = ((128, 16), (180, 8))
 """(trials, hyperparameter samples besides the MAP): worth their time while trials are few."""
+MIN_CORRELATION = 0.1  # of a source's predictions with the log errors, at equal cost
 MAX_FITTED = 200  # trials that hyperparameters are fitted on; the time of a fit is cubic
 
 
@@ -77,8 +78,9 @@ class ErrorModel:
         costs = candidates.base_costs
         self._centre, self._spread = costs.mean(axis=0), np.maximum(costs.std(axis=0), 1e-9)
         self.sources = FittedSources(sources, describe, candidates, self._scale, seed)
-        count = len(self.sources.models)
-        self._kernel = AnovaKernel(candidates.encoding.choices, count, tilted=count > 0)
+        count, choices = len(self.sources.models), candidates.encoding.choices
+        self._cold_kernel = AnovaKernel(choices)
+        self._kernel = AnovaKernel(choices, count, tilted=True) if count else self._cold_kernel
         self._used = np.ones(len(self.sources.models))  # 0 for a source that misleads
         self._pool = self.points(candidates.codes)
         self._noise: BinomialNoise
@@ -95,8 +97,8 @@ class ErrorModel:
 
     def _masked(self, points: Points) -> Points:
         """Points without the predictions of sources that mislead."""
-        if points.predicted is None:
-            return points
+        if points.predicted is None or not self._used.any():
+            return Points(points.codes, points.costs)
         masked = zip(points.uncertain, self._used, strict=True)
         return points._replace(
             predicted=points.predicted * self._used,
@@ -106,21 +108,32 @@ class ErrorModel:
     def _which_used(self, codes: Sequence[Code], errors: Array) -> Array:
         """1 for each source whose predictions rise with the log errors of trials, else 0.
 
-        A linear function may also fall, and would make something of a source that is wrong about
-        everything. But such a source knows least where the study's front is.
+        What both owe to a linear trend in log cost is taken from them before, because any source
+        knows that an expensive architecture is better. A linear function may also fall, and would
+        make something of a source that is wrong about everything. But such a source knows least
+        where the study's front is. Where no source is used, the model is that of a cold start.
         """
         if not self.sources.models:
             return self._used
-        predicted, _ = self.sources.predict(codes, self._scale(self._costs(codes)))
-        logs = np.log(np.maximum(errors, 1e-6))
-        slopes = (predicted - predicted.mean(axis=0)).T @ (logs - logs.mean())
-        used: Array = (slopes > 0).astype(np.float64)
+        scaled = self._scale(self._costs(codes))
+        predicted, _ = self.sources.predict(codes, scaled)
+        columns = np.column_stack([np.log(np.maximum(errors, 1e-6)), predicted])
+        trend = np.column_stack([np.ones(len(codes)), scaled.mean(axis=1)])
+        columns = columns - trend @ np.linalg.lstsq(trend, columns, rcond=None)[0]
+        columns /= np.maximum(np.sqrt((columns**2).sum(axis=0)), 1e-12)
+        used: Array = (columns[:, 1:].T @ columns[:, 0] > MIN_CORRELATION).astype(np.float64)
         return used
 
     def source_start(
         self, history: History, untried: Sequence[int], *, front_only: bool
     ) -> Code | None:
-        """The code to try next by what the sources know alone, see `FittedSources`."""
+        """The code to try next by what the sources know alone, see `FittedSources`.
+
+        With `front_only` it is None where a source seems to mislead.
+        """
+        trials, errors = _finished(history.ended)
+        if front_only and not self._which_used([t.code for t in trials], errors).all():
+            return None
         taken = [*(trial.code for trial in history.ended), *history.pending]
         return self.sources.start(untried, history.tried, taken, front_only=front_only)
 
@@ -192,15 +205,17 @@ class ErrorModel:
         codes = [final.codes[row] for row in rows]
         self._used = self._which_used(codes, final.denoised[rows])
         points = self.points(codes)
-        gap = SOURCE_GAP if self.sources.models else GAP
+        kernel, gap = self._kernel, SOURCE_GAP
+        if not self._used.any():
+            kernel, gap = self._cold_kernel, GAP
         family = OutcomeTransformFamily(
             final.errors[rows], final.denoised[rows], final.log_variances[rows], gap
         )
         rng = np.random.default_rng([self._seed, 4, size])
         draws = next((count for most, count in self._hmc_draws if len(rows) <= most), 0)
-        samples = fit(self._kernel, points, family, draws, rng)
+        samples = fit(kernel, points, family, draws, rng)
         exact = self._images is None
-        posteriors = Posteriors(self._kernel, samples, self._masked(self._pool), exact=exact)
+        posteriors = Posteriors(kernel, samples, self._masked(self._pool), exact=exact)
         self._fitted, self._posteriors = fitted, posteriors
         return self._posteriors
 

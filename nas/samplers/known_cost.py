@@ -171,8 +171,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             return float(posteriors.transforms[0].errors(mean[0])[0])
 
         finished = [candidates.encoding.decode(code) for code in history.finished]
-        shares = dict(zip(names, posteriors.shares().tolist(), strict=True))
-        return FittedStudy(shares, finished, predict)
+        shares = posteriors.shares().tolist() or [0.0] * len(names)  # none where all mislead
+        return FittedStudy(dict(zip(names, shares, strict=True)), finished, predict)
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is computed again or cannot be pickled."""

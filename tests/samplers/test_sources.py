@@ -103,6 +103,25 @@ def test_a_source_whose_ranks_are_reversed_does_little_harm():
         assert warm[-1] > 0.98 * cold[-1]
 
 
+def test_a_source_that_knows_only_that_expensive_ones_are_better_is_not_used():
+    rng = np.random.default_rng(8)
+    made = settings(80)
+    trend = [0.9 - 0.1 * float(np.log10(macs(s)[0])) + rng.normal(0, 0.05) for s in made]
+    misleading = Source("trend", made, trend, [macs(s) for s in made])
+    helpful = source()
+    for known, used in ((misleading, False), (helpful, True)):
+        sampler = KnownCostSampler(CHOICES, macs, sources=[known])
+        study = optuna.create_study(sampler=sampler, directions=["maximize", "minimize"])
+        for setting in settings(30, seed=3):
+            study.enqueue_trial(setting)
+        for _ in range(30):
+            trial = study.ask()
+            setting = nas.suggest(trial, CHOICES)
+            study.tell(trial, [1 - error(setting, 0.15), macs(setting)[0]])
+        share = sampler.fitted(study).shares[known.name]
+        assert share > 0.3 if used else share == 0.0
+
+
 def test_a_source_may_describe_architectures_otherwise():
     """Depth times a hundred, and two features that the study does not have as choices."""
 
