@@ -103,23 +103,38 @@ def test_a_source_whose_ranks_are_reversed_does_little_harm():
         assert warm[-1] > 0.98 * cold[-1]
 
 
-def test_a_source_that_knows_only_that_expensive_ones_are_better_is_not_used():
+def test_a_source_that_is_wrong_among_architectures_of_equal_cost_is_not_used():
+    """The model is then that of a cold start, so the next suggestion is the same."""
+    choices = (Choice("depth", (1, 2, 4, 8)), Choice("a", tuple("pqrst")), Choice("b", (1, 2, 3)))
+    every = [{"depth": d, "a": a, "b": b} for d in (1, 2, 4, 8) for a in "pqrst" for b in (1, 2, 3)]
     rng = np.random.default_rng(8)
-    made = settings(80)
-    trend = [0.9 - 0.1 * float(np.log10(macs(s)[0])) + rng.normal(0, 0.05) for s in made]
-    misleading = Source("trend", made, trend, [macs(s) for s in made])
-    helpful = source()
-    for known, used in ((misleading, False), (helpful, True)):
-        sampler = KnownCostSampler(CHOICES, macs, sources=[known])
+    effect = {a: shift for shift, a in enumerate("tqspr")}
+
+    def cost(setting):
+        return (1000.0 * setting["depth"],)
+
+    def true(setting):
+        gain = 0.5 * np.log(setting["depth"]) + 0.15 * effect[setting["a"]]
+        return float(0.05 + 0.4 * np.exp(-gain - 0.05 * setting["b"]))
+
+    permuted = [true(s) for start in range(0, 60, 15) for s in rng.permutation(every[start:][:15])]
+    told = rng.choice(60, 24, replace=False)
+    asked = []
+    for errors in (None, permuted, [true(s) for s in every]):
+        sources = [] if errors is None else [Source("s", every, errors, [cost(s) for s in every])]
+        sampler = KnownCostSampler(choices, cost, sources=sources)
         study = optuna.create_study(sampler=sampler, directions=["maximize", "minimize"])
-        for setting in settings(30, seed=3):
-            study.enqueue_trial(setting)
-        for _ in range(30):
+        for row in told:
+            study.enqueue_trial(every[row])
+        for _ in told:
             trial = study.ask()
-            setting = nas.suggest(trial, CHOICES)
-            study.tell(trial, [1 - error(setting, 0.15), macs(setting)[0]])
-        share = sampler.fitted(study).shares[known.name]
-        assert share > 0.3 if used else share == 0.0
+            setting = nas.suggest(trial, choices)
+            study.tell(trial, [1 - true(setting), cost(setting)[0]])
+        asked.append([nas.suggest(study.ask(), choices) for _ in range(4)])
+        if errors is not None:
+            share = sampler.fitted(study).shares["s"]
+            assert share == 0.0 if errors is permuted else share > 0.5
+    assert asked[0] == asked[1] != asked[2]
 
 
 def test_a_source_may_describe_architectures_otherwise():
