@@ -25,7 +25,7 @@ search: .venv/.run
 	.venv/bin/python runners/search.py --budget $(BUDGET) $(ARGS)
 
 test: .venv/.test
-	.venv/bin/python -m pytest -q -n 2 --dist loadfile $(ARGS)
+	.venv/bin/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: .venv/.test
 	.venv/bin/python -m pytest -q -m slow $(ARGS)

@@ -56,6 +56,7 @@ SCHEDULES: dict[str, dict[str, Recipe]] = {
         "3 x 3000, 14x14": get_recipe("short-cpu-subset", epochs=3, train_images=3000),
         "4 x 6000, 14x14": get_recipe("short-cpu-subset", epochs=4),
         "4 x 12000, 14x14": get_recipe("short-cpu-subset", epochs=4, train_images=12000),
+        "2 x 24000, 14x14": get_recipe("short-cpu-subset", epochs=2, train_images=24000),
         "4 x 3000, 28x28": get_recipe("short-cpu-subset", epochs=4, train_images=3000, shrink=1),
     },
 }

@@ -22,6 +22,18 @@ from nas.study.objectives import Objectives
 from nas.training import get_recipe
 
 ROOT = Path(__file__).parent.parent
+# Whole searches and retrainings in processes of their own, a minute a file.
+LONG = ("tune", "cli", "docs", "test_package.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, so that no worker ends with one while the other has nothing to do."""
+    tests = ROOT / "tests"
+    items.sort(
+        key=lambda item: not (
+            item.path.is_relative_to(tests) and item.path.relative_to(tests).parts[0] in LONG
+        )
+    )
 
 
 @pytest.fixture(scope="session")
