@@ -7,29 +7,19 @@ A search calls `load_search_data`, which gives it no pixel of a test image; only
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import torch
-
 from nas.data import cifar, digits, fashion_mnist
-from nas.data.checks import warn_of_files, warn_of_pixels
 from nas.data.download import NotDownloaded
-from nas.data.folder import (
-    DEFAULT_IMAGE_SIZE,
-    NotKept,
-    Unreadable,
-    all_grey,
-    check_files,
-    first_channel,
-    read_files,
-)
+from nas.data.folder import DEFAULT_IMAGE_SIZE, read_files
+from nas.data.folder_dataset import load_folder
 from nas.data.folder_layout import find_layout
-from nas.data.image_file import WHITE, heif_note, parse_background
-from nas.data.info import DataNotes, DatasetInfo, SearchData, fingerprint, mean_std
+from nas.data.image_file import parse_background
+from nas.data.info import DataNotes, SearchData, describe
+from nas.data.outline import NotHere, outline
 from nas.data.splits import (
     MAX_IMAGE_SIZE,
     MIN_IMAGE_SIZE,
@@ -40,22 +30,7 @@ from nas.data.splits import (
     stratified,
 )
 
-
-class NotHere(DatasetError):
-    """A data set that cannot be read before something is downloaded or written.
-
-    Args:
-        message: what is missing, and what would be downloaded or written.
-        data: what is known of it, with black images in the place of its own.
-    """
-
-    def __init__(self, message: str, data: SearchData) -> None:
-        super().__init__(message)
-        self.data = replace(data, notes=replace(data.notes, download=message))
-
-
 FOLDER_PREFIX = "folder:"
-FOLDER_VAL_FRACTION = 0.2  # of the training set
 
 
 class Load(Protocol):
@@ -137,7 +112,9 @@ def load_search_data(
     _require(name, image_size, channels, val_fraction)
     if name not in SOURCES:
         asked = None if background is None else parse_background(background)
-        return _load_folder(name, image_size, channels, asked, val_fraction, seed, keep=download)
+        return load_folder(
+            name, folder_path(name), image_size, channels, asked, val_fraction, seed, keep=download
+        )
     source = SOURCES[name]
     own_channels = source.shape[0]
     if channels not in (None, own_channels):
@@ -182,7 +159,7 @@ def divide(
     except DatasetError as error:
         raise DatasetError(f"{name}: {error}") from None
     train, val = whole.take(kept), whole.take(out)
-    return SearchData(_describe(name, class_names, train, val, crop, flip), train, val, notes)
+    return SearchData(describe(name, class_names, train, val, crop, flip), train, val, notes)
 
 
 def load_test_data(
@@ -257,121 +234,12 @@ def folder_path(name: str) -> Path:
     return Path(os.fsdecode(text.encode("utf-8", "surrogateescape"))).expanduser()
 
 
-def _load_folder(
-    name: str,
-    image_size: int | None,
-    channels: int | None,
-    background: str | None,
-    val_fraction: float | None,
-    seed: int,
-    *,
-    keep: bool,
-) -> SearchData:
-    layout = find_layout(folder_path(name))
-    size = image_size or DEFAULT_IMAGE_SIZE
-    origin = dict(layout.origin)
-    if layout.val is None or val_fraction is not None:
-        share = val_fraction or FOLDER_VAL_FRACTION
-        held_out = max(len(layout.class_names), round(len(layout.train) * share))
-        kept, out = stratified(layout.train.labels, held_out, seed)
-        train_files, val_files = layout.train.take(kept), layout.train.take(out)
-        # Where the test set is held out too, it is taken first.
-        rest = "the rest of " if origin["test"].endswith("held out") else ""
-        origin["val"] = f"{share * 100:g} % of {rest}{origin['train']}, held out"
-    else:
-        train_files, val_files = layout.train, layout.val
-    notes = DataNotes(
-        test_images=len(layout.test),
-        origin=origin,
-        ignored=layout.ignored,
-        warnings=layout.warnings,
-    )
-    how = (size, channels or 3, background, layout.path)
-    unreadable: list[str] = []
-    try:
-        with _collected(unreadable):
-            train, train_counts = read_files(train_files, *how, "train", keep=keep)
-        with _collected(unreadable):
-            val, val_counts = read_files(val_files, *how, "val", keep=keep)
-    except NotKept as error:
-        shape, images = (channels or 3, size, size), (len(train_files), len(val_files))
-        known = black_images(name, images, shape, layout.class_names, notes)
-        raise NotHere(str(error), known) from None
-    with _collected(unreadable):
-        once = not unreadable and train.file is not None
-        test_fingerprint = check_files(layout.test, *how, once=once)
-    if unreadable:
-        raise Unreadable(unreadable)
-    if channels is None and all_grey(train) and all_grey(val):
-        train, val = first_channel(train), first_channel(val)
-    if background is None and (train_counts.transparent or val_counts.transparent):
-        background = WHITE
-    # Letters and digits are common in such folders, and a flip would spoil their labels.
-    info = _describe(name, layout.class_names, train, val, crop=size // 8, flip=False)
-    info = replace(info, background=background)
-    warnings = (
-        *layout.warnings,
-        *filter(None, [heif_note(layout.ignored)]),
-        *warn_of_files(
-            [*train_files.paths, *val_files.paths], layout.test.paths, train_counts, size
-        ),
-        *warn_of_pixels(info, train, val),
-    )
-    notes = replace(notes, warnings=warnings, test_fingerprint=test_fingerprint)
-    return SearchData(info, train, val, notes)
-
-
-@contextmanager
-def _collected(errors: list[str]) -> Iterator[None]:
-    """Add a line for each file that cannot be read, so that all splits are looked at."""
-    try:
-        yield
-    except Unreadable as error:
-        errors += error.errors
-
-
 def _outline(name: str, source: Source, size: int) -> SearchData:
     held_out = round(source.train_images * source.val_fraction)
     images = (source.train_images - held_out, held_out)
     names = tuple(map(str, range(source.classes)))
     notes = DataNotes(test_images=source.test_images)
-    return black_images(name, images, (source.shape[0], size, size), names, notes)
-
-
-def black_images(
-    name: str,
-    images: tuple[int, int],
-    shape: tuple[int, int, int],
-    class_names: tuple[str, ...],
-    notes: DataNotes,
-) -> SearchData:
-    """Splits of the right sizes without their images, for a plan; they take no memory."""
-    channels = shape[0]
-    pixel = torch.zeros((1, channels, 1, 1), dtype=torch.uint8)
-    train, val = (
-        Split(pixel.expand(number, *shape), torch.zeros(number, dtype=torch.int64))
-        for number in images
-    )
-    zeros, ones = (0.0,) * channels, (1.0,) * channels
-    info = DatasetInfo(name, shape[1], channels, class_names, 0, False, zeros, ones, "")
-    return SearchData(info, train, val, notes)
-
-
-def _describe(
-    name: str, class_names: tuple[str, ...], train: Split, val: Split, crop: int, flip: bool
-) -> DatasetInfo:
-    mean, std = mean_std(train)
-    return DatasetInfo(
-        name=name,
-        image_size=train.images.shape[-1],
-        in_channels=train.images.shape[1],
-        class_names=class_names,
-        crop=crop,
-        flip=flip,
-        mean=mean,
-        std=std,
-        fingerprint=fingerprint(train, val, class_names),
-    )
+    return outline(name, images, (source.shape[0], size, size), names, notes)
 
 
 def _require(

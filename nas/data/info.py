@@ -167,3 +167,30 @@ def _first_line(error: Exception) -> str:
         return "not a mapping of plain values"
     first = error.errors(include_url=False)[0]
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+
+
+def describe(
+    name: str, class_names: tuple[str, ...], train: Split, val: Split, crop: int, flip: bool
+) -> DatasetInfo:
+    """What a search knows of a data set, from its splits.
+
+    Args:
+        name: as in a search.
+        class_names: one for each label.
+        train: the mean and the standard deviation are of its pixels.
+        val: counts in the fingerprint.
+        crop: pixels that a training image may be shifted by.
+        flip: whether a horizontal flip keeps the label.
+    """
+    mean, std = mean_std(train)
+    return DatasetInfo(
+        name=name,
+        image_size=train.images.shape[-1],
+        in_channels=train.images.shape[1],
+        class_names=class_names,
+        crop=crop,
+        flip=flip,
+        mean=mean,
+        std=std,
+        fingerprint=fingerprint(train, val, class_names),
+    )
