@@ -34,10 +34,12 @@ def train(
     import torch
 
     torch.set_num_threads(1)
-    data = shorten(load_search_data(dataset, data_dir), recipe)
-    arch, info = space.decode(config), data.info
-    network = baseline_training.plain_network(arch, info, seed=0)
+    whole = load_search_data(dataset, data_dir)
+    arch, info = space.decode(config), whole.info
+    # At the data set's own size, where the network is to be used: as a search counts it.
     macs = cost(arch, info.image_size, info.in_channels, info.num_classes).macs
+    data = shorten(whole, recipe)
+    network = baseline_training.plain_network(arch, data.info, seed=0)
     accuracies = baseline_training.train(network, data, recipe, seed=0, workers=0)
     for epochs, accuracy in enumerate(accuracies, 1):
         tune.report({"accuracy": accuracy, "macs": macs, "epochs": epochs})

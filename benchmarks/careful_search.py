@@ -1,10 +1,10 @@
-"""The careful baseline search: Optuna's `GPSampler`, successive halving and our trainer, in Ray.
+"""The careful baseline search: Optuna's `GPSampler` and our trainer, in Ray.
 
 What a careful user builds from the parts that exist: the trainer with its compiled operators,
-actors that are reused, the logarithm of cost as the second objective, choices with an order as
-integers, and `ASHAScheduler` on the accuracy. Only trials that finish the schedule count.
-Run as `python -m benchmarks.careful_search SPACE DATASET DATA_DIR BUDGET SEED OUT [EPOCHS
-TRAIN_IMAGES]`; OUT gets what that of `benchmarks.baseline_search` gets.
+actors that are reused, the logarithm of cost as the second objective and choices with an order as
+integers. With "halving", also `ASHAScheduler` on the accuracy; then only trials that finish the
+schedule count. Run as `python -m benchmarks.careful_search halving|none SPACE DATASET DATA_DIR
+BUDGET SEED OUT [EPOCHS TRAIN_IMAGES]`; OUT gets what that of `benchmarks.baseline_search` gets.
 """
 
 from __future__ import annotations
@@ -101,6 +101,7 @@ def _setting(space: SearchSpace, config: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(
+    stopping: str,
     space_file: str,
     dataset: str,
     data_dir: str,
@@ -119,6 +120,18 @@ def main(
     data = load_search_data(dataset, Path(data_dir))
     finished = Finished(recipe.epochs)
     ray.init(address="local", include_dashboard=False, _node_ip_address="127.0.0.1")
+    halving = (
+        ASHAScheduler(
+            time_attr="epochs",
+            metric="accuracy",
+            mode="max",
+            max_t=recipe.epochs,
+            grace_period=1,
+            reduction_factor=2,
+        )
+        if stopping == "halving"
+        else None
+    )
     trial = tune.with_parameters(CarefulTrial, space=space, data=data, recipe=recipe)
     with tempfile.TemporaryDirectory() as folder:
         results = tune.Tuner(
@@ -130,14 +143,7 @@ def main(
                     mode=["min", "min"],
                     sampler=optuna.samplers.GPSampler(seed=int(seed)),
                 ),
-                scheduler=ASHAScheduler(
-                    time_attr="epochs",
-                    metric="accuracy",
-                    mode="max",
-                    max_t=recipe.epochs,
-                    grace_period=1,
-                    reduction_factor=2,
-                ),
+                scheduler=halving,
                 num_samples=int(budget),
                 reuse_actors=True,
             ),

@@ -1,11 +1,11 @@
-"""Whole searches against two baseline searches in Ray Tune.
+"""Whole searches against baseline searches in Ray Tune.
 
 One baseline is what the documentation shows (`benchmarks/baseline_search.py`: `OptunaSearch`, a
-plain loop), the other what a careful user builds (`benchmarks/careful_search.py`: `GPSampler`,
-our trainer, successive halving). All are processes of their own with the same budget, space,
-data and short schedule. The measure is the time from the start of the process until the front's
-hypervolume reaches the baseline's final one, for both sides. Another search, without early
-stopping, shows what stopping saves and what it loses.
+plain loop), the others are what a careful user builds (`benchmarks/careful_search.py`: `GPSampler`
+and our trainer, with and without successive halving). All are processes of their own with the same
+budget, space, data and short schedule. The measure is the time from the start of the process until
+the front's hypervolume reaches the baseline's final one, for both sides. Another search, without
+early stopping, shows what stopping saves and what it loses.
 Run as `python runners/benchmark.py end-to-end --dataset NAME --json FILE`.
 """
 
@@ -41,11 +41,16 @@ from nas.study.storage.engine import open_storage, sqlite_url
 
 ROOT = Path(__file__).parents[1]
 SEARCH = ROOT / "runners" / "search.py"
-BASELINE, COLD, WARM = "baseline search", "ours, cold", "ours, warm"  # cold: kernels not compiled
-NO_STOPPING = "ours, warm, no stopping"
-CAREFUL = "careful baseline"
-VERSIONS = (BASELINE, CAREFUL, COLD, WARM, NO_STOPPING)
-BASELINES = {BASELINE: "benchmarks.baseline_search", CAREFUL: "benchmarks.careful_search"}
+BASELINE, OURS, NO_STOPPING = "baseline search", "ours", "ours, no stopping"
+CAREFUL, HALVING = "careful baseline", "careful baseline, halving"
+VERSIONS = (BASELINE, CAREFUL, HALVING, OURS, NO_STOPPING)
+# The names of their figures, their modules, and what these are called with.
+NAMES = {BASELINE: "baseline", CAREFUL: "careful", HALVING: "halving"}
+BASELINES = {
+    BASELINE: ("benchmarks.baseline_search",),
+    CAREFUL: ("benchmarks.careful_search", "none"),
+    HALVING: ("benchmarks.careful_search", "halving"),
+}
 KEY = ("version", "seed")
 STUDY = "study"
 REFERENCE_ERROR = 0.9  # of guessing among ten classes
@@ -81,7 +86,7 @@ def measure(
     progress: Progress = silent,
 ) -> None:
     """Run every version and seed that `file` lacks, versions in turns; each run is one row."""
-    kernels.available()  # compiled into the user's cache: warm from here on
+    kernels.available()  # compiled into the user's cache, once per machine
     work = [(version, seed) for seed in range(seeds) for version in VERSIONS]
     left = [key for key in work if key not in file]
 
@@ -106,8 +111,6 @@ def run(task: Task, version: str, seed: int) -> dict[str, Any]:
         folder = Path(name)
         # By default Ray's workers run at a lower priority than the rest of the machine.
         environment = os.environ | {"RAY_worker_niceness": "0"}
-        if version == COLD:
-            environment |= {"NAS_CACHE_DIR": str(folder)}
         if version in BASELINES:
             command = _baseline_command(BASELINES[version], task, seed, folder)
         else:
@@ -162,8 +165,9 @@ def _our_trials(folder: Path) -> tuple[list[tuple[float, int, float]], float]:
     return finished, trained
 
 
-def _baseline_command(module: str, task: Task, seed: int, folder: Path) -> list[str]:
-    options: list[object] = [task.space.resolve(), task.dataset, task.data_dir.resolve()]
+def _baseline_command(program: tuple[str, ...], task: Task, seed: int, folder: Path) -> list[str]:
+    module, *how = program
+    options: list[object] = [*how, task.space.resolve(), task.dataset, task.data_dir.resolve()]
     options += [task.budget, seed, folder / "trials.json"]
     options += [task.epochs or "", task.train_images or ""]
     return [sys.executable, "-m", module, *map(str, options)]
@@ -183,11 +187,12 @@ def volumes(trials: Sequence[Sequence[float]], largest_macs: float) -> list[tupl
 
 
 def summarise(rows: Iterable[dict[str, Any]], largest_macs: float) -> list[dict[str, Any]]:
-    """For each seed that has all versions: both times to a baseline's final hypervolume.
+    """For each seed that has all versions: both times to each baseline's final hypervolume.
 
-    `cold_faster` and `warm_faster` are ratios of the times to the final hypervolume of the plain
-    baseline, `careful_faster` to that of the careful one; 0 where ours never gets there. `kept`
-    and `trained` compare ours with the search without stopping.
+    Of a baseline called NAME (see `NAMES`) there are the `NAME_seconds` of the process, its final
+    `NAME_volume`, `NAME_reached` and `ours_reached_NAME`, the times to that hypervolume, and
+    `NAME_ratio`, that of the times; 0 where ours never gets there. `kept` and `trained` compare
+    ours with the search without stopping.
     """
     runs = {(row["version"], row["seed"]): row for row in rows}
     summaries = []
@@ -196,29 +201,24 @@ def summarise(rows: Iterable[dict[str, Any]], largest_macs: float) -> list[dict[
             continue
         curves = {name: volumes(runs[name, seed]["trials"], largest_macs) for name in VERSIONS}
         final = {name: max((volume for _, volume in curves[name]), default=0.0) for name in curves}
-        summary: dict[str, Any] = {"seed": seed}
-        for baseline, name in ((BASELINE, "baseline"), (CAREFUL, "careful")):
-            summary |= {
-                f"{name}_seconds": runs[baseline, seed]["seconds"],
-                f"{name}_reached": _reached(curves[baseline], final[baseline]),
-                f"{name}_volume": final[baseline],
-            }
-        for version, name in ((COLD, "cold"), (WARM, "warm")):
-            reached = _reached(curves[version], final[BASELINE])
-            summary |= {
-                f"{name}_seconds": runs[version, seed]["seconds"],
-                f"{name}_reached": reached,
-                f"{name}_volume": final[version],
-                f"{name}_faster": _ratio(summary["baseline_reached"], reached),
-            }
-        reached = _reached(curves[WARM], final[CAREFUL])
-        summary |= {
-            "warm_reached_careful": reached,
-            "careful_faster": _ratio(summary["careful_reached"], reached),
-            "kept": final[WARM] / final[NO_STOPPING],
-            "trained": runs[WARM, seed]["training_seconds"]
+        summary: dict[str, Any] = {
+            "seed": seed,
+            "ours_seconds": runs[OURS, seed]["seconds"],
+            "ours_volume": final[OURS],
+            "kept": final[OURS] / final[NO_STOPPING],
+            "trained": runs[OURS, seed]["training_seconds"]
             / runs[NO_STOPPING, seed]["training_seconds"],
         }
+        for version, name in NAMES.items():
+            theirs = _reached(curves[version], final[version])
+            ours = _reached(curves[OURS], final[version])
+            summary |= {
+                f"{name}_seconds": runs[version, seed]["seconds"],
+                f"{name}_volume": final[version],
+                f"{name}_reached": theirs,
+                f"ours_reached_{name}": ours,
+                f"{name}_ratio": 0.0 if ours is None or theirs is None else theirs / ours,
+            }
         summaries.append(summary)
     return summaries
 
@@ -226,10 +226,6 @@ def summarise(rows: Iterable[dict[str, Any]], largest_macs: float) -> list[dict[
 def _reached(curve: Sequence[tuple[float, float]], goal: float) -> float | None:
     """Seconds until a hypervolume is reached; None: never."""
     return next((seconds for seconds, volume in curve if volume >= goal), None)
-
-
-def _ratio(theirs: float, ours: float | None) -> float:
-    return 0.0 if ours is None else theirs / ours
 
 
 def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
@@ -244,14 +240,14 @@ def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
     summaries = summarise(file, largest(task))
     console = Console(width=None if Console().is_terminal else 100)
     console.print(table(summaries))
-    medians = {
-        name: median(summary[name] for summary in summaries)
-        for name in ("cold_faster", "warm_faster", "careful_faster", "kept", "trained")
-    }
+    shown_medians = (*(f"{name}_ratio" for name in NAMES.values()), "kept", "trained")
+    medians = {name: median(summary[name] for summary in summaries) for name in shown_medians}
+    ratios = ", ".join(
+        f"{medians[f'{name}_ratio']:.1f}x sooner than the {version}"
+        for version, name in NAMES.items()
+    )
     console.print(
-        f"medians: {medians['warm_faster']:.1f}x sooner, {medians['cold_faster']:.1f}x with the "
-        f"kernels compiled first, {medians['careful_faster']:.1f}x than the careful baseline; "
-        f"stopping keeps {medians['kept']:.4f} of the hypervolume with "
+        f"medians: {ratios}; stopping keeps {medians['kept']:.4f} of the hypervolume with "
         f"{medians['trained']:.3f} of the training seconds"
     )
     file.write({"summary": summaries, "medians": medians})
@@ -270,21 +266,18 @@ def largest(task: Task) -> int:
 def table(summaries: Sequence[dict[str, Any]]) -> Table:
     """A row for each seed."""
     grid = Table(title="Seconds from the start of the process to a baseline's final hypervolume")
-    of_baseline = ("baseline", "ours, cold", "ours, warm", "ratio, cold", "warm")
-    of_careful = ("careful baseline", "ours, warm", "ratio")
-    for column in ("seed", *of_baseline, *of_careful, "hypervolume kept", "seconds trained"):
+    grid.add_column("seed", justify="right")
+    for version in NAMES:
+        for column in (version, "ours", "ratio"):
+            grid.add_column(column, justify="right")
+    for column in ("hypervolume kept", "seconds trained"):
         grid.add_column(column, justify="right")
     for row in summaries:
-        grid.add_row(
-            str(row["seed"]),
-            *map(_seconds, (row["baseline_reached"], row["cold_reached"], row["warm_reached"])),
-            f"{row['cold_faster']:.2f}x",
-            f"{row['warm_faster']:.2f}x",
-            *map(_seconds, (row["careful_reached"], row["warm_reached_careful"])),
-            f"{row['careful_faster']:.2f}x",
-            f"{row['kept']:.4f}",
-            f"{row['trained']:.3f}",
-        )
+        cells = [str(row["seed"])]
+        for name in NAMES.values():
+            cells += map(_seconds, (row[f"{name}_reached"], row[f"ours_reached_{name}"]))
+            cells.append(f"{row[f'{name}_ratio']:.2f}x")
+        grid.add_row(*cells, f"{row['kept']:.4f}", f"{row['trained']:.3f}")
     return grid
 
 
