@@ -52,6 +52,7 @@ def _interval(row: dict[str, Any], name: str) -> str:
     return f"{text} ({bounds[0]:.2f} to {bounds[1]:.2f})" if bounds else text
 
 
+SAMPLER_FILES = ("sampler.json", "sampler-nats.json")
 REAL = ("nas-bench-macro", "nats-cifar10", "nats-cifar100")
 
 
@@ -68,7 +69,8 @@ def sampler_synthetic() -> str:
 def _hypervolumes(shown: Callable[[str], bool]) -> str:
     rows = [
         row
-        for row in _read(BENCHMARKS / "sampler.json")["rows"]
+        for name in SAMPLER_FILES
+        for row in _read(BENCHMARKS / name)["rows"]
         if row["sampler"] != "random" and shown(row["table"])
     ]
     parts = []
@@ -107,7 +109,8 @@ def sampler_peers() -> str:
         (
             [row["table"], cell(row, "against_optuna", ".2f"), cell(row, "half_way", "+.3f"),
              cell(row, "against_botorch", ".2f"), cell(row, "time_against_botorch", ".2f")]
-            for row in _read(BENCHMARKS / "sampler.json")["bars"]
+            for name in SAMPLER_FILES
+            for row in _read(BENCHMARKS / name)["bars"]
         ),
     )  # fmt: skip
 
@@ -324,6 +327,18 @@ def training() -> str:
     )  # fmt: skip
 
 
+def training_accuracy() -> str:
+    """Accuracies of the trainer and of the baseline training, after whole schedules."""
+    of = _read(BENCHMARKS / "training-accuracy.json")["summary"]
+    return table(
+        ["pairs of trainings", "trainer", "baseline", "difference, points (95 % interval)"],
+        [[
+            str(of["pairs"]), f"{100 * of['ours']:.1f} %", f"{100 * of['baseline']:.1f} %",
+            f"{100 * of['difference']:+.2f} ({100 * of['low']:+.2f} to {100 * of['high']:+.2f})",
+        ]],
+    )  # fmt: skip
+
+
 def gpu_sharing() -> str:
     """Thousands of images per second of all trials together."""
     figures = _read(BENCHMARKS / "gpu.json")
@@ -493,7 +508,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     sampler, sampler_synthetic, sampler_peers, transfer, estimates, end_to_end, early_stopping,
     stopping,
     stopping_coverage, stopping_recorded, training_loss, schedule,
-    operator, training, gpu_sharing, overhead, large_study, reference_networks,
+    operator, training, training_accuracy, gpu_sharing, overhead, large_study, reference_networks,
     reference_differences, reference_noise, reference_60_epochs, folded, small_data,
     retraining_ideas, short_runs, int8,
 )  # fmt: skip

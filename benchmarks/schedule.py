@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import random
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -185,10 +184,9 @@ def _results(left: list[Job], data_dir: Path, workers: int) -> Iterator[dict[str
 
 
 def train(job: Job, data_dir: Path) -> dict[str, Any]:
-    """One row: accuracy on the validation split and seconds, on one thread."""
+    """One row: accuracy on the validation split, and the pixels that were trained on."""
     data, info = _data(job.dataset, data_dir)
     counted = cost(job.arch, info.image_size, info.in_channels, info.num_classes)
-    start = time.thread_time()  # one thread; other processes do not count
     network = build(job.arch, info, job.seed)
     device = torch.device("cpu")
     trainer = Trainer(network, data, job.recipe, seed=job.seed, device=device, threads=1)
@@ -201,8 +199,14 @@ def train(job: Job, data_dir: Path) -> dict[str, Any]:
     return dict(zip(KEY, job.key, strict=True)) | {
         "macs": counted.macs,
         "accuracy": accuracy,
-        "seconds": time.thread_time() - start,
+        "pixels": trained_pixels(job.recipe, data),
     }
+
+
+def trained_pixels(recipe: Recipe, data: SearchData) -> int:
+    """Pixels of all images that a training sees: what a schedule costs, whatever the network."""
+    images = recipe.train_images or len(data.train)
+    return int(recipe.epochs * images * recipe.trained_size(data.info.image_size) ** 2)
 
 
 _LOADED: dict[tuple[str, Path], SearchData] = {}  # of this process
@@ -251,7 +255,7 @@ def _summary(*columns: list[dict[str, Any]]) -> dict[str, Any]:
     """From the rows of the long schedule's first and second seed, and of the short one."""
     accuracies = np.array([[row["accuracy"] for row in column] for column in columns])
     log_macs = np.log([row["macs"] for row in columns[0]])
-    seconds = [sum(row["seconds"] for row in column) for column in columns]
+    pixels = [column[0]["pixels"] for column in columns]
     drawn = np.random.default_rng(0).integers(len(log_macs), size=(BOOTSTRAPS, len(log_macs)))
     samples = [_correlations(accuracies[:, draw], log_macs[draw]) for draw in drawn]
     summary: dict[str, Any] = {"architectures": len(log_macs)}
@@ -261,7 +265,7 @@ def _summary(*columns: list[dict[str, Any]]) -> dict[str, Any]:
         summary[f"{name}_interval"] = (
             np.percentile(defined, [2.5, 97.5]).tolist() if len(defined) > BOOTSTRAPS / 2 else None
         )
-    return summary | {"cost_ratio": (seconds[0] + seconds[1]) / 2 / seconds[2]}
+    return summary | {"cost_ratio": pixels[0] / pixels[2]}
 
 
 def _correlations(accuracies: Array, log_macs: Array) -> dict[str, float]:
