@@ -506,9 +506,8 @@ def int8() -> str:
 
 MAKERS: tuple[Callable[[], str], ...] = (
     sampler, sampler_synthetic, sampler_peers, transfer, estimates, end_to_end, early_stopping,
-    stopping,
-    stopping_coverage, stopping_recorded, training_loss, schedule,
-    operator, training, training_accuracy, gpu_sharing, overhead, large_study, reference_networks,
+    stopping, stopping_coverage, stopping_recorded, training_loss, schedule, operator, training,
+    training_accuracy, gpu_sharing, overhead, large_study, reference_networks,
     reference_differences, reference_noise, reference_60_epochs, folded, small_data,
     retraining_ideas, short_runs, int8,
 )  # fmt: skip
