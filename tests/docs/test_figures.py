@@ -12,6 +12,7 @@ from scipy import stats
 
 import nas
 from benchmarks import docs_tables
+from benchmarks.docs_tables import markdown
 
 TABLES = docs_tables.tables()
 
@@ -19,13 +20,13 @@ TABLES = docs_tables.tables()
 @pytest.mark.parametrize("name", TABLES)
 def test_a_table_is_what_its_file_says(name: str) -> None:
     """Write them again with `python -m benchmarks.docs_tables`."""
-    assert (docs_tables.TABLES / name).read_text() == TABLES[name]
+    assert (markdown.TABLES / name).read_text() == TABLES[name]
 
 
 def test_every_table_is_shown_and_made() -> None:
     pages = "".join(path.read_text() for path in (ROOT / "docs").rglob("*.md"))
     assert set(re.findall(r'--8<-- "tables/([\w-]+\.md)"', pages)) == TABLES.keys()
-    assert {path.name for path in docs_tables.TABLES.iterdir()} == TABLES.keys()
+    assert {path.name for path in markdown.TABLES.iterdir()} == TABLES.keys()
 
 
 def cells(text: str) -> list[list[str]]:
@@ -54,7 +55,7 @@ def test_the_readmes_table_is_that_of_the_reference_run() -> None:
 
 def test_the_readmes_pooled_difference_is_that_of_the_reference_run() -> None:
     """Weighted by the inverse variance; Bonferroni's adjustment for all comparisons that it has."""
-    path = docs_tables.REFERENCE / "retrained" / "summary.json"
+    path = markdown.REFERENCE / "retrained" / "summary.json"
     summary = json.loads(path.read_text())
     seeds = {row["name"]: row["seeds"] for row in summary["networks"]}
     pairs = [row for row in summary["differences"] if row["family"] == "twin"]
