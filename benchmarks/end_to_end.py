@@ -238,7 +238,7 @@ def run_and_report(task: Task, seeds: int, json_path: Path | None) -> None:
     file = RowFile(json_path, task.setting(), KEY)
     measure(task, seeds, file, shown("searches"))
     summaries = summarise(file, largest(task))
-    console = Console(width=None if Console().is_terminal else 100)
+    console = Console(width=None if Console().is_terminal else 150)
     console.print(table(summaries))
     shown_medians = (*(f"{name}_ratio" for name in NAMES.values()), "kept", "trained")
     medians = {name: median(summary[name] for summary in summaries) for name in shown_medians}

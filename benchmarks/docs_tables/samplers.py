@@ -66,8 +66,10 @@ def sampler_peers() -> str:
         (
             [row["table"], cell(row, "against_optuna", ".2f"), cell(row, "half_way", "+.3f"),
              cell(row, "against_botorch", ".2f"), cell(row, "time_against_botorch", ".2f")]
-            for name in SAMPLER_FILES
-            for row in read(BENCHMARKS / name)["bars"]
+            for row in sorted(
+                (row for name in SAMPLER_FILES for row in read(BENCHMARKS / name)["bars"]),
+                key=lambda row: row["table"] not in REAL,
+            )
         ),
     )  # fmt: skip
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 import nas
 from benchmarks import docs_tables
-from benchmarks.docs_tables import markdown
+from benchmarks.docs_tables import markdown, samplers
 
 TABLES = docs_tables.tables()
 
@@ -68,6 +68,42 @@ def test_the_readmes_pooled_difference_is_that_of_the_reference_run() -> None:
     told = f"{100 * pooled:.2f} points ({100 * (pooled - half):.2f} to {100 * (pooled + half):.2f}"
     assert told in README.read_text()
     assert (count, len(pairs), noise["degrees_of_freedom"]) == (4, 3, 4)
+
+
+def test_the_readmes_hypervolumes_are_those_of_the_published_tables() -> None:
+    rows = [
+        row
+        for file in samplers.SAMPLER_FILES
+        for row in json.loads((markdown.BENCHMARKS / file).read_text())["rows"]
+    ]
+
+    def best(table: str, evaluations: int, names: set[str]) -> float:
+        return max(
+            row["median"]
+            for row in rows
+            if (row["table"], row["evaluations"]) == (table, evaluations)
+            and row["sampler"] in names
+        )
+
+    def listed(values: list[float]) -> str:
+        first, second, third = (f"{value:.3f}" for value in values)
+        return f"{first}, {second} and {third}"
+
+    ours = listed([best(table, 100, {"known-cost"}) for table in samplers.REAL])
+    others = listed([best(table, 200, {"gp", "tpe", "nsga2"}) for table in samplers.REAL])
+    readme = " ".join(README.read_text().split())
+    assert f"after 100 evaluations is {ours} in the median of 15 runs" in readme
+    assert f"samplers is {others} after 200" in readme
+
+
+def test_the_readmes_ratios_are_those_of_whole_searches() -> None:
+    file = json.loads((markdown.BENCHMARKS / "end-to-end.json").read_text())
+    medians, setting = file["medians"], file["setting"]
+    readme = " ".join(README.read_text().split())
+    assert f"On the {setting['dataset']}, with {setting['budget']} trials" in readme
+    assert f"{medians['baseline_ratio']:.1f} times sooner, and that of a careful one" in readme
+    assert f"{medians['careful_ratio']:.1f} times sooner, in the median of 3 seeds" in readme
+    assert len(file["summary"]) == 3
 
 
 def test_the_reference_lists_every_public_name() -> None:
