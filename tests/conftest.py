@@ -30,8 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, so that no worker ends with one while the other has nothing to do."""
     tests = ROOT / "tests"
     items.sort(
-        key=lambda item: not (
-            item.path.is_relative_to(tests) and item.path.relative_to(tests).parts[0] in LONG
+        key=lambda item: (
+            not (item.path.is_relative_to(tests) and item.path.relative_to(tests).parts[0] in LONG)
         )
     )
 

@@ -1,3 +1,5 @@
+import logging
+
 import numpy as np
 import optuna
 import pytest
@@ -40,7 +42,10 @@ def test_images_of_ones_own_are_trained_on_and_learned(tmp_path):
     data = from_arrays(images, labels, class_names=("across", "down"))
     storage = f"sqlite:///{tmp_path}/study.db"
     recipe = get_recipe("short-cpu", epochs=2)
+    loggers = [logging.getLogger(name) for name in ("nas", "optuna")]
+    before = [(logger.propagate, logger.level, logger.handlers[:]) for logger in loggers]
     front = nas.run_search(SPACE, data, budget=3, recipe=recipe, storage=storage)
+    assert [(log.propagate, log.level, log.handlers) for log in loggers] == before
     for trial in trials(storage):
         kept = trial.user_attrs
         assert len(kept["losses"]) == 2

@@ -202,6 +202,9 @@ class _log_to:  # noqa: N801 - used as a context manager
 
     def __enter__(self) -> None:
         warnings.filterwarnings("ignore", category=ExperimentalWarning)
+        loggers = [logging.getLogger(name) for name in self.names]
+        self._before = [(logger, logger.propagate, logger.level) for logger in loggers]
+        self._optuna_prints = bool(logging.getLogger("optuna").handlers)
         optuna.logging.disable_default_handler()
         for name in self.names:
             logger = logging.getLogger(name)
@@ -218,4 +221,9 @@ class _log_to:  # noqa: N801 - used as a context manager
             logging.getLogger(name).removeHandler(self._handler)
         for name in self.printed:
             logging.getLogger(name).removeHandler(self._warnings)
+        for logger, propagate, level in self._before:  # as the program that called has them
+            logger.propagate = propagate
+            logger.setLevel(level)
+        if self._optuna_prints:
+            optuna.logging.enable_default_handler()
         self._handler.close()

@@ -44,10 +44,12 @@ class Quiet:
     def ended(self, candidate: Candidate, state: str, detail: str) -> None: ...
 
 
-def test_the_search_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers have no tests/
     monkeypatch.setattr(module, "TrainingTrial", ShortOfMemory)
-    logging.getLogger("nas").setLevel(logging.CRITICAL)
+    caplog.set_level(logging.CRITICAL, "nas")
     request = Request(
         budget=4, space=ROOT / "search_spaces/tiny.yaml", dataset="digits", results=tmp_path,
         concurrency=1, overrides={"epochs": 1, "train_images": 100},
