@@ -143,6 +143,11 @@ def run_search(
             "training; nas search measures latency"
         )
     limits = limits or Limits()
+    if limits.max_latency is not None:
+        raise ValueError(
+            f"limits: max_latency={limits.max_latency:g}; accepted: limits that are known before "
+            "training; nas search measures latency"
+        )
     limits.require_reachable(space, info.image_size, info.in_channels, info.num_classes)
     images = splits = None
     if isinstance(data, SearchData):

@@ -9,6 +9,7 @@ import nas
 import nas.api
 from nas.data import DatasetError
 from nas.data.arrays import from_arrays
+from nas.space.limits import Limits
 from nas.stopping.right_images import decode
 from nas.study.study import ENDED
 from nas.training import Diverged, get_recipe
@@ -229,6 +230,10 @@ def test_an_accuracy_that_is_no_number_is_a_diverged_trial(tmp_path, accuracy):
         ({"data": "digits"}, "data: str 'digits'; accepted: SearchData or DatasetInfo"),
         ({"recipe": "short-cpu"}, "recipe: str .*; accepted: Recipe or None"),
         ({"objectives": ("accuracy", "macs")}, "objectives: tuple"),
+        (
+            {"limits": Limits(max_latency=0.005)},
+            "limits: max_latency=0.005; accepted: limits that are known before training",
+        ),
         ({"seed": None}, "seed: NoneType"),
         ({"threads": 0}, "threads: 0; accepted: 1 or more"),
         ({"sampler": "bayes"}, "bayes: accepted: known-cost"),

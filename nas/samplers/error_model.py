@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nas.pareto import non_dominated
-from nas.samplers.anova_kernel import AnovaKernel, Points
+from nas.samplers.anova_kernel import AnovaKernel
 from nas.samplers.binomial_noise import BinomialNoise
 from nas.samplers.candidates import Candidates
 from nas.samplers.encoding import Code
@@ -17,6 +17,7 @@ from nas.samplers.fitted_sources import FittedSources
 from nas.samplers.gaussian_process import fit
 from nas.samplers.history import EndedTrial, History
 from nas.samplers.outcome_transform import GAP, SOURCE_GAP, OutcomeTransformFamily
+from nas.samplers.points import Points
 from nas.samplers.posteriors import Posteriors
 from nas.samplers.sources import Description, Source
 from nas.samplers.stopped_trials import CurvesWithCosts, forecast_final_errors

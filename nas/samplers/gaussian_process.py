@@ -27,14 +27,9 @@ from numpy.typing import NDArray
 from scipy.linalg import lapack
 from scipy.optimize import minimize
 
-from nas.samplers.anova_kernel import (
-    CHUNK,
-    AnovaKernel,
-    Covariance,
-    Points,
-    Pullback,
-)
+from nas.samplers.anova_kernel import CHUNK, AnovaKernel, Covariance, Pullback
 from nas.samplers.outcome_transform import OutcomeTransform, OutcomeTransformFamily
+from nas.samplers.points import Points
 
 Array = NDArray[np.float64]
 

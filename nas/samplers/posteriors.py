@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import lapack, solve_triangular
 
-from nas.samplers.anova_kernel import AnovaKernel, Points, covariances
+from nas.samplers.anova_kernel import AnovaKernel, covariances
 from nas.samplers.gaussian_process import FitError, HyperparameterSample
+from nas.samplers.points import Points
 
 Array = NDArray[np.float64]
 

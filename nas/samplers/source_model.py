@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, cholesky, solve_triangular
 
-from nas.samplers.anova_kernel import AnovaKernel, Covariance, Points
+from nas.samplers.anova_kernel import AnovaKernel, Covariance
 from nas.samplers.binomial_noise import BinomialNoise
 from nas.samplers.gaussian_process import FitError, fit
 from nas.samplers.outcome_transform import OutcomeTransformFamily
+from nas.samplers.points import Points
 from nas.samplers.sources import Description, DescriptionEncoding, Source
 
 Array = NDArray[np.float64]

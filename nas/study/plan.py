@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import optuna
-import torch
 
 from nas.data import NotHere, SearchData, load_search_data, resolve_dataset
-from nas.deploy.latency import BACKENDS, machine_identity, measure, require_backend
-from nas.models import DyClotNet
+from nas.deploy.latency import require_backend
 from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.space.devices import device_limits, find_device
@@ -27,18 +24,17 @@ from nas.space.space import SearchSpace
 from nas.study.begin import require_same
 from nas.study.choose_sampler import SAMPLERS, effective_sampler, require_used
 from nas.study.config import StudyConfig, stored_config
+from nas.study.latency_setting import choose_backend, find_machine, require_within
 from nas.study.location import StudyLocation, find_study
 from nas.study.objectives import Objectives
-from nas.study.resources import ClusterResources, require_gpu_share
+from nas.study.resources import ClusterResources, require_gpu_share, require_reachable
 from nas.study.sources import StudySource, find_sources
 from nas.study.storage.engine import parse_storage, sqlite_url
 from nas.study.try_first import read_architectures, usable
-from nas.threads import cpu_threads
 from nas.training import Recipe, default_recipe, get_recipe
 from nas.training.memory import training_bytes
 
 MAX_BUDGET = 1_000_000
-CONNECT_TIMEOUT = 10.0  # seconds, to a Ray head
 
 
 @dataclass(frozen=True)
@@ -183,7 +179,9 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
             f"--latency-backend {request.latency_backend}: latency is neither an objective nor a "
             "limit; accepted: with --objectives accuracy,macs,latency or --max-latency"
         )
-    backend = _backend(request, stored, gpus > 0) if timed else None
+    threads = max(1, int(request.cpus_per_trial))
+    before = stored.latency_backend if stored is not None else None
+    backend = choose_backend(request.latency_backend, before, gpus > 0) if timed else None
     concurrency = _concurrency(request, gpus, resources)
     dataset, reason = _dataset(request, stored, gpus > 0, download)
     data = _data(request, stored, dataset, download)
@@ -193,7 +191,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         _recipe(request, stored, dataset, gpus > 0),
         objectives,
         _limits(request),
-        _machine(request, gpus > 0, backend) if backend else None,
+        find_machine(threads, gpus > 0, backend) if backend else None,
         data.record,
         backend,
     )
@@ -215,7 +213,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
     config.limits.require_reachable(space, *sizes)
-    _require_latency(config, gpus > 0, max(1, int(request.cpus_per_trial)))
+    require_within(config, gpus > 0, threads)
     largest = extreme(space, *sizes, lambda c: c.macs, largest=True)
     if request.gpus_per_trial is None and gpus and not timed:
         # those of a data set that is read from a file do not stay on the GPU
@@ -287,24 +285,6 @@ def _concurrency(request: Request, gpus: float, resources: ClusterResources) -> 
     return request.concurrency or fitting
 
 
-def require_reachable(address: str | None) -> None:
-    """Make sure that something listens at a HOST:PORT: Ray itself would try for minutes.
-
-    Raises:
-        ValueError: nothing listens there.
-    """
-    match = re.fullmatch(r"\[?([^/]+?)\]?:(\d{1,5})", address or "")
-    if match is None:
-        return  # none, `auto` or a form that Ray judges
-    try:
-        socket.create_connection((match[1], int(match[2])), CONNECT_TIMEOUT).close()
-    except (OSError, OverflowError) as error:
-        raise ValueError(
-            f"--ray-address {address}: {error}; accepted: the HOST:PORT of a Ray head that runs, "
-            "or none for a Ray on this machine"
-        ) from None
-
-
 def study_name(request: Request) -> str:
     """The name that was given, or one made of the space and the data set asked for.
 
@@ -368,48 +348,12 @@ def _limits(request: Request) -> Limits:
     return device_limits(limits, request.device)
 
 
-def _backend(request: Request, stored: StudyConfig | None, gpu: bool) -> str:
-    """What latency is measured with: what is asked for, else what the study has."""
-    before = stored.latency_backend if stored is not None else None
-    backend = request.latency_backend or before or BACKENDS[0]
-    require_backend(backend, gpu)
-    return backend
-
-
-def _require_latency(config: StudyConfig, gpu: bool, threads: int) -> None:
-    """Raise ValueError where even the network of the fewest multiply-adds is over the limit."""
-    limit, info = config.limits.max_latency, config.dataset
-    if limit is None or config.latency_backend is None:
-        return
-    sizes = (info.image_size, info.in_channels, info.num_classes)
-    smallest = DyClotNet(extreme(config.space, *sizes, lambda c: c.macs), *sizes[1:])
-    with cpu_threads(threads):
-        device = torch.device("cuda" if gpu else "cpu")
-        measured = measure(smallest, *sizes[:2], device, backend=config.latency_backend)
-    if measured.seconds > limit:
-        raise ValueError(
-            f"--max-latency {1e3 * limit:g}ms: the smallest network of {config.space.name} takes "
-            f"{1e3 * measured.seconds:.3g} ms here; accepted: more than that"
-        )
-
-
 def _require_images(recipe: Recipe, data: SearchData) -> None:
     images, classes = recipe.train_images, data.info.num_classes
     if images is not None and images < classes:
         raise ValueError(
             f"--train-images {images}: fewer than classes; accepted: {classes} to {len(data.train)}"
         )
-
-
-def _machine(request: Request, gpu: bool, backend: str) -> str:
-    """Whose latencies a study holds: those of two machines, or thread counts, never mix."""
-    threads = max(1, int(request.cpus_per_trial))
-    if gpu and not torch.cuda.is_available():
-        raise ValueError(
-            "--objectives latency with --gpus-per-trial: needs a GPU of the workers' kind where "
-            "the search is started; accepted: macs or params, or a machine that has one"
-        )
-    return machine_identity(torch.device("cuda" if gpu else "cpu"), threads, backend)
 
 
 def _objectives(request: Request, stored: StudyConfig | None) -> Objectives:

@@ -20,8 +20,7 @@ from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select
 from nas.retrain.short_run import ShortRuns
 from nas.study.front_file import load_front
-from nas.study.plan import require_reachable
-from nas.study.resources import ClusterResources, require_gpu_share
+from nas.study.resources import ClusterResources, require_gpu_share, require_reachable
 from nas.training import Recipe
 from nas.training.distillation import Teacher
 from nas.training.full import require_settings

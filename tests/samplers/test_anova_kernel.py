@@ -9,8 +9,9 @@ from statistics import fmean
 import numpy as np
 import pytest
 
-from nas.samplers.anova_kernel import JITTER, OFFSET, AnovaKernel, Points
+from nas.samplers.anova_kernel import JITTER, OFFSET, AnovaKernel
 from nas.samplers.base_kernels import ChoiceKernels
+from nas.samplers.points import Points
 from nas.space.space import Choice
 
 CHOICES = (

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from nas.samplers.anova_kernel import AnovaKernel, Points, covariances
+from nas.samplers.anova_kernel import AnovaKernel, covariances
 from nas.samplers.gaussian_process import FitError, HyperparameterSample
 from nas.samplers.outcome_transform import OutcomeTransform
+from nas.samplers.points import Points
 from nas.samplers.posteriors import Posteriors
 from nas.space.space import Choice
 

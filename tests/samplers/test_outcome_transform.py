@@ -3,9 +3,10 @@ import math
 import numpy as np
 import pytest
 
-from nas.samplers.anova_kernel import AnovaKernel, Points
+from nas.samplers.anova_kernel import AnovaKernel
 from nas.samplers.gaussian_process import HyperparameterDensity, fit
 from nas.samplers.outcome_transform import GAP, OutcomeTransform, OutcomeTransformFamily
+from nas.samplers.points import Points
 from nas.space.space import Choice
 
 CHOICES = (Choice("width", (1, 2, 3, 4, 5, 6)), Choice("depth", (1, 2, 3, 4, 5, 6)))

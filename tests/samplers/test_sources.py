@@ -7,9 +7,10 @@ import pytest
 import nas
 from nas.pareto import HypervolumeTracker
 from nas.samplers import KnownCostSampler, Source
-from nas.samplers.anova_kernel import AnovaKernel, Points
+from nas.samplers.anova_kernel import AnovaKernel
 from nas.samplers.gaussian_process import HyperparameterDensity, HyperparameterSample
 from nas.samplers.outcome_transform import OutcomeTransform, OutcomeTransformFamily
+from nas.samplers.points import Points
 from nas.samplers.posteriors import Posteriors
 from nas.samplers.sources import DescriptionEncoding
 from nas.space.space import Choice

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 
-from nas.study import plan as module
+from nas.study import latency_setting as module
 from nas.study.config import StudyConfig, stored_config
 from nas.study.plan import Request, make_plan
 from nas.study.resources import ClusterResources, Node

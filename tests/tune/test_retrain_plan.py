@@ -7,42 +7,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from digits_front import NOWHERE, write_digits_front
 
-from nas.data import load_search_data
 from nas.space.arch import Arch, StageArch
-from nas.space.cost import cost
-from nas.study.front_file import FrontEntry, FrontFile, write_front
 from nas.training import get_recipe
 from nas.tune import retrain_plan as module
 from nas.tune.resources import this_machine
 from nas.tune.retrain import RetrainRequest
 from nas.tune.retrain_plan import PLAN, Plan, plan_retraining, with_plan
 
-NOWHERE = Path("unused")
 RECIPE = get_recipe("full", batch_size=50)
 
 
 @pytest.fixture
 def request_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RetrainRequest:
     monkeypatch.setattr(module, "MEASURED_SECONDS", 0.2)
-    entries = []
-    for number in range(6):
-        arch = Arch(8, (StageArch(16, 1 + number, 2, "dct", 2, 4),))
-        counted = cost(arch, 8, 1, 10)
-        entries.append(
-            FrontEntry(
-                arch_id=arch.arch_id, arch=arch.to_dict(), accuracy=0.5, macs=counted.macs,
-                params=counted.params, trial=number, seed=0, epochs=1, knee=number == 2,
-            )
-        )  # fmt: skip
-    info = load_search_data("digits", NOWHERE).info
-    contents = FrontFile(
-        study="synthetic", dataset=info.to_dict(), recipe=RECIPE.model_dump(mode="json"),
-        objectives=("accuracy", "macs"), versions={}, architectures=tuple(entries),
-    )  # fmt: skip
-    write_front(tmp_path / "front.json", contents)
+    archs = [Arch(8, (StageArch(16, 1 + more, 2, "dct", 2, 4),)) for more in range(6)]
+    front = write_digits_front(tmp_path, archs, [0.5] * 6, RECIPE, knee=2)
     return RetrainRequest(
-        front=tmp_path / "front.json", select="all", recipe=RECIPE, learning_rates=(), seeds=1,
+        front=front, select="all", recipe=RECIPE, learning_rates=(), seeds=1,
         references=(), export=(), concurrency=1, threads=1, data_dir=NOWHERE,
     )  # fmt: skip
 

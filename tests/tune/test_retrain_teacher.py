@@ -10,22 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from digits_front import NOWHERE, write_digits_front
 
-from nas.data import load_search_data
 from nas.progress import training_bars
 from nas.report.comparison_plots import describe_retraining
 from nas.retrain.learning_rate import FOLDER, SHORT_RUNS
 from nas.retrain.next_steps import next_steps
 from nas.space.arch import Arch, StageArch
-from nas.space.cost import cost
-from nas.study.front_file import FrontEntry, FrontFile, write_front
 from nas.training import Trainer, full, get_recipe
 from nas.training.pretrained import read_description
 from nas.training.teacher import LOGITS
 from nas.tune.resources import this_machine
 from nas.tune.retrain import Retrained, RetrainRequest, retrain_front
 
-NOWHERE = Path("unused")
 RECIPE = get_recipe("full", epochs=2, batch_size=50, train_images=200, val_images=100)
 ARCHS = [Arch(8, (StageArch(16, n, 2, "dct", 2, 4),)) for n in (1, 2, 3)]
 ACCURACIES = (0.5, 0.7, 0.6)  # the second one is the most accurate
@@ -43,24 +40,9 @@ def request_(tmp_path: Path) -> RetrainRequest:
 
 
 def requested(folder: Path) -> RetrainRequest:
-    entries = []
-    for number, (arch, accuracy) in enumerate(zip(ARCHS, ACCURACIES, strict=True)):
-        counted = cost(arch, 8, 1, 10)
-        entries.append(
-            FrontEntry(
-                arch_id=arch.arch_id, arch=arch.to_dict(), accuracy=accuracy, macs=counted.macs,
-                params=counted.params, trial=number, seed=0, epochs=1, knee=False,
-            )
-        )  # fmt: skip
-    info = load_search_data("digits", NOWHERE).info
-    contents = FrontFile(
-        study="synthetic", dataset=info.to_dict(), recipe=RECIPE.model_dump(mode="json"),
-        objectives=("accuracy", "macs"), versions={}, architectures=tuple(entries),
-    )  # fmt: skip
-    folder.mkdir(parents=True, exist_ok=True)
-    write_front(folder / "front.json", contents)
+    front = write_digits_front(folder, ARCHS, ACCURACIES, RECIPE)
     return RetrainRequest(
-        front=folder / "front.json", select="all", recipe=RECIPE, learning_rates=(), seeds=2,
+        front=front, select="all", recipe=RECIPE, learning_rates=(), seeds=2,
         references=("twin",), export=(), concurrency=1, threads=1, data_dir=NOWHERE, teacher=True,
     )  # fmt: skip
 
