@@ -438,8 +438,8 @@ def dashboard(config: StudyConfig, tmp_path: Path) -> Iterator[tuple[str, optuna
                 time.sleep(0.1)
         yield url, study
     finally:
-        process.terminate()
-        process.wait(10)
+        process.kill()  # nothing that it holds is to be saved
+        process.wait()
 
 
 def test_dashboard(browser: Any, dashboard: tuple[str, optuna.Study], config: StudyConfig) -> None:

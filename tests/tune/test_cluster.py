@@ -92,7 +92,7 @@ class Cluster:
         for process in self.started:
             with contextlib.suppress(OSError):
                 os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+            process.wait()
         _end_ray(self.ray)
 
     def log(self, name: str) -> str:
