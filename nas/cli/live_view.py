@@ -123,6 +123,8 @@ class LiveView:
         """Number of trials in each state."""
         parts = [f"{self.counts['finished']} finished", f"{self.running} running"]
         parts += [f"{self.counts['stopped']} stopped", f"{self.counts['failed']} failed"]
+        if self.counts["refused"]:
+            parts.append(f"{self.counts['refused']} refused")
         if self.duplicates:
             parts.append(f"{self.duplicates} repeated")
         return "  ".join(parts)

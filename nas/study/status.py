@@ -58,7 +58,7 @@ def study_status(location: StudyLocation) -> StudyStatus:
             Counter(
                 str(trial.user_attrs.get("reason", "unknown"))
                 for trial in launched
-                if trial.state == TrialState.FAIL
+                if trial_state(trial) == "failed"
             ).most_common()
         ),
         front=len(members),

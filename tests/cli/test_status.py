@@ -71,6 +71,18 @@ def test_what_a_study_holds(run_runner: Callable[..., Any], study: optuna.Study)
     assert [t.state for t in study.get_trials()].count(TrialState.RUNNING) == 1
 
 
+def test_refused_networks_are_no_failures(
+    run_runner: Callable[..., Any], study: optuna.Study, tiny_config: StudyConfig
+) -> None:
+    search = SearchStudy(study, tiny_config, budget=9)
+    candidate = search.ask()
+    assert candidate is not None
+    search.refuse(candidate.number, 0.02)
+    (status,) = look(run_runner)
+    assert status["states"]["refused"] == 1
+    assert status["reasons"] == {"diverged": 1}
+
+
 def test_the_owner_is_named_and_repair_is_refused(
     run_runner: Callable[..., Any], study: optuna.Study, tmp_path: Path
 ) -> None:
@@ -108,7 +120,7 @@ def test_repair_queues_what_was_left_and_writes_the_files(
         "interrupted": 1,
         "queued": 1,
     }
-    assert status["reasons"] == {"diverged": 1, "interrupted": 1}
+    assert status["reasons"] == {"diverged": 1}
     assert not list(folder.glob("*.x1y2"))
     assert len(load_front(folder / "front.json").architectures) == status["front"]
     assert len((folder / "trials.csv").read_text().splitlines()) == 1 + len(study.get_trials())
