@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _SUFFIXES = {"": 1, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+# Seconds of each unit.
+_DURATIONS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+_LATENCIES = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
 
 
 def parse_quantity(option: str, text: str | None) -> int | None:
@@ -59,17 +62,11 @@ def parse_duration(option: str, text: str | None) -> float | None:
     Raises:
         ValueError: `text` is not a duration.
     """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)([smhd]?)", text.strip())
-    seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else 0.0
-    if seconds <= 0:
-        raise ValueError(f"{option}: {text!r}; accepted: a duration such as 90s, 30m, 2h")
-    return seconds
+    return _parse_seconds(option, text, _DURATIONS, "a duration such as 90s, 30m, 2h")
 
 
 def parse_latency(option: str, text: str | None) -> float | None:
-    """The value of an option such as `5ms`, `0.8ms`, `250us` or `1s`, in seconds.
+    """The value of an option such as `5ms`, `250us` or `1s`, in seconds; a unit is needed.
 
     Args:
         option: name of the option, for the message.
@@ -78,20 +75,32 @@ def parse_latency(option: str, text: str | None) -> float | None:
     Raises:
         ValueError: `text` is not such a latency.
     """
+    return _parse_seconds(option, text, _LATENCIES, "a latency such as 5ms, 250us or 1s")
+
+
+def _parse_seconds(
+    option: str, text: str | None, units: Mapping[str, float], accepted: str
+) -> float | None:
     if text is None:
         return None
-    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?) ?(us|ms|s)", text.strip())
-    seconds = float(match[1]) * {"us": 1e-6, "ms": 1e-3, "s": 1.0}[match[2]] if match else 0.0
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?) ?([a-z]*)", text.strip())
+    seconds = float(match[1]) * units.get(match[2], 0.0) if match else 0.0
     if seconds <= 0:
-        raise ValueError(f"{option}: {text[:40]!r}; accepted: a latency such as 5ms, 250us or 1s")
+        raise ValueError(f"{option}: {text[:40]!r}; accepted: {accepted}")
     return seconds
+
+
+def three_digits(value: float) -> str:
+    """A number with three significant digits and no exponent: `0.52`, `20.3`, `1234`."""
+    return f"{value:.3g}" if value < 999.5 else f"{value:.0f}"
 
 
 def format_count(value: float) -> str:
     """A count with three digits: `412 k`, `20.3 M`, `1.25 G`."""
+    rounded = float(f"{value:.3g}")  # 999,600 is 1 M, not 1000 k
     for size, suffix in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if value >= size:
-            return f"{value / size:.3g}{suffix}"
+        if rounded >= size:
+            return f"{three_digits(value / size)}{suffix}"
     return f"{value:.0f}"
 
 
@@ -99,12 +108,13 @@ def format_bytes(value: float) -> str:
     """Bytes with three digits: `812 B`, `218 KiB`, `1.25 MiB`."""
     for size, suffix in ((1024**3, "GiB"), (1024**2, "MiB"), (1024, "KiB")):
         if value >= size:
-            return (
-                f"{value / size:.3g} {suffix}"
-                if value < 1000 * size
-                else f"{value / size:.0f} {suffix}"
-            )
+            return f"{three_digits(value / size)} {suffix}"
     return f"{value:.0f} B"
+
+
+def format_latency(seconds: float) -> str:
+    """Milliseconds with three digits: `0.52 ms`, `1234 ms`."""
+    return f"{three_digits(1e3 * seconds)} ms"
 
 
 def format_number(count: int, noun: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from nas.data import DatasetInfo
-from nas.format import format_bytes
+from nas.format import format_bytes, three_digits
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.devices import Device
@@ -78,5 +78,5 @@ def _use(name: str, value: int, limit: int | None) -> str:
     if limit is None:
         return f"int8 {name} {format_bytes(value)}"
     over = f", {format_bytes(value - limit)} too much" if value > limit else ""
-    share = f"{100 * value / limit:.3g} %"
+    share = f"{three_digits(100 * value / limit)} %"
     return f"int8 {name} {format_bytes(value)} of {format_bytes(limit)} ({share}{over})"

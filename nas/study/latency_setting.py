@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from nas.deploy.latency import BACKENDS, machine_identity, measure, require_backend
+from nas.format import format_latency
 from nas.models import DyClotNet
 from nas.space.limits import extreme
 from nas.study.config import StudyConfig
@@ -58,5 +59,5 @@ def require_within(config: StudyConfig, gpu: bool, threads: int) -> None:
     if measured.seconds > limit:
         raise ValueError(
             f"--max-latency {1e3 * limit:g}ms: the smallest network of {config.space.name} takes "
-            f"{1e3 * measured.seconds:.3g} ms here; accepted: more than that"
+            f"{format_latency(measured.seconds)} here; accepted: more than that"
         )

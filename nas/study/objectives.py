@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from nas.format import format_bytes, format_count
+from nas.format import format_bytes, format_count, format_latency
 from nas.space.cost import Cost
 
 Direction = Literal["maximize", "minimize"]
@@ -59,7 +59,7 @@ OBJECTIVES: dict[str, Objective] = {
     ),
     # Seconds of one forward pass of one image.
     "latency": Objective(
-        "minimize", "latency", lambda s: f"{1e3 * s:.3g} ms", unit="seconds", range=(1e-5, 10.0)
+        "minimize", "latency", format_latency, unit="seconds", range=(1e-5, 10.0)
     ),
 }
 

@@ -127,8 +127,9 @@ def plan_retraining(
     if hours is None:
         return plan
     if plan.seconds > 3600 * hours:
+        least = math.ceil(100 * plan.seconds / 3600) / 100  # rounded up, so that it is accepted
         raise ValueError(
-            f"--budget-hours {hours:g}: too short; accepted: at least {plan.seconds / 3600:.2g}, "
+            f"--budget-hours {hours:g}: too short; accepted: at least {least:g}, "
             f"for {plan.networks[0]} and {format_number(plan.epochs, 'epoch')}"
         )
     for larger in plans:

@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self
 
 from ray.tune.search import Searcher
 
+from nas.format import format_latency
 from nas.study.study import Candidate, Measurement, SearchStudy
 from nas.study.trial_state import OVER_LATENCY
 from nas.tune.study_thread import StudyThread
@@ -126,7 +127,7 @@ class StudySearcher(Searcher):  # type: ignore[misc]
     def _end(self, candidate: Candidate, result: dict[str, Any]) -> None:
         if result.get("reason") == OVER_LATENCY:
             self._study.refuse(candidate.number, float(result["latency"]))
-            self._view.ended(candidate, "refused", f"{1e3 * result['latency']:.3g} ms")
+            self._view.ended(candidate, "refused", format_latency(result["latency"]))
         elif result.get("reason") is not None:
             self._study.fail(candidate.number, str(result["reason"]))
             self._view.ended(candidate, "failed", str(result["reason"]))

@@ -6,7 +6,15 @@ import sys
 import pytest
 
 from nas.cli.options import _split_password
-from nas.format import format_count, format_duration, parse_duration, parse_quantity
+from nas.format import (
+    format_bytes,
+    format_count,
+    format_duration,
+    format_latency,
+    parse_duration,
+    parse_latency,
+    parse_quantity,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,10 +38,36 @@ def test_durations(text: str, seconds: float) -> None:
     assert parse_duration("--timeout", text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5s", "0", "2 h", "9" * 400])
+@pytest.mark.parametrize("text", ["", "soon", "-5s", "0", "2 ms", "5s ago", "9" * 400])
 def test_bad_durations_name_the_option(text: str) -> None:
     with pytest.raises(ValueError, match=r"--timeout: .*accepted"):
         parse_duration("--timeout", text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("5ms", 0.005), ("0.8 ms", 0.0008), ("250us", 0.00025), ("1s", 1.0)]
+)
+def test_latencies(text: str, seconds: float) -> None:
+    assert parse_latency("--max-latency", text) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("text", ["", "5", "0ms", "-5ms", "2h", "5 m s", "9" * 400 + "ms"])
+def test_bad_latencies_name_the_option(text: str) -> None:
+    with pytest.raises(ValueError, match=r"--max-latency: .*accepted: a latency such as"):
+        parse_latency("--max-latency", text)
+
+
+def test_rounding_carries_over() -> None:
+    assert [format_count(v) for v in (999, 999.6, 999_499, 999_600, 1_000_000)] == [
+        "999",
+        "1 k",
+        "999 k",
+        "1 M",
+        "1 M",
+    ]
+    kib = [format_bytes(1024 * v) for v in (999.4, 999.6, 1023, 1024)]
+    assert kib == ["999 KiB", "1000 KiB", "1023 KiB", "1 MiB"]
+    assert [format_latency(s) for s in (0.00052, 0.9996, 1.2345)] == ["0.52 ms", "1000 ms", "1234 ms"]
 
 
 def test_formats() -> None:
