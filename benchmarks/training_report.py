@@ -11,6 +11,7 @@ from rich.table import Table
 
 from benchmarks.rows import RowFile
 from benchmarks.training import KEY, THREADS, Row, load_images, measure, report
+from nas.format import format_number
 from nas.progress import shown
 
 
@@ -46,7 +47,8 @@ def run_and_report(
     console = Console(width=None if Console().is_terminal else 120)
     console.print(table(rows))
     for threads, speedup in figures["speedup"].items():
-        console.print(f"{threads} threads: {speedup:.2f}x faster in the geometric mean")
+        with_threads = format_number(threads, "thread")
+        console.print(f"{with_threads}: {speedup:.2f}x faster in the geometric mean")
     if json_path is not None:
         file.write(figures)
         console.print(f"written: {json_path}")

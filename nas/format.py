@@ -117,9 +117,16 @@ def format_latency(seconds: float) -> str:
     return f"{three_digits(1e3 * seconds)} ms"
 
 
-def format_number(count: int, noun: str) -> str:
-    """`1 network`, `1,200 networks`."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+def format_number(count: float, noun: str, plural: str | None = None) -> str:
+    """`1 network`, `1,200 networks`, `0.5 CPUs`.
+
+    Args:
+        count: of things; a number that is not whole is written as `%g` does.
+        noun: the singular.
+        plural: where it is not the singular with an s.
+    """
+    number = f"{int(count):,}" if count == int(count) else f"{count:g}"
+    return f"{number} {noun if count == 1 else plural or noun + 's'}"
 
 
 def format_duration(seconds: float) -> str:

@@ -19,7 +19,7 @@ from rich.progress import (
 from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from nas.format import format_duration, one_line
+from nas.format import format_duration, format_number, one_line
 
 LINE_EVERY = 60.0  # seconds between two lines where standard error is not a terminal
 
@@ -126,8 +126,7 @@ class TrainingBars:
         """Announce a number of trainings, and the sum of multiply-adds per image times epochs."""
         if self._all is not None:
             self._bars.remove_task(self._all.id)
-        name = "1 training" if trainings == 1 else f"{trainings} trainings"
-        self._all = self._add(name, work, "")
+        self._all = self._add(format_number(trainings, "training"), work, "")
 
     def add(self, name: str, epochs: int, macs: int) -> TrainingBar:
         """A bar for a training that starts."""

@@ -33,6 +33,7 @@ FLOORS: list[tuple[int, tuple[str, ...], tuple[str, ...]]] = [
 # A neighbour that may be imported on the same floor, and why.
 NEIGHBOURS = {
     ("benchmarks", "nas.cli"),  # its command line shares the options
+    ("nas.data", "nas.format"),  # its messages count images and files
 }
 LIBRARIES = ("torch", "optuna", "ray")
 PACKAGES = {name: floor for floor, names, _ in FLOORS for name in names}

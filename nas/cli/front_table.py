@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Group, JustifyMethod
 from rich.table import Table
 
+from nas.format import format_number
 from nas.space.arch import Arch
 from nas.study.estimate import Estimate
 from nas.study.front import FrontMember
@@ -41,7 +42,7 @@ def front_table(
         max_rows: a longer front is reduced by `subsample`.
     """
     rows = subsample(members, max_rows)
-    title = f"Pareto front, {len(members)} networks"
+    title = f"Pareto front, {format_number(len(members), 'network')}"
     title += f", {len(rows)} shown" if len(rows) < len(members) else ""
     estimates = [member.estimate for member in rows]
     texts = {

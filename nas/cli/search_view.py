@@ -46,8 +46,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
     """The resolved plan as plain values."""
     request, config = plan.request, plan.config
     recipe = config.recipe
-    cpus = f"{request.cpus_per_trial:g} CPUs"
-    device = f"{plan.gpus_per_trial:g} GPUs, {cpus}" if plan.gpus_per_trial else cpus
+    cpus = format_number(request.cpus_per_trial, "CPU")
+    device = f"{format_number(plan.gpus_per_trial, 'GPU')}, {cpus}" if plan.gpus_per_trial else cpus
     return {
         "study": plan.study_name,
         "storage": hide_password(plan.storage),
@@ -70,7 +70,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         ),
         **({"latency on": config.machine} if config.machine else {}),
         **({"from studies": ", ".join(s.describe() for s in plan.sources)} if plan.sources else {}),
-        **({"tried first": f"{len(plan.first)} architectures"} if plan.first else {}),
+        **({"tried first": format_number(len(plan.first), "architecture")} if plan.first else {}),
         "seed": request.seed,
         "trial": device,
         "concurrency": plan.concurrency,
@@ -106,14 +106,16 @@ def print_result(plan: Plan, result: SearchResult) -> None:
     if not console.is_terminal:
         console = Console(width=PLAIN_WIDTH)
     print(
-        f"{study.counted} architectures of a budget of {study.budget} in study {plan.study_name}, "
+        f"{format_number(study.counted, 'architecture')} of a budget of {study.budget} "
+        f"in study {plan.study_name}, "
         f"{format_duration(result.seconds)} this time"
     )
     saved = savings(study.study, plan.config.recipe.epochs)
     if saved.epochs:
         print(
-            f"saved {saved.epochs:,} epochs: {saved.repeats} repeated suggestions, "
-            f"{saved.stopped} networks stopped early"
+            f"saved {format_number(saved.epochs, 'epoch')}: "
+            f"{format_number(saved.repeats, 'repeated suggestion')}, "
+            f"{format_number(saved.stopped, 'network')} stopped early"
         )
     if predicted := prediction_error(study.study, plan.config):
         print(
@@ -121,7 +123,7 @@ def print_result(plan: Plan, result: SearchResult) -> None:
             f"{format_number(predicted[1], 'network')} that were measured afterwards"
         )
     for reason, times in study.failures.most_common(5):
-        print(f"{times} trials failed: {reason}")
+        print(f"{format_number(times, 'trial')} failed: {reason}")
     if note := chance_note(result.members, plan.config):
         console.print(f"warning: {note}", highlight=False, soft_wrap=True)
     if result.members:

@@ -34,7 +34,9 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
         return [("problem", status.problem)]
     trials = ", ".join(f"{times} {state}" for state, times in status.states.items()) or "none"
     if status.repeats:
-        trials += f", {status.repeats} repeated suggestions answered from the study"
+        trials += (
+            f", {format_number(status.repeats, 'repeated suggestion')} answered from the study"
+        )
     lines = [("architectures", str(status.counted)), ("trials", trials)]
     if status.reasons:
         reasons = (f"{times} {reason}" for reason, times in status.reasons.items())
@@ -53,6 +55,9 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
     lines.append(("lock", status.owner or "free"))
     if status.left_running:
         lines.append(
-            ("abandoned", f"{status.left_running} running trials; --repair queues them again")
+            (
+                "abandoned",
+                f"{format_number(status.left_running, 'running trial')}, queued again by --repair",
+            )
         )
     return lines

@@ -6,7 +6,7 @@ import time
 
 from rich.console import Console
 
-from nas.format import format_duration, parse_duration
+from nas.format import format_duration, format_number, parse_duration
 from nas.study.resources import ClusterResources
 from nas.tune.resources import find_resources
 
@@ -51,7 +51,8 @@ def find_workers(
         missing = trials - resources.fitting(cpus, gpus)
         line = (
             f"waiting for workers: Ray at {address} has {resources}; missing: room for {missing} "
-            f"more of {trials} trials with {cpus:g} CPUs and {gpus:g} GPUs each"
+            f"more of {format_number(trials, 'trial')} with {format_number(cpus, 'CPU')} and "
+            f"{format_number(gpus, 'GPU')} each"
         )
         rest = f"for {format_duration(left)} more (--wait-for-workers)"
         status.update(f"{line}; {rest}")

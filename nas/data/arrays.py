@@ -14,6 +14,7 @@ from nas.data.checks import warn_of_pixels
 from nas.data.datasets import divide
 from nas.data.info import DataNotes, SearchData
 from nas.data.splits import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, DatasetError, Split
+from nas.format import format_number
 
 
 def from_arrays(
@@ -116,7 +117,9 @@ def _class_names(labels: NDArray[np.integer], class_names: Sequence[str] | None)
                 f"there are {len(names)} class_names"
             )
     if len(present) < 2:
-        raise DatasetError(f"labels: {len(present)} classes; accepted: at least two classes")
+        raise DatasetError(
+            f"labels: {format_number(len(present), 'class', 'classes')}; accepted: at least two"
+        )
     return names
 
 

@@ -12,6 +12,7 @@ import torch
 from nas.data.folder import FileCounts
 from nas.data.info import MIN_STD, DatasetInfo
 from nas.data.splits import Split
+from nas.format import format_number
 
 MANY = 0.5  # share of the training images, from which on something is said
 STRETCHED = 0.1  # likewise, of images that are squeezed
@@ -38,7 +39,9 @@ def warn_of_pixels(info: DatasetInfo, train: Split, val: Split) -> list[str]:
         labels[digest].add(label)
     ambiguous = sum(len(labels[digest]) > 1 for digest in trained)
     if ambiguous:
-        warnings.append(f"{ambiguous:,} training images have a copy in another class")
+        warnings.append(
+            f"{format_number(ambiguous, 'training image')} with a copy in another class"
+        )
     copies = sum(digest in labels for digest in validated)
     if copies > LEAKED * len(validated):
         warnings.append(
@@ -77,7 +80,8 @@ def warn_of_files(
         )
     if counts.frames:
         warnings.append(
-            f"{counts.frames:,} files hold several frames or pages; the first one counts"
+            f"{format_number(counts.frames, 'file')} with several frames or pages: "
+            "the first one counts"
         )
     if counts.stretched > STRETCHED * images:
         warnings.append(

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nas.data.image_file import heif_note, is_image, suffixes
 from nas.data.splits import DatasetError, stratified
+from nas.format import format_number
 
 SPLITS = {
     "train": ("train", "training", "trn"),
@@ -154,8 +155,8 @@ class _Scan:
                 if note := heif_note(self.ignored):
                     left_out += f"; {note}"
                 raise DatasetError(
-                    f"folder {path}: class {name!r} has {len(images)} images; accepted: at least "
-                    f"{min_per_class} in each class folder{left_out}"
+                    f"folder {path}: class {name!r} has {format_number(len(images), 'image')}; "
+                    f"accepted: at least {min_per_class} in each class folder{left_out}"
                 )
         self._check_nesting(folders)
         labels = np.repeat(np.arange(len(folders)), [len(images) for images in inside])
@@ -254,7 +255,7 @@ class _Scan:
 
     def _no_classes(self, path: Path, folders: Sequence[Path], files: Sequence[Path]) -> str:
         images = sum(map(_holds_image, files))
-        beside = f" and {images} images beside" if images else ""
+        beside = f" and {format_number(images, 'image')} beside" if images else ""
         hint = ""
         if len(folders) == 1 and len(self._folders(folders[0])) >= MIN_CLASSES:
             hint = f"; the folders in it look like classes: folder:{folders[0]}"
@@ -263,8 +264,9 @@ class _Scan:
         elif split_of(path.name) is not None:
             hint = f"; a class called {path.name!r} goes into {self.root / 'train' / path.name}"
         return (
-            f"folder {path}: {len(folders)} class folders{beside}; accepted: {MIN_CLASSES} to "
-            f"{MAX_CLASSES}, one a class, with the images inside: {_accepted(self.root)}{hint}"
+            f"folder {path}: {format_number(len(folders), 'class folder')}{beside}; "
+            f"accepted: {MIN_CLASSES} to {MAX_CLASSES}, one a class, with the images inside: "
+            f"{_accepted(self.root)}{hint}"
         )
 
 

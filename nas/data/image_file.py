@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageColor, ImageOps, UnidentifiedImageError
 
 from nas.data.splits import DatasetError
+from nas.format import format_number
 
 WHITE = "#ffffff"
 MAX_FILE_PIXELS = 50_000_000  # a file that unpacks to more is refused unread
@@ -124,7 +125,7 @@ def heif_note(left_out: Mapping[str, int]) -> str:
     files = sum(number for suffix, number in left_out.items() if suffix in HEIF)
     if not files:
         return ""
-    return f"{files:,} HEIC files are left out; to read them: pip install pillow-heif"
+    return f"{format_number(files, 'HEIC file')} left out; to read them: pip install pillow-heif"
 
 
 def is_image(path: Path) -> bool:

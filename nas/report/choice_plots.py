@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from nas.format import format_number
 from nas.report.analysis import StudyData, choice_label
 from nas.report.effects import ALL_STAGES, Difference, Importance
 from nas.report.narrative import points
@@ -127,7 +128,7 @@ def expansion_figure(data: StudyData, differences: list[Difference]) -> go.Figur
                 text=[
                     f"<b>{where}</b>, {cost}<br>{points(d.estimate)} points "
                     f"({points(d.lower)} to {points(d.upper)})<br>"
-                    f"{d.dct} networks with DCT, {d.pointwise} with pointwise"
+                    f"{format_number(d.dct, 'network')} with DCT, {d.pointwise} with pointwise"
                     for _, d, where, cost in chosen
                 ],
                 hovertemplate="%{text}<extra></extra>",

@@ -92,7 +92,8 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
     if noise["source"] == "seeds":
         said.append(
             f"{percent} from the spread between seeds, pooled over networks: standard deviation "
-            f"{100 * noise['sd']:.2f} points, {noise['degrees_of_freedom']} degrees of freedom."
+            f"{100 * noise['sd']:.2f} points, "
+            f"{format_number(noise['degrees_of_freedom'], 'degree')} of freedom."
         )
     else:
         said.append(

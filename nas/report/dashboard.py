@@ -8,6 +8,7 @@ from typing import Any
 import optuna
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
+from nas.format import format_number
 from nas.report.analysis import StudyData, interval_text
 from nas.report.class_tables import ClassTable, class_tables
 from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
@@ -82,7 +83,8 @@ def _study_note(data: StudyData, finding: list[str], retrained: dict[str, Any] |
         f"{config.recipe.size_note(dataset.image_size)}, "
         f"{dataset.num_classes} classes\n"
         f"- space: {_markdown(config.space.name)}, {config.space.distinct_size:,} architectures\n"
-        f"- recipe: {_markdown(config.recipe.name)}, {config.recipe.epochs} epochs\n"
+        f"- recipe: {_markdown(config.recipe.name)}, "
+        f"{format_number(config.recipe.epochs, 'epoch')}\n"
         f"- objectives: {', '.join(config.objectives.names)} ({labels})\n"
         f"- trials: {counts}\n\n"
         "COMPLETE trials are finished: trained for the whole schedule. PRUNED ones were stopped "

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from nas.format import format_number
 from nas.report.analysis import StudyData, interval_text, table2_networks
 from nas.report.plots import BLUE, GREY, INK, ORANGE, RED, log_axis, styled
 from nas.study.objectives import OBJECTIVES, percent
@@ -216,4 +217,6 @@ def describe_trial(row: Any) -> str:
         ]
     if row["front_probability"] == row["front_probability"]:
         values.append(f"on the front with probability {row['front_probability']:.0%}")
-    return "<br>".join([_identity(row), *values, f"{row['epochs']:.0f} epochs"])
+    if row["epochs"] == row["epochs"]:
+        values.append(format_number(row["epochs"], "epoch"))
+    return "<br>".join([_identity(row), *values])

@@ -118,8 +118,9 @@ def _describe_expansions(data: StudyData, differences: list[Difference]) -> str:
         widest = max((d.upper - d.lower) / 2 for d in differences)
         return (
             f"Between {DCT} and pointwise expansions no difference in accuracy "
-            f"at equal cost is significant in any of {len(differences)} comparisons (up "
-            f"to ±{100 * widest:.1f} points): this study does not decide between them."
+            f"at equal cost is significant in any of "
+            f"{format_number(len(differences), 'comparison')} (up to ±{100 * widest:.1f} points): "
+            "this study does not decide between them."
         )
     sentences = [
         f"{words} at equal cost {_join(places)}."

@@ -16,7 +16,7 @@ import yaml
 from plotly.offline import get_plotlyjs
 
 from nas.files import write_atomic
-from nas.format import format_duration
+from nas.format import format_duration, format_number
 from nas.report.analysis import StudyData, read_study, table2_networks
 from nas.report.class_tables import class_tables
 from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
@@ -95,8 +95,8 @@ def write_comparison(summary: dict[str, Any], folder: Path) -> Path:
         "comparison.html",
         retrained_figures(summary),
         name=summary["study"],
-        subtitle=f"{summary['dataset']} · recipe {recipe['name']}, {recipe['epochs']} epochs · "
-        "accuracies on the test set",
+        subtitle=f"{summary['dataset']} · recipe {recipe['name']}, "
+        f"{format_number(recipe['epochs'], 'epoch')} · accuracies on the test set",
         **_retraining(summary),
     )
     write_atomic(path, text)
@@ -197,7 +197,8 @@ def _subtitle(data: StudyData) -> str:
         f"{config.recipe.size_note(dataset.image_size)}, "
         f"{dataset.num_classes} classes · space {config.space.name}, "
         f"{config.space.distinct_size:,} architectures · recipe {config.recipe.name}, "
-        f"{config.recipe.epochs} epochs{', balanced accuracy' * config.recipe.balanced} · "
+        f"{format_number(config.recipe.epochs, 'epoch')}"
+        f"{', balanced accuracy' * config.recipe.balanced} · "
         f"sampler {data.attributes.get('sampler', 'not stored')}"
     )
 

@@ -58,9 +58,7 @@ OBJECTIVES: dict[str, Objective] = {
         "minimize", "int8 flash", format_bytes, lambda cost: cost.flash, unit="bytes"
     ),
     # Seconds of one forward pass of one image.
-    "latency": Objective(
-        "minimize", "latency", format_latency, unit="seconds", range=(1e-5, 10.0)
-    ),
+    "latency": Objective("minimize", "latency", format_latency, unit="seconds", range=(1e-5, 10.0)),
 }
 
 

@@ -15,6 +15,7 @@ import optuna
 
 from nas.data import NotHere, SearchData, load_search_data, resolve_dataset
 from nas.deploy.latency import require_backend
+from nas.format import format_number
 from nas.space.arch import Arch
 from nas.space.cost import Cost, cost
 from nas.space.devices import device_limits, find_device
@@ -276,10 +277,15 @@ def _concurrency(request: Request, gpus: float, resources: ClusterResources) -> 
             asked = f"--cpus-per-trial {cpus:g}"
         else:
             asked = f"--gpus-per-trial {gpus:g}"
-        accepted = f"{fitting} such trials at a time" if fitting else "what one machine has"
+        accepted = (
+            f"{format_number(fitting, 'such trial')} at a time"
+            if fitting
+            else "what one machine has"
+        )
         where = "this machine" if request.ray_address is None else "Ray"
         raise ValueError(
-            f"{asked}: a trial needs {cpus:g} CPUs and {gpus:g} GPUs, {where} has {resources}; "
+            f"{asked}: a trial needs {format_number(cpus, 'CPU')} and "
+            f"{format_number(gpus, 'GPU')}, {where} has {resources}; "
             f"accepted: at most {accepted}"
         )
     return request.concurrency or fitting

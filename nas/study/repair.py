@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 
+from nas.format import format_number
 from nas.study.front import front_of_trials, validation_images
 from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.location import StudyLocation, open_study
@@ -28,7 +29,11 @@ def repair(location: StudyLocation) -> list[str]:
     lock = lock_study(location.storage, location.name)
     try:
         running = SearchStudy(study, config, budget=1).recover()
-        done = [f"{running} running trials failed and queued again"] if running else []
+        done = (
+            [f"{format_number(running, 'running trial')} failed and queued again"]
+            if running
+            else []
+        )
         if location.folder is not None:
             for pattern in TEMPORARY:
                 for file in location.folder.glob(pattern):

@@ -8,6 +8,8 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nas.format import format_number
+
 ROUNDING = 1e-9  # 1 // 0.1 is 9
 CONNECT_TIMEOUT = 10.0  # seconds, to a Ray head
 
@@ -86,15 +88,16 @@ class ClusterResources:
         gpus = gpus or 0.0
         if self.fitting(ROUNDING, gpus) < trials:
             raise ValueError(
-                f"--gpus-per-trial {gpus:g}: {trials} trainings at a time do not fit in {self}; "
-                f"accepted: at most {self.fitting(ROUNDING, gpus)} such trainings at a time"
+                f"--gpus-per-trial {gpus:g}: no room for {format_number(trials, 'training')} at a "
+                f"time in {self}; "
+                f"accepted: at most {self.fitting(ROUNDING, gpus)} at a time"
             )
         return max(c for c in shares if self.fitting(c, gpus) >= trials), gpus
 
     def __str__(self) -> str:
         if not self.nodes:
             return "no worker"
-        have = f"{self.cpus:g} CPUs and {self.gpus:g} GPUs"
+        have = f"{format_number(self.cpus, 'CPU')} and {format_number(self.gpus, 'GPU')}"
         return have if len(self.nodes) == 1 else f"{len(self.nodes)} nodes, in all {have}"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from nas.data import DatasetInfo, load_test_data
+from nas.format import format_number
 from nas.report.page import write_comparison
 from nas.report.study_folder import refresh_report
 from nas.retrain.choose_teacher import choose_teacher
@@ -124,7 +125,7 @@ def retrain_front(
     notes += changes
     test = load_test_data(info.name, request.data_dir, **info.reading())  # or refused by now
     if "test" in data.notes.origin:
-        notes.append(f"{len(test):,} test images: {data.notes.origin['test']}")
+        notes.append(f"{format_number(len(test), 'test image')}: {data.notes.origin['test']}")
     home = request.home
     adapted = adapt(request.recipe, len(data.train), request.adapted)
     teacher = choose_teacher(selected, asked_for, home, adapted) if request.teacher else None

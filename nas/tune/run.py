@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from ray import tune
 
+from nas.format import format_number
 from nas.stopping.rule import rungs
 from nas.study.plan import Plan
 from nas.study.storage.retrying import StorageGone
@@ -151,8 +152,8 @@ class StopCallback(tune.Callback):  # type: ignore[misc]
         if failures.total() > self._stops.max_failures:
             reason, times = failures.most_common(1)[0]
             raise SearchEnded(
-                f"{failures.total()} trials failed, more than --max-failures "
-                f"{self._stops.max_failures}; most often ({times} times): {reason}"
+                f"{format_number(failures.total(), 'trial')} failed, more than --max-failures "
+                f"{self._stops.max_failures}; most often ({format_number(times, 'time')}): {reason}"
             )
 
     def _kill_hanging(self, trials: list[Any], latest: float) -> None:

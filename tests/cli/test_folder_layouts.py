@@ -184,12 +184,12 @@ CASES = [
     Case(
         "a folder around the classes",
         {"images/a": 10, "images/b": 10},
-        "1 class folders; accepted: 2 to 10000, one a class",
+        "1 class folder; accepted: 2 to 10000, one a class",
     ),
     Case("no class folders", {".": 20}, "0 class folders and 20 images beside"),
-    Case("one class", {"a": 20}, "1 class folders"),
+    Case("one class", {"a": 20}, "1 class folder; "),
     Case("an empty class", FLAT | {"c": 0}, "class 'c' has 0 images"),
-    Case("a class of one image", FLAT | {"c": 1}, "class 'c' has 1 images; accepted: at least 5"),
+    Case("a class of one image", FLAT | {"c": 1}, "class 'c' has 1 image; accepted: at least 5"),
     Case("nested folders in a class", {"a/2021/x": 5, "a/2022": 5, "b": 10}, Loads()),
     Case(
         "classes named inside a class",
@@ -233,13 +233,13 @@ CASES = [
         FLAT | {"a/*.heic": (4, text), "b/*.svg": (3, text)},
         Loads(
             ignored={".heic": 4, ".svg": 3},
-            warns=("4 HEIC files are left out; to read them: pip install pillow-heif",),
+            warns=("4 HEIC files left out; to read them: pip install pillow-heif",),
         ),
     ),
     Case(
         "a telephone's photographs alone",
         {"a": 10, "b/*.HEIC": (10, text)},
-        "5 in each class folder (10 .heic ignored); 10 HEIC files are left out; to read them: pip",
+        "5 in each class folder (10 .heic ignored); 10 HEIC files left out; to read them: pip",
     ),
     Case(
         "a test folder with a file that is cut",
@@ -297,7 +297,7 @@ CASES = [
     Case(
         "several frames",
         {"a/*.gif": (10, animated), "b/*.webp": (10, animated)},
-        Loads(warns=("13 files hold several frames or pages; the first one counts",)),
+        Loads(warns=("13 files with several frames or pages: the first one counts",)),
     ),
     Case("an empty file", FLAT | {"b/*.webp": (1, empty)}, "0.webp: not an image that can be read"),
     Case("files that are cut", FLAT | {"b/*.PNG": (40, cut)}, "; and 37 more"),
@@ -367,7 +367,7 @@ CASES = [
         Loads(
             warns=(
                 "13 of 13 training images are identical",
-                "13 training images have a copy in another",
+                "13 training images with a copy in another",
                 "3 of 3 validation images are also",
                 "4 of 4 test images are also",
             )

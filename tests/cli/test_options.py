@@ -11,6 +11,7 @@ from nas.format import (
     format_count,
     format_duration,
     format_latency,
+    format_number,
     parse_duration,
     parse_latency,
     parse_quantity,
@@ -57,6 +58,16 @@ def test_bad_latencies_name_the_option(text: str) -> None:
         parse_latency("--max-latency", text)
 
 
+def test_numbers_of_things() -> None:
+    assert [format_number(n, "image") for n in (0, 1, 1200)] == [
+        "0 images",
+        "1 image",
+        "1,200 images",
+    ]
+    assert [format_number(n, "GPU") for n in (1.0, 0.25)] == ["1 GPU", "0.25 GPUs"]
+    assert [format_number(n, "class", "classes") for n in (1, 2)] == ["1 class", "2 classes"]
+
+
 def test_rounding_carries_over() -> None:
     assert [format_count(v) for v in (999, 999.6, 999_499, 999_600, 1_000_000)] == [
         "999",
@@ -67,7 +78,11 @@ def test_rounding_carries_over() -> None:
     ]
     kib = [format_bytes(1024 * v) for v in (999.4, 999.6, 1023, 1024)]
     assert kib == ["999 KiB", "1000 KiB", "1023 KiB", "1 MiB"]
-    assert [format_latency(s) for s in (0.00052, 0.9996, 1.2345)] == ["0.52 ms", "1000 ms", "1234 ms"]
+    assert [format_latency(s) for s in (0.00052, 0.9996, 1.2345)] == [
+        "0.52 ms",
+        "1000 ms",
+        "1234 ms",
+    ]
 
 
 def test_formats() -> None:

@@ -28,7 +28,7 @@ def test_labels_from_1_on_make_no_phantom_class() -> None:
     [
         (LABELS * 2, {}, "10 classes from 0 to 18; accepted: 0 to 9"),
         (LABELS - 1, {}, "from -1 to 8"),
-        (LABELS * 0, {}, "1 classes; accepted: at least two"),
+        (LABELS * 0, {}, "1 class; accepted: at least two"),
         (LABELS, {"class_names": ["a"] * 10}, "some are the same"),
         (LABELS, {"class_names": "abcdefghij"}, "some are the same|a name for each"),
         (LABELS, {"class_names": list(range(10))}, "not all are text"),

@@ -337,7 +337,7 @@ def break_by_bomb(path: Path) -> None:
     [
         (lambda path: None, "0 class folders"),
         (lambda path: path.rmdir(), "no such folder"),
-        (break_one_class, "1 class folders; accepted: 2"),
+        (break_one_class, "1 class folder; accepted: 2"),
         (break_too_few, "class 'cat' has 4 images; accepted: at least 5"),
         (break_image, r"\.png: not an image"),
         (break_by_bomb, r"\.png: 10000x10000 pixels"),

@@ -98,15 +98,15 @@ def test_a_search_waits_for_gpus_and_takes_what_suits_them(
 ) -> None:
     monkeypatch.setenv("NAS_CACHE_DIR", str(tmp_path / "cache"))  # of the workers
     plan = start(cluster, tmp_path, "--dataset", images, "--dry-run", "--json")
-    assert "has no worker; missing: room for 1 more of 1 trials" in first_line(plan)
+    assert "has no worker; missing: room for 1 more of 1 trial with" in first_line(plan)
     cluster.add_node(num_cpus=2, num_gpus=1)
     out, errors = plan.communicate(timeout=120)
     assert plan.returncode == 0, errors
     planned = json.loads(out)
     assert planned["recipe"].startswith("name short-gpu, ")
     assert planned["concurrency"] == 2
-    assert planned["trial"].endswith(" GPUs, 1 CPUs")
-    assert planned["Ray"] == f"{cluster.address}: 2 CPUs and 1 GPUs"
+    assert planned["trial"].endswith(" GPUs, 1 CPU")
+    assert planned["Ray"] == f"{cluster.address}: 2 CPUs and 1 GPU"
     search = start(
         cluster, tmp_path, "--dataset", images, "--epochs", "1", "--study", "t", "--quiet"
     )
