@@ -18,7 +18,6 @@ from nas.report.page import REPORT
 from nas.space.devices import find_device
 from nas.space.limits import LIMITED, Limits
 from nas.study.front import FrontMember, chance_note
-from nas.study.latency_prediction import prediction_error
 from nas.study.objectives import OBJECTIVES
 from nas.study.plan import Plan
 from nas.study.storage.engine import hide_password, sqlite_url
@@ -117,11 +116,8 @@ def print_result(plan: Plan, result: SearchResult) -> None:
             f"{format_number(saved.repeats, 'repeated suggestion')}, "
             f"{format_number(saved.stopped, 'network')} stopped early"
         )
-    if predicted := prediction_error(study.study, plan.config):
-        print(
-            f"latencies were predicted within {100 * predicted[0]:.1f} % in the median, of "
-            f"{format_number(predicted[1], 'network')} that were measured afterwards"
-        )
+    if result.predicted is not None:
+        print(result.predicted.sentence())
     for reason, times in study.failures.most_common(5):
         print(f"{format_number(times, 'trial')} failed: {reason}")
     if note := chance_note(result.members, plan.config):
@@ -173,7 +169,7 @@ def result_json(plan: Plan, result: SearchResult) -> dict[str, Any]:
         "saved": {"repeats": saved.repeats, "stopped": saved.stopped, "epochs": saved.epochs},
         "failures": dict(study.failures),
         "exhausted": study.exhausted,
-        "latency_prediction": prediction_error(study.study, plan.config),
+        "latency_prediction": result.predicted and result.predicted.model_dump(),
         "ended": result.ended.why if result.ended else None,
         "seconds": round(result.seconds, 3),
         "files": [str(file) for file in result.files],

@@ -19,7 +19,10 @@ from scipy.optimize import nnls
 from nas.space.arch import Arch, strided_size
 
 MIN_NETWORKS = 5  # measured, that a model needs
+MOST_GROUPS = 200  # fits that `left_out_errors` makes
 RIDGE = 1e-3  # on the weight of a term that is scaled to at most 1, beside relative errors
+
+Array = NDArray[np.float64]
 
 TERMS = (
     "network",  # 1
@@ -99,17 +102,45 @@ class LatencyModel:
                 f"0 for each of {MIN_NETWORKS} networks or more"
             )
         self.sizes = sizes
-        measured = np.array(latencies, dtype=np.float64)
-        rows = np.array([terms(arch, sizes) for arch in archs], dtype=np.float64)
-        scale = np.maximum(rows.max(0), 1)
-        relative = rows / scale / measured[:, None]
-        count = len(TERMS)
-        weights, _ = nnls(
-            np.vstack([relative, RIDGE * np.eye(count)]),
-            np.concatenate([np.ones(len(rows)), np.zeros(count)]),
-        )
-        self.weights: NDArray[np.float64] = weights / scale
+        self.weights = _fit(_rows(archs, sizes), np.array(latencies, dtype=np.float64))
 
     def predict(self, arch: Arch) -> float:
         """Expected latency, in the unit of the measurements."""
         return float(np.dot(terms(arch, self.sizes), self.weights))
+
+
+def left_out_errors(archs: Sequence[Arch], latencies: Sequence[float], sizes: Sizes) -> Array:
+    """Relative errors of N networks, [N], each predicted by the model of the others.
+
+    Of more than `MOST_GROUPS` networks, a `MOST_GROUPS`-th is left out at a time.
+
+    Args:
+        archs: that were measured, more than `MIN_NETWORKS`.
+        latencies: of each, over 0.
+        sizes: of the data set's images.
+    """
+    rows, measured = _rows(archs, sizes), np.array(latencies, dtype=np.float64)
+    group = np.arange(len(rows)) % MOST_GROUPS
+    predicted = np.empty(len(rows))
+    for left_out in range(min(MOST_GROUPS, len(rows))):
+        here = group == left_out
+        predicted[here] = rows[here] @ _fit(rows[~here], measured[~here])
+    errors: Array = np.abs(predicted / measured - 1)
+    return errors
+
+
+def _rows(archs: Sequence[Arch], sizes: Sizes) -> Array:
+    return np.array([terms(arch, sizes) for arch in archs], dtype=np.float64)
+
+
+def _fit(rows: Array, measured: Array) -> Array:
+    """Weights of the terms, from the terms and latencies of networks."""
+    scale = np.maximum(rows.max(0), 1)
+    relative = rows / scale / measured[:, None]
+    count = rows.shape[1]
+    weights, _ = nnls(
+        np.vstack([relative, RIDGE * np.eye(count)]),
+        np.concatenate([np.ones(len(rows)), np.zeros(count)]),
+    )
+    fitted: Array = weights / scale
+    return fitted

@@ -36,6 +36,7 @@ from nas.retrain.comparison import read_summary
 from nas.retrain.next_steps import next_steps
 from nas.space.devices import find_device
 from nas.study.config import StudyConfig
+from nas.study.latency_prediction import prediction_error
 from nas.study.objectives import OBJECTIVES, costs, percent
 from nas.study.sharing import SHARING, Sharing
 from nas.study.sources import SOURCES
@@ -122,7 +123,7 @@ def render(
         subtitle=_subtitle(data),
         tiles=_tiles(data),
         finding=describe_finding(data, differences, weights),
-        notes=[*_shared(data), *_missing(data)],
+        notes=[*_shared(data), *_latency(data), *_missing(data)],
         costs=data.config.objectives.costs,
         cost_label=OBJECTIVES[data.cost].label,
         accuracy_label=data.accuracy_label,
@@ -210,6 +211,14 @@ def _shared(data: StudyData) -> list[str]:
         return [f"Informed by {one['name']}." for one in data.attributes.get(SOURCES, [])]
     first, *others = Sharing.model_validate(stored).sentences()
     return [f"Earlier studies that informed the search: {first}", *others]
+
+
+def _latency(data: StudyData) -> list[str]:
+    """How well latencies are predicted from each other, where they are measured."""
+    rows = data.trials[data.trials["latency"].notna()].drop_duplicates("arch_id")
+    measured = list(zip(rows["arch"], rows["latency"], strict=True))
+    predicted = prediction_error(measured, data.config)
+    return [] if predicted is None else [predicted.sentence()]
 
 
 def _tiles(data: StudyData) -> list[tuple[str, str]]:

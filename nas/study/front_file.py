@@ -18,6 +18,7 @@ from nas.space.cost import cost
 from nas.study.config import StudyConfig, software_versions
 from nas.study.estimate import Estimate
 from nas.study.front import FrontMember
+from nas.study.latency_prediction import PredictionError
 from nas.study.objectives import OBJECTIVES, Objectives
 from nas.study.sharing import Sharing
 from nas.training import Recipe
@@ -73,6 +74,7 @@ class FrontFile(BaseModel):
     versions: dict[str, str]
     estimated_from: Literal["all trials", "each measurement alone"] | None = None
     sharing: Sharing | None = None  # what was taken from earlier studies
+    latency_prediction: PredictionError | None = None  # where latency is measured
     architectures: Annotated[tuple[FrontEntry, ...], Field(max_length=100_000)]
 
     @model_validator(mode="after")
@@ -111,6 +113,7 @@ def front_file(
     config: StudyConfig,
     members: list[FrontMember],
     sharing: Sharing | None = None,
+    latency_prediction: PredictionError | None = None,
 ) -> FrontFile:
     """The contents of `front.json` for a front with its estimates."""
     estimates = [member.estimate for member in members if member.estimate is not None]
@@ -126,6 +129,7 @@ def front_file(
         if estimates
         else None,
         sharing=sharing,
+        latency_prediction=latency_prediction,
         architectures=tuple(
             FrontEntry(
                 arch_id=member.attributes["arch_id"],
@@ -160,7 +164,7 @@ def _estimate(estimate: Estimate | None) -> dict[str, Any]:
 
 def write_front(path: Path, contents: FrontFile) -> None:
     """Write `front.json`, whole or not at all."""
-    absent = {"sharing"} if contents.sharing is None else None
+    absent = {n for n in ("sharing", "latency_prediction") if getattr(contents, n) is None}
     write_json(path, contents.model_dump(mode="json", exclude=absent))
 
 

@@ -9,20 +9,28 @@ not suggest networks whose expected latency is over `--max-latency`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from statistics import median
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
+import numpy as np
 import optuna
+from pydantic import BaseModel, ConfigDict, Field
 
-from nas.deploy.latency_model import MIN_NETWORKS, LatencyModel, Sizes
+from nas.deploy.latency_model import MIN_NETWORKS, LatencyModel, Sizes, left_out_errors
+from nas.format import format_number, three_digits
 from nas.samplers import KnownCostSampler
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig
 
+Measured = tuple[Arch, float]  # a network and its seconds
+
 
 class LatencyPrediction:
     """Keeps a sampler's costs and limit up to date with what was measured.
+
+    The networks that the model is fitted to follow from the study alone, so that a search that is
+    continued predicts as one that was never interrupted.
 
     Args:
         config: of the study, which measures latency.
@@ -31,15 +39,23 @@ class LatencyPrediction:
 
     def __init__(self, config: StudyConfig, sampler: KnownCostSampler) -> None:
         self._config, self._sampler = config, sampler
-        self._next = MIN_NETWORKS
+        self._fitted_to = 0  # networks
 
     def learn(self, study: optuna.Study) -> bool:
-        """Fit the model to what was measured, if that is enough; returns whether it was."""
-        measured = measured_latencies(study)
-        if len(measured) < self._next:
+        """Fit the model to what was measured, if that is enough for a new one.
+
+        Returns:
+            Whether it was.
+        """
+        trials = study.get_trials(deepcopy=False)
+        if sum("latency" in trial.user_attrs for trial in trials) < _after(self._fitted_to):
             return False
-        self._next = _after(len(measured))
-        model = _fitted(measured, self._config)
+        measured, before = measured_latencies(study), self._fitted_to
+        while len(measured) >= (more := _after(self._fitted_to)):
+            self._fitted_to = more
+        if self._fitted_to == before:
+            return False
+        model = _fitted(measured[: self._fitted_to], self._config)
         space, limits = self._config.space, self._config.limits
         objective = "latency" in self._config.objectives.names
 
@@ -59,19 +75,23 @@ class LatencyPrediction:
 
 def _after(networks: int) -> int:
     """At how many measured networks the model is fitted again."""
-    return networks + (networks + 1) // 2
+    return max(MIN_NETWORKS, networks + (networks + 1) // 2)
 
 
-def _fitted(measured: Sequence[tuple[Arch, float]], config: StudyConfig) -> LatencyModel:
+def _sizes(config: StudyConfig) -> Sizes:
     info = config.dataset
-    sizes = Sizes(info.image_size, info.in_channels, info.num_classes)
-    return LatencyModel([arch for arch, _ in measured], [s for _, s in measured], sizes)
+    return Sizes(info.image_size, info.in_channels, info.num_classes)
 
 
-def measured_latencies(study: optuna.Study) -> list[tuple[Arch, float]]:
-    """Architectures and their seconds, each once, in the order of the trials."""
-    found: dict[str, tuple[Arch, float]] = {}
-    for trial in study.get_trials(deepcopy=False):
+def _fitted(measured: Sequence[Measured], config: StudyConfig) -> LatencyModel:
+    return LatencyModel([arch for arch, _ in measured], [s for _, s in measured], _sizes(config))
+
+
+def measured_latencies(study: optuna.Study) -> list[Measured]:
+    """Architectures and their seconds, each once, in the order in which the trials ended."""
+    found: dict[str, Measured] = {}
+    trials = study.get_trials(deepcopy=False)
+    for trial in sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number)):
         attributes = trial.user_attrs
         if "latency" in attributes and "arch" in attributes:
             arch = Arch.from_dict(attributes["arch"])
@@ -79,19 +99,31 @@ def measured_latencies(study: optuna.Study) -> list[tuple[Arch, float]]:
     return list(found.values())
 
 
-def prediction_error(study: optuna.Study, config: StudyConfig) -> tuple[float, int] | None:
-    """How well latencies were predicted before they were measured.
+class PredictionError(BaseModel):
+    """How well the latencies of a study are predicted from each other."""
 
-    Each network is predicted by a model that was fitted to earlier ones: to the first
-    `MIN_NETWORKS`, or to half as many more, and so on, as a search on one worker does.
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
-    Returns:
-        The median relative error, and of how many networks; None where none was predicted.
+    networks: int  # measured, each predicted from the others
+    median: Annotated[float, Field(ge=0)]  # relative error
+
+    def sentence(self) -> str:
+        """The same for a reader."""
+        return (
+            f"Latency as predicted from the other networks: {three_digits(100 * self.median)} % "
+            f"off in the median of {format_number(self.networks, 'network')}, each left out once."
+        )
+
+
+def prediction_error(measured: Sequence[Measured], config: StudyConfig) -> PredictionError | None:
+    """The error of predicted latencies; None with too few networks for a model without one.
+
+    Args:
+        measured: networks, each once.
+        config: of the study.
     """
-    measured, known, errors = measured_latencies(study), MIN_NETWORKS, []
-    while len(measured) > known:
-        model = _fitted(measured[:known], config)
-        unseen = measured[known : _after(known)]
-        errors += [abs(model.predict(arch) / seconds - 1) for arch, seconds in unseen]
-        known = _after(known)
-    return (median(errors), len(errors)) if errors else None
+    if len(measured) <= MIN_NETWORKS:
+        return None
+    archs, seconds = zip(*measured, strict=True)
+    errors = left_out_errors(archs, seconds, _sizes(config))
+    return PredictionError(networks=len(measured), median=round(float(np.median(errors)), 4))

@@ -7,7 +7,9 @@ import shutil
 from nas.format import format_number
 from nas.study.front import front_of_trials, validation_images
 from nas.study.front_file import front_file, write_front, write_trials
+from nas.study.latency_prediction import measured_latencies, prediction_error
 from nas.study.location import StudyLocation, open_study
+from nas.study.sharing import stored_sharing
 from nas.study.storage.lock import lock_study
 from nas.study.study import SearchStudy
 
@@ -41,7 +43,16 @@ def repair(location: StudyLocation) -> list[str]:
                     done.append(f"half-written {file.name} removed")
             trials, images = study.get_trials(deepcopy=False), validation_images(study.user_attrs)
             members, estimates = front_of_trials(trials, config, images)
-            write_front(location.folder / "front.json", front_file(location.name, config, members))
+            write_front(
+                location.folder / "front.json",
+                front_file(
+                    location.name,
+                    config,
+                    members,
+                    stored_sharing(study),
+                    prediction_error(measured_latencies(study), config),
+                ),
+            )
             write_trials(location.folder / "trials.csv", study, estimates)
             done.append("front.json and trials.csv written from the study")
         return done

@@ -23,6 +23,11 @@ from nas.study.begin import begin
 from nas.study.choose_sampler import choose_sampler
 from nas.study.front import FrontMember
 from nas.study.front_file import front_file, write_front, write_trials
+from nas.study.latency_prediction import (
+    PredictionError,
+    measured_latencies,
+    prediction_error,
+)
 from nas.study.plan import Plan
 from nas.study.sharing import SHARING, Sharing, measure_sharing
 from nas.study.sources import SOURCES
@@ -43,6 +48,7 @@ class SearchResult:
 
     study: SearchStudy
     members: list[FrontMember]  # of the front
+    predicted: PredictionError | None  # of latencies, where they are measured
     ended: SearchEnded | None  # what ended it before the budget was reached
     seconds: float  # of this run
     files: tuple[Path, ...]
@@ -89,9 +95,11 @@ def search(
                     ended = run(study, plan, stops, received, _ReportedView(view, report))
             sharing = _store_sharing(study, plan)
             data = read_study(study.study, plan.config)
+            predicted = prediction_error(measured_latencies(study.study), plan.config)
+            contents = front_file(plan.study_name, plan.config, data.members, sharing, predicted)
             names = ("front.json", "trials.csv", "report.html")
             files = tuple(plan.folder / name for name in names)
-            write_front(files[0], front_file(plan.study_name, plan.config, data.members, sharing))
+            write_front(files[0], contents)
             write_trials(files[1], study.study, data.estimates)
             annotate_study(study.study, data, read_summary(plan.folder / "retrained"))
             write_data(data, plan.folder, running=False)
@@ -106,7 +114,7 @@ def search(
         ) from None
     finally:
         lock.release()
-    return SearchResult(study, data.members, ended, time.monotonic() - start, files)
+    return SearchResult(study, data.members, predicted, ended, time.monotonic() - start, files)
 
 
 def _store_sharing(study: SearchStudy, plan: Plan) -> Sharing | None:

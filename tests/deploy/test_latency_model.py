@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.latency_model import errors
-from nas.deploy.latency_model import TERMS, LatencyModel, Sizes, terms
+from nas.deploy.latency_model import TERMS, LatencyModel, Sizes, left_out_errors, terms
 from nas.models import DyClotNet
 from nas.models.fold import fold
 from nas.space.arch import Arch
@@ -67,6 +67,18 @@ def test_errors_compare_with_multiply_adds(archs: list[Arch]) -> None:
     found = errors(rows)
     assert found["model"][0] < 0.02 < found["macs"][0]
     assert found["networks"] == 80
+
+
+def test_each_network_is_predicted_by_the_model_of_the_others(archs: list[Arch]) -> None:
+    archs, rng = archs[:12], np.random.default_rng(0)
+    latencies = [terms(arch, SIZES)[TERMS.index("elements")] * rng.normal(1, 0.1) for arch in archs]
+    naive = []
+    for i in range(len(archs)):
+        model = LatencyModel(archs[:i] + archs[i + 1 :], latencies[:i] + latencies[i + 1 :], SIZES)
+        naive.append(abs(model.predict(archs[i]) / latencies[i] - 1))
+    assert left_out_errors(archs, latencies, SIZES) == pytest.approx(naive)
+    many, times = archs * 20, latencies * 20  # in groups: a copy of each stays
+    assert left_out_errors(many, times, SIZES).shape == (240,)
 
 
 def test_too_few_networks_are_refused(archs: list[Arch]) -> None:

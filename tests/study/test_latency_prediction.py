@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +13,16 @@ import optuna
 import pytest
 
 from nas.deploy.latency_model import MIN_NETWORKS, TERMS, Sizes, terms
+from nas.report.analysis import read_study
+from nas.report.page import render
+from nas.samplers import KnownCostSampler
 from nas.space.arch import Arch
 from nas.space.limits import Limits
 from nas.space.named import DEFAULT_SPACE
 from nas.space.space import SearchSpace
 from nas.study.choose_sampler import choose_sampler
 from nas.study.config import StudyConfig
+from nas.study.front_file import FrontFile, front_file
 from nas.study.latency_prediction import measured_latencies, prediction_error
 from nas.study.objectives import Objectives
 from nas.study.study import Measurement, SearchStudy
@@ -40,6 +45,10 @@ def seconds(arch: Arch, config: StudyConfig) -> float:
     )  # fmt: skip
     noise = np.random.default_rng(int(arch.arch_id, 16)).normal(1, 0.02)
     return float(noise * (5e-4 * values["dct_blocks"] + 2e-7 * values["elements"]))
+
+
+def _to_text(page: str) -> str:
+    return html.unescape(" ".join(page.split()))
 
 
 def search(config: StudyConfig) -> tuple[SearchStudy, list[bool]]:
@@ -73,9 +82,30 @@ def test_networks_over_the_limit_are_no_longer_suggested(config: StudyConfig) ->
     assert study.counted == BUDGET
     assert sum(over[:5]) > 2  # before there is a model
     assert sum(over[-20:]) <= 2
-    error, networks = prediction_error(study.study, study.config) or (math.inf, 0)
-    assert error < 0.2
-    assert networks == len(measured_latencies(study.study)) - MIN_NETWORKS
+    measured = measured_latencies(study.study)
+    error = prediction_error(measured, study.config)
+    assert error is not None
+    assert error.median < 0.2
+    assert error.networks == len(measured)
+    assert prediction_error(measured[:MIN_NETWORKS], study.config) is None
+    data = read_study(study.study, study.config)
+    assert error.sentence() in _to_text(render(data))
+    entries = front_file("s", study.config, data.members, None, error)
+    assert FrontFile.model_validate(entries.model_dump()).latency_prediction == error
+
+
+def test_a_continued_search_predicts_as_one_that_was_not_interrupted(config: StudyConfig) -> None:
+    config = replace(config, limits=Limits(max_latency=LIMIT))
+    study, _ = search(config)
+    continued = choose_sampler("known-cost", config, 0, BUDGET, None)
+    assert continued.latency is not None
+    assert continued.latency.learn(study.study)
+    assert not continued.latency.learn(study.study)  # of the same networks
+    before, after = study.study.sampler, continued.sampler
+    assert isinstance(before, KnownCostSampler)
+    assert isinstance(after, KnownCostSampler)
+    feasible = [s._draw_candidates(0).codes for s in (before, after)]
+    assert feasible[0] == feasible[1]
 
 
 def test_expected_latency_is_a_cost_of_the_sampler(config: StudyConfig) -> None:
