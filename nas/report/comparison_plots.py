@@ -12,7 +12,7 @@ from nas.format import format_count, format_duration, format_number
 from nas.models.reference import REFERENCES
 from nas.report.class_tables import describe_classes
 from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
-from nas.retrain.references import DCT_TWIN, SEARCHED, TABLE2, TWIN
+from nas.retrain.references import DCT_TWIN, EQUAL_COST_TWIN, SEARCHED, TABLE2, TWIN
 from nas.study.objectives import OBJECTIVES
 
 REFERENCE_SYMBOLS = ("triangle-up", "star", "cross", "pentagon", "hexagram", "bowtie")
@@ -141,16 +141,28 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
         )
     for row in summary["differences"]:
         low, high = 100 * row["low"], 100 * row["high"]
-        verdict = "better" if low > 0 else "worse" if high < 0 else "not significant"
         said.append(
             f"{row['network']} against {row['reference']} ({row['macs_ratio']:.2f} times its "
             f"multiply-adds): {100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}), "
-            f"{verdict}."
+            f"{_verdict(low, high)}."
+        )
+    for row in summary.get("pooled", []):
+        low, high = 100 * row["joint_low"], 100 * row["joint_high"]
+        equal = " of equal cost" if row["reference"] == EQUAL_COST_TWIN else ""
+        said.append(
+            f"Pooled over the {row['pairs']} pairs with {LOOKS[row['family']][0]}{equal}: "
+            f"{100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}, adjusted for "
+            f"{summary['comparisons']} comparisons, as the intervals above are not), "
+            f"{_verdict(low, high)}."
         )
     if left_out := summary.get("left_out"):
         which = "; ".join(f"{one['folder']} ({one['why']})" for one in left_out)
         said.append(f"Not in the table: {which}.")
     return said
+
+
+def _verdict(low: float, high: float) -> str:
+    return "better" if low > 0 else "worse" if high < 0 else "not significant"
 
 
 def _accuracy(row: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from nas.files import write_json
 from nas.retrain import learning_rate, second_recipe
+from nas.retrain.differences import differences
 from nas.retrain.references import SEARCHED
 from nas.retrain.second_recipe import describe_second_trainings
 from nas.retrain.statistics import (
@@ -65,7 +66,8 @@ def summarise(
     - `set_aside`: networks that a better training of the same network replaced;
     - `left_out`: folders without a row, and why;
     - `notes`: sentences about networks that were trained twice;
-    - `differences`: of each searched network from each network it is compared with;
+    - `differences`, `pooled`, `comparisons`: of searched networks from those they are compared
+      with, see `nas.retrain.differences`;
     - `short_schedule`: rank correlations between short and full accuracy of the front, and
       how many of its members stay non-dominated;
     - `noise`: the standard deviation that the intervals follow from;
@@ -108,7 +110,7 @@ def summarise(
         "set_aside": [row for _, row in _rows(front, aside)],
         "left_out": left_out + aside_left_out,
         "notes": describe_second_trainings(folder),
-        "differences": _differences(rows, noise),
+        **differences(rows, noise),
         "short_schedule": _short_schedule(searched, noise),
     }
     write_json(folder / SUMMARY, summary)
@@ -220,31 +222,6 @@ def _classes(runs: list[dict[str, Any]]) -> Row:
 def _any_rate(recipe: Recipe) -> Recipe:
     """The recipe without its learning rate, for comparisons."""
     return recipe.model_copy(update={"learning_rate": 1.0})
-
-
-def _differences(rows: list[Row], noise: Noise) -> list[Row]:
-    """Accuracy of a searched network minus a reference's: of its twin's own, else the nearest."""
-    searched = [row for row in rows if row["family"] == SEARCHED]
-    differences = []
-    for row in rows:
-        if row["family"] == SEARCHED or not searched:
-            continue
-        own = [one for one in searched if one["name"] == row["of"]]
-        near = own or [min(searched, key=lambda one: abs(math.log(one["macs"] / row["macs"])))]
-        difference = near[0]["test_accuracy"] - row["test_accuracy"]
-        half = noise.difference_half_width((near[0]["seeds"], row["seeds"]))
-        differences.append(
-            {
-                "network": near[0]["name"],
-                "reference": row["name"],
-                "family": row["family"],
-                "macs_ratio": row["macs"] / near[0]["macs"],
-                "difference": difference,
-                "low": difference - half,
-                "high": difference + half,
-            }
-        )
-    return differences
 
 
 def _short_schedule(searched: list[Row], noise: Noise) -> dict[str, Any] | None:

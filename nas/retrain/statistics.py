@@ -25,14 +25,15 @@ class Noise:
     degrees: float  # of freedom; infinity where it is computed, not estimated
     source: str  # `seeds` or `test images`
 
-    def half_width(self, seeds: int) -> float:
-        """Of the interval of the mean of so many seeds, with `CONFIDENCE`."""
-        return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.degrees)) * self.sd / math.sqrt(seeds)
+    def half_width(self, seeds: float, comparisons: int = 1) -> float:
+        """Of the interval of the mean of so many seeds, with `CONFIDENCE`.
 
-    def difference_half_width(self, seeds: tuple[int, int]) -> float:
-        """The same for the difference of two means."""
-        quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, self.degrees))
-        return quantile * self.sd * math.sqrt(1 / seeds[0] + 1 / seeds[1])
+        Args:
+            seeds: of a difference of two means 1 / (1 / s + 1 / t) for s and t seeds.
+            comparisons: intervals that hold jointly (Bonferroni's adjustment).
+        """
+        quantile = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, self.degrees))
+        return quantile * self.sd / math.sqrt(seeds)
 
 
 def estimate_noise(accuracies: Sequence[Sequence[float]], images: int) -> Noise:

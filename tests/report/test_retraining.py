@@ -173,6 +173,18 @@ def test_the_summary_says_what_was_measured(
         gap = by_name[row["network"]] - by_name[row["reference"]]
         assert row["difference"] == pytest.approx(gap)
         assert row["low"] < gap < row["high"]
+        assert row["joint_low"] < row["low"]
+        assert row["high"] < row["joint_high"]
+    assert summary["comparisons"] == 6 + 2
+    for kind in summary["pooled"]:
+        gaps = [
+            row["difference"]
+            for row in summary["differences"]
+            if row["reference"] == f"{kind['reference']}-{row['network']}"
+        ]
+        assert kind["difference"] == pytest.approx(mean(gaps))  # all with the same seeds
+        assert kind["high"] - kind["low"] < row["high"] - row["low"]
+    assert "Pooled over the 3 pairs with" in " ".join(describe_retraining(summary))
     equal = [row for row in summary["differences"] if row["reference"].startswith("equal")]
     assert all(abs(row["macs_ratio"] - 1) <= 0.05 for row in equal)
     page = (wanted.front.parent / "retrained/comparison.html").read_text()

@@ -37,7 +37,7 @@ def test_intervals_cover_the_truth() -> None:
         runs = [list(t + 0.01 * rng.standard_normal(n)) for t, n in zip(truths, seeds, strict=True)]
         of = estimate_noise(runs, images=10**9)
         error = np.mean(runs[1]) - np.mean(runs[4]) - (truths[1] - truths[4])
-        covered.append(abs(error) <= of.difference_half_width((3, 2)))
+        covered.append(abs(error) <= of.half_width(1 / (1 / 3 + 1 / 2)))
         covered.append(abs(np.mean(runs[2]) - truths[2]) <= of.half_width(1))
     assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
 
