@@ -181,10 +181,13 @@ def test_the_summary_says_what_was_measured(
             row["difference"]
             for row in summary["differences"]
             if row["reference"] == f"{kind['reference']}-{row['network']}"
+            and row["family"] == kind["family"]
         ]
+        assert len(gaps) == kind["pairs"]
         assert kind["difference"] == pytest.approx(mean(gaps))  # all with the same seeds
         assert kind["high"] - kind["low"] < row["high"] - row["low"]
-    assert "Pooled over the 3 pairs with" in " ".join(describe_retraining(summary))
+        sentence = f"Pooled over the {kind['pairs']} pairs with"
+        assert sentence in " ".join(describe_retraining(summary))
     equal = [row for row in summary["differences"] if row["reference"].startswith("equal")]
     assert all(abs(row["macs_ratio"] - 1) <= 0.05 for row in equal)
     page = (wanted.front.parent / "retrained/comparison.html").read_text()
