@@ -27,7 +27,7 @@ from nas.study.front_file import FrontFile, front_file
 from nas.study.location import StudyLocation, find_study
 from nas.study.objectives import Objectives
 from nas.study.sharing import SHARING, measure_sharing
-from nas.study.sources import SOURCES, StudySource, find_sources
+from nas.study.sources import StudySource, find_sources, store_sources
 from nas.study.storage.engine import open_storage
 from nas.study.storage.lock import lock_study
 from nas.study.study import Candidate, Measurement, SearchStudy
@@ -317,7 +317,8 @@ def _open(
         directions=config.objectives.directions,
         load_if_exists=True,
     )
-    begin(opened, config, **({SOURCES: [one.to_dict() for one in sources]} if sources else {}))
+    begin(opened, config)
+    store_sources(opened, sources)
     opened.set_user_attr("sampler", sampler)
     opened.set_user_attr("seed", seed)
     if images is not None:

@@ -126,7 +126,9 @@ def print_result(plan: Plan, result: SearchResult) -> None:
         config = plan.config
         console.print(front_table(result.members, config.columns, config.objectives, console.width))
     if study.exhausted and study.counted < study.budget:
-        print("the space is exhausted: no further architecture is within the limits")
+        limit = plan.config.limits.max_latency
+        is_ = "is" if limit is None else "is expected to be"
+        print(f"the space is exhausted: no further architecture {is_} within the limits")
     if result.ended is not None:
         print(f"ended early: {result.ended.why}; to continue: {same_command_line()}")
     print(f"written:   {', '.join(file.name for file in result.files)} in {plan.folder}")

@@ -3,7 +3,8 @@
 Latency is not known before a network is built. From `MIN_NETWORKS` measured networks on, a model
 of it (`nas.deploy.latency_model`) is fitted, and again whenever they are half as many more. The
 sampler then takes the expected latency for a known cost where latency is an objective, and does
-not suggest networks whose expected latency is over `--max-latency`.
+not suggest networks whose expected latency is over `--max-latency`. Where no other one is left,
+those that are expected to be a little over it are measured too.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.study.config import StudyConfig
 
+EDGE = 1.2  # times the limit, up to which an expected latency may be wrong
+
 Measured = tuple[Arch, float]  # a network and its seconds
 
 
@@ -40,6 +43,7 @@ class LatencyPrediction:
     def __init__(self, config: StudyConfig, sampler: KnownCostSampler) -> None:
         self._config, self._sampler = config, sampler
         self._fitted_to = 0  # networks
+        self._model: LatencyModel | None = None
 
     def learn(self, study: optuna.Study) -> bool:
         """Fit the model to what was measured, if that is enough for a new one.
@@ -55,7 +59,7 @@ class LatencyPrediction:
             self._fitted_to = more
         if self._fitted_to == before:
             return False
-        model = _fitted(measured[: self._fitted_to], self._config)
+        model = self._model = _fitted(measured[: self._fitted_to], self._config)
         space, limits = self._config.space, self._config.limits
         objective = "latency" in self._config.objectives.names
 
@@ -71,6 +75,11 @@ class LatencyPrediction:
 
         self._sampler.renew(costs, feasible)
         return True
+
+    def worth_measuring(self, arch: Arch) -> bool:
+        """Whether a network may be within the limit, although it is not expected to be."""
+        limit = self._config.limits.max_latency
+        return limit is None or self._model is None or self._model.predict(arch) <= EDGE * limit
 
 
 def _after(networks: int) -> int:

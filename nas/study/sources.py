@@ -7,12 +7,14 @@ stores the results of its sources that it needs, so that it continues where a so
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 
 from nas.samplers import Source
 from nas.samplers.sources import Description
@@ -24,6 +26,7 @@ from nas.study.front import finished_trials, measured_front
 from nas.study.location import StudyLocation, find_study, folder_location, open_study
 from nas.study.objectives import known_values
 from nas.study.storage.engine import (
+    StorageError,
     hide_password,
     open_storage,
     parse_storage,
@@ -130,8 +133,9 @@ def find_sources(
         ValueError: one line; a source cannot be used, or the study was started with others.
     """  # fmt: skip
     stored = stored_sources(study)
-    if study is not None and study.get_trials(deepcopy=False):
-        names = [_name(text) for text in asked]
+    begun = study is not None and bool(study.get_trials(deepcopy=False))
+    if begun or not asked:
+        names = [_name(text, results, own) for text in asked]
         if names and set(names) != {source.name for source in stored}:
             those = ", ".join(source.name for source in stored) or "none"
             raise ValueError(
@@ -139,8 +143,21 @@ def find_sources(
                 "accepted: the stored sources, or another study name"
             )
         return stored
-    found = {text: read_source(text, results, own, space) for text in dict.fromkeys(asked)}
-    return tuple({source.name: source for source in found.values()}.values())
+    found: dict[str, StudySource] = {}
+    for text in dict.fromkeys(asked):
+        source = read_source(text, results, own, space)
+        if found.setdefault(source.name, source) != source:
+            raise ValueError(
+                f"{_option(text)}: another source is called {source.name} too; accepted: sources "
+                "with different names"
+            )
+    return tuple(found.values())
+
+
+def store_sources(study: optuna.Study, sources: Sequence[StudySource]) -> None:
+    """Store the sources of a study that begins; one that continues has them already."""
+    if tuple(sources) != stored_sources(study):
+        study.set_user_attr(SOURCES, [source.to_dict() for source in sources])
 
 
 def stored_sources(study: optuna.Study | None) -> tuple[StudySource, ...]:
@@ -151,8 +168,7 @@ def stored_sources(study: optuna.Study | None) -> tuple[StudySource, ...]:
 
 def read_source(text: str, results: Path, own: StudyLocation, space: SearchSpace) -> StudySource:
     """Read one source. Raises ValueError as `find_sources` does."""
-    option = f"--from-study {hide_password(text.partition('#')[0]) if '://' in text else text}"
-    location = _locate(text, results, own, option)
+    option, location = _option(text), _locate(text, results, own)
     if (location.name, location.storage) == (own.name, own.storage):
         raise ValueError(f"{option}: the study itself; accepted: another study")
     if find_study(location.storage, location.name) is None:
@@ -172,7 +188,8 @@ def read_source(text: str, results: Path, own: StudyLocation, space: SearchSpace
     kept = trials
     if len(trials) > MAX_STORED:
         best = {member.trial.number for member in measured_front(trials, config.objectives)}
-        last = {trial.number for trial in trials[len(best) - MAX_STORED :]}
+        others = max(0, MAX_STORED - len(best))
+        last = {trial.number for trial in trials[len(trials) - others :]}
         kept = [trial for trial in trials if trial.number in best | last]
     images = study.user_attrs.get("val_images")
     return StudySource(
@@ -186,11 +203,27 @@ def read_source(text: str, results: Path, own: StudyLocation, space: SearchSpace
     )
 
 
-def _locate(text: str, results: Path, own: StudyLocation, option: str) -> StudyLocation:
+def _option(text: str) -> str:
+    """The option as it is shown, without a password."""
+    url, _, name = text.partition("#")
+    if "://" not in text:
+        return f"--from-study {text}"
+    try:
+        return f"--from-study {hide_password(url)}{f'#{name}' if name else ''}"
+    except sqlalchemy.exc.ArgumentError:  # what it holds is not known
+        return "--from-study"
+
+
+def _locate(text: str, results: Path, own: StudyLocation) -> StudyLocation:
+    option = _option(text)
     if "://" in text:
         url, _, name = text.partition("#")
-        parse_storage(url)
-        names = [name] if name else optuna.get_all_study_names(open_storage(url))
+        try:
+            parse_storage(url)
+            names = [name] if name else optuna.get_all_study_names(open_storage(url))
+        except StorageError as error:
+            why = re.sub(r"^--storage( \S+)?: ", "", str(error))
+            raise ValueError(f"{option}: {why}") from None
         if len(names) != 1:
             held = ", ".join(sorted(names)) or "no study"
             raise ValueError(f"{option}: holds {held}; accepted: one study, or URL#NAME")
@@ -203,12 +236,17 @@ def _locate(text: str, results: Path, own: StudyLocation, option: str) -> StudyL
     raise ValueError(NO_STUDY.format(option))
 
 
-def _name(text: str) -> str:
-    """The name of the study that an option means, without opening it."""
-    if "#" in text and "://" in text:
-        return text.rpartition("#")[2]
-    path = Path(text.rpartition("://")[2])
-    return path.parent.name if path.name == "study.db" else path.name
+def _name(text: str, results: Path, own: StudyLocation) -> str:
+    """The name of the study that an option means, also where that study is gone."""
+    url, _, name = text.partition("#")
+    if "://" not in text:
+        return Path(text).resolve().name
+    if name:
+        return name
+    try:
+        return _locate(text, results, own).name
+    except ValueError:
+        return Path(url).parent.name  # of a study's folder
 
 
 def _setting(space: SearchSpace, arch: Arch) -> Setting | None:

@@ -13,6 +13,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import optuna
@@ -150,12 +151,14 @@ class SearchStudy:
         return len(left)
 
     def try_first(self, archs: Sequence[Arch]) -> None:
-        """Queue architectures of the space, each once over the life of the study."""
-        known = self._outcomes.keys() | {
-            trial.user_attrs.get("try_arch") for trial in self.study.get_trials(deepcopy=False)
-        }
+        """Queue architectures of the space, each once over the life of the study.
+
+        Call it after `recover`: no trial is RUNNING then.
+        """
+        waiting = self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        queued = {t.user_attrs.get(name) for t in waiting for name in ("try_arch", "retry_arch")}
         for arch in archs:
-            if arch.arch_id not in known:
+            if arch.arch_id not in self._outcomes.keys() | queued:
                 self._enqueue(self.config.space.encode(arch), {"try_arch": arch.arch_id})
 
     @property
@@ -374,7 +377,9 @@ class SearchStudy:
         taken = self._outcomes.keys() | {c.arch.arch_id for c in self._running.values()}
 
         def usable(arch: Arch) -> bool:
-            return arch.arch_id not in taken and self.config.limits.admit(self.cost(arch))
+            if arch.arch_id in taken or not self.config.limits.admit(self.cost(arch)):
+                return False
+            return self._latency is None or self._latency.worth_measuring(arch)
 
         space = self.config.space
         rng = random.Random(f"{self.seed}:{len(taken)}")
@@ -388,7 +393,10 @@ class SearchStudy:
         # Few architectures of a large space may be within the limits.
         data = self.config.dataset
         sizes = (data.image_size, data.in_channels, data.num_classes)
-        return next(filter(usable, self.config.limits.all_admitted(space, sizes)), None)
+        admitted = self.config.limits.all_admitted(space, sizes)
+        if self._latency is not None:  # none of very many may be worth measuring
+            admitted = islice(admitted, MAX_ENUMERATED)
+        return next(filter(usable, admitted), None)
 
     def _read(self) -> None:
         """Read which architectures have an outcome."""

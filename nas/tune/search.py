@@ -30,7 +30,7 @@ from nas.study.latency_prediction import (
 )
 from nas.study.plan import Plan
 from nas.study.sharing import SHARING, Sharing, measure_sharing
-from nas.study.sources import SOURCES
+from nas.study.sources import store_sources
 from nas.study.storage.lock import Lock, lock_study, myself
 from nas.study.storage.retrying import StorageGone, open_retrying
 from nas.study.study import Candidate, SearchStudy
@@ -159,8 +159,8 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
         sampler=chosen.sampler,
         load_if_exists=True,
     )
-    sources = {SOURCES: [one.to_dict() for one in plan.sources]} if plan.sources else {}
-    begin(study, plan.config, dataset_reason=plan.dataset_reason, **sources)
+    begin(study, plan.config, dataset_reason=plan.dataset_reason)
+    store_sources(study, plan.sources)
     storage.claim(plan.study_name, str(myself()))
     study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)

@@ -13,7 +13,13 @@ import nas
 from nas.data import load_search_data
 from nas.space.space import SearchSpace
 from nas.study.location import StudyLocation
-from nas.study.sources import describe_arch, read_source, stored_sources
+from nas.study.sources import (
+    describe_arch,
+    find_sources,
+    read_source,
+    store_sources,
+    stored_sources,
+)
 from nas.study.storage.engine import open_storage
 from nas.training import get_recipe
 
@@ -81,6 +87,45 @@ def test_a_study_continues_with_what_it_stored_where_the_source_is_gone(info, st
         search(info, url, "next", 9, sources=["other"])
 
 
+def test_a_database_without_a_name_means_the_same_study_when_a_search_goes_on(info, tmp_path):
+    source, own = (f"sqlite:///{tmp_path / name}" for name in ("lone.db", "own.db"))
+    search(info, source, "lone", 5)
+    search(info, own, "next", 3, sources=[source])
+    search(info, own, "next", 4, sources=[source])
+    assert [one.name for one in stored_sources(study(own, "next"))] == ["lone"]
+
+
+def test_two_sources_of_one_name_are_refused_and_one_given_twice_counts_once(info, tmp_path):
+    urls = [f"sqlite:///{tmp_path / name}" for name in ("a.db", "b.db", "own.db")]
+    for url, budget in zip(urls, (4, 5), strict=False):
+        search(info, url, "same", budget)
+    with pytest.raises(ValueError, match=r"b\.db: another source is called same"):
+        search(info, urls[2], "next", 3, sources=urls[:2])
+    search(info, urls[2], "next", 3, sources=[urls[0], urls[0] + "#same"])
+    assert len(stored_sources(study(urls[2], "next"))) == 1
+
+
+def test_a_study_without_a_trial_keeps_its_sources_or_takes_what_is_asked_for(info, storage):
+    search(info, storage, "third", 4)
+    opened = open_storage(storage, create=True)
+    made = optuna.create_study(storage=opened, study_name="begun", directions=["maximize"] * 2)
+    (source,) = find_sources(["first"], Path(), StudyLocation("begun", storage, None), made, TINY)
+    store_sources(made, [source])
+    own = StudyLocation("begun", storage, None)
+    assert find_sources([], Path(), own, made, TINY) == (source,)
+    (other,) = find_sources(["third"], Path(), own, made, TINY)
+    store_sources(made, [other])
+    assert [one.name for one in stored_sources(study(storage, "begun"))] == ["third"]
+
+
+@pytest.mark.parametrize("text", ["://x", "mysql://me:secret@host/db", "sqlite:///none.db#x"])
+def test_a_database_that_cannot_be_a_source_is_one_line_that_names_the_option(text):
+    with pytest.raises(ValueError, match=r"^--from-study.*accepted") as raised:
+        read_source(text, Path("results"), StudyLocation("own", "", None), TINY)
+    assert "secret" not in str(raised.value)
+    assert "--storage" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("source", "message"),
     [
@@ -127,6 +172,17 @@ def test_architectures_to_try_come_first_once_and_within_the_limits(info, tmp_pa
     search(info, url, "try", 4, first=[archs[1], archs[0], archs[2]])
     assert tried(url, "try")[:3] == [archs[1].arch_id, archs[0].arch_id, archs[2].arch_id]
     assert len(set(tried(url, "try"))) == 4
+
+
+def test_an_architecture_to_try_that_was_never_launched_is_tried_by_the_next_start(info, tmp_path):
+    url, archs = f"sqlite:///{tmp_path / 'try.db'}", list(TINY.architectures())
+    search(info, url, "try", 1, first=archs[:1])
+    waiting = study(url, "try")
+    waiting.enqueue_trial(TINY.encode(archs[1]), user_attrs={"try_arch": archs[1].arch_id})
+    waiting.ask()  # a driver that died here left it without its architecture
+    search(info, url, "try", 2, first=archs[:2])
+    ended = [t for t in study(url, "try").get_trials() if t.state.name in ("COMPLETE", "PRUNED")]
+    assert [t.user_attrs["arch_id"] for t in ended] == [arch.arch_id for arch in archs[:2]]
 
 
 def test_descriptions_agree_where_alpha_is_all_that_differs():
