@@ -111,13 +111,15 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         self._sources, self._describe = tuple(sources), describe
         self._source_front = source_front
         self.costs = costs
+        self._encode = encoding.encode
+        self._examples = self._encoded(examples)
         self._make_candidates = partial(
             Candidates,
             encoding,
             costs=costs,
             feasible=feasible,
             identity=identity,
-            examples=[code for one in examples if (code := encoding.encode(one)) is not None],
+            examples=self._examples,
         )
         self._candidates: Candidates | None = None
         self._model: ErrorModel | None = None
@@ -127,17 +129,31 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         self._batch: list[Code] = []  # suggestions that were chosen with the one before
         self._lock = threading.Lock()  # `study.optimize(n_jobs=...)` asks from several threads
 
-    def renew(self, costs: Costs, feasible: Callable[[Mapping[str, Any]], bool]) -> None:
+    def renew(
+        self,
+        costs: Costs,
+        feasible: Callable[[Mapping[str, Any]], bool],
+        examples: Sequence[Setting] = (),
+    ) -> None:
         """Suggest by other costs and limits from now on, such as ones that are learned.
 
         Args:
             costs: as those given first, which `self.costs` stays; there may be more of them.
             feasible: as given first.
+            examples: besides those given first.
         """
         with self._lock:
-            self._make_candidates = partial(self._make_candidates, costs=costs, feasible=feasible)
+            self._make_candidates = partial(
+                self._make_candidates,
+                costs=costs,
+                feasible=feasible,
+                examples=[*self._examples, *self._encoded(examples)],
+            )
             self._candidates = self._model = None
             self._batch = []
+
+    def _encoded(self, settings: Sequence[Setting]) -> list[Code]:
+        return [code for one in settings if (code := self._encode(one)) is not None]
 
     def expect(self, asks: int) -> None:
         """Announce how many trials will be asked for before any result is told.

@@ -141,11 +141,21 @@ def extreme(
         largest: whether the largest key is wanted, not the smallest.
     """
     sign = -1 if largest else 1
+    return least(space, lambda arch: sign * key(cost(arch, image_size, in_channels, num_classes)))
 
-    def score(arch: Arch) -> Vector:
-        return (sign * key(cost(arch, image_size, in_channels, num_classes)),)
 
-    return min(_best_architectures(space, score), key=score)
+def least(space: SearchSpace, score: Callable[[Arch], int]) -> Arch:
+    """The architecture of the lowest score, exactly and without enumeration, as in `extreme`.
+
+    Args:
+        space: where to look.
+        score: the sum over the parts of a network, or their maximum.
+    """
+
+    def vector(arch: Arch) -> Vector:
+        return (score(arch),)
+
+    return min(_best_architectures(space, vector), key=vector)
 
 
 def _best_architectures(space: SearchSpace, score: Callable[[Arch], Vector]) -> list[Arch]:

@@ -22,8 +22,11 @@ from nas.format import format_number, three_digits
 from nas.samplers import KnownCostSampler
 from nas.space.arch import Arch
 from nas.space.cost import cost
+from nas.space.limits import least
+from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
 
+NANOSECOND = 1e-9  # seconds
 EDGE = 1.2  # times the limit, up to which an expected latency may be wrong
 
 Measured = tuple[Arch, float]  # a network and its seconds
@@ -44,21 +47,29 @@ class LatencyPrediction:
         self._config, self._sampler = config, sampler
         self._fitted_to = 0  # networks
         self._model: LatencyModel | None = None
+        self.fastest: Arch | None = None  # expected to be, where there is a limit and a model
 
-    def learn(self, study: optuna.Study) -> bool:
+    def learn(self, study: optuna.Study, *, at_once: bool = False) -> bool:
         """Fit the model to what was measured, if that is enough for a new one.
+
+        Args:
+            study: whose networks were measured.
+            at_once: whether one more network than before is enough.
 
         Returns:
             Whether it was.
         """
+        enough = max(MIN_NETWORKS, self._fitted_to + 1) if at_once else _after(self._fitted_to)
         trials = study.get_trials(deepcopy=False)
-        if sum("latency" in trial.user_attrs for trial in trials) < _after(self._fitted_to):
+        if sum("latency" in trial.user_attrs for trial in trials) < enough:
             return False
-        measured, before = measured_latencies(study), self._fitted_to
+        measured = measured_latencies(study)
+        if len(measured) < enough:
+            return False
         while len(measured) >= (more := _after(self._fitted_to)):
             self._fitted_to = more
-        if self._fitted_to == before:
-            return False
+        if at_once:
+            self._fitted_to = len(measured)
         model = self._model = _fitted(measured[: self._fitted_to], self._config)
         space, limits = self._config.space, self._config.limits
         objective = "latency" in self._config.objectives.names
@@ -73,7 +84,9 @@ class LatencyPrediction:
                 return False
             return limits.max_latency is None or model.predict(arch) <= limits.max_latency
 
-        self._sampler.renew(costs, feasible)
+        self.fastest = None if limits.max_latency is None else _fastest(space, model)
+        examples = [] if self.fastest is None else [space.encode(self.fastest)]
+        self._sampler.renew(costs, feasible, examples)
         return True
 
     def worth_measuring(self, arch: Arch) -> bool:
@@ -85,6 +98,10 @@ class LatencyPrediction:
 def _after(networks: int) -> int:
     """At how many measured networks the model is fitted again."""
     return max(MIN_NETWORKS, networks + (networks + 1) // 2)
+
+
+def _fastest(space: SearchSpace, model: LatencyModel) -> Arch:
+    return least(space, lambda arch: round(model.predict(arch) / NANOSECOND))
 
 
 def _sizes(config: StudyConfig) -> Sizes:

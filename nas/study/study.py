@@ -209,6 +209,8 @@ class SearchStudy:
             if candidate is not None:
                 return candidate
         arch = self._draw_unseen()
+        if arch is None and self._latency and self._latency.learn(self.study, at_once=True):
+            return self.ask(ahead=ahead)  # what was measured last may change what is expected
         if arch is None:
             # A running trial may still be interrupted and queued again; nothing else is left.
             self.exhausted = True
@@ -261,6 +263,7 @@ class SearchStudy:
 
     def refuse(self, number: int, latency: float) -> None:
         """Store a trial that was not trained: its latency, in seconds, is over the limit."""
+        self.exhausted = False  # what is expected of the others may change
         self._tell(number, TrialState.FAIL, {"reason": OVER_LATENCY, "latency": latency})
 
     def interrupt(self, number: int, *, launched: bool = True) -> None:
@@ -383,6 +386,11 @@ class SearchStudy:
 
         space = self.config.space
         rng = random.Random(f"{self.seed}:{len(taken)}")
+        # Measured whatever is expected of it: a model may be wrong about the extreme.
+        fastest = None if self._latency is None else self._latency.fastest
+        new = fastest is not None and fastest.arch_id not in taken
+        if fastest is not None and new and self.config.limits.admit(self.cost(fastest)):
+            return fastest
         if space.size <= MAX_ENUMERATED:
             unseen = [arch for arch in space.architectures() if usable(arch)]
             return rng.choice(unseen) if unseen else None

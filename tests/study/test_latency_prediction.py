@@ -17,7 +17,7 @@ from nas.report.analysis import read_study
 from nas.report.page import render
 from nas.samplers import KnownCostSampler
 from nas.space.arch import Arch
-from nas.space.limits import Limits
+from nas.space.limits import Limits, least
 from nas.space.named import DEFAULT_SPACE
 from nas.space.space import SearchSpace
 from nas.study.choose_sampler import choose_sampler
@@ -36,31 +36,31 @@ def config(tiny_config: StudyConfig) -> StudyConfig:
     return replace(tiny_config, space=SearchSpace.from_yaml(Path(DEFAULT_SPACE)))
 
 
-def seconds(arch: Arch, config: StudyConfig) -> float:
-    """Seconds on a synthetic machine: linear in the terms, and 2 % of noise."""
+def seconds(arch: Arch, config: StudyConfig, noise: float = 0.02) -> float:
+    """Seconds on a synthetic machine: linear in the terms, and some relative noise."""
     info = config.dataset
     values = dict(
         zip(TERMS, terms(arch, Sizes(info.image_size, info.in_channels, info.num_classes)),
             strict=True)
     )  # fmt: skip
-    noise = np.random.default_rng(int(arch.arch_id, 16)).normal(1, 0.02)
-    return float(noise * (5e-4 * values["dct_blocks"] + 2e-7 * values["elements"]))
+    factor = np.random.default_rng(int(arch.arch_id, 16)).normal(1, noise)
+    return float(factor * (5e-4 * values["dct_blocks"] + 2e-7 * values["elements"]))
 
 
 def _to_text(page: str) -> str:
     return html.unescape(" ".join(page.split()))
 
 
-def search(config: StudyConfig) -> tuple[SearchStudy, list[bool]]:
-    """The study, and of each trial in order whether it was over the limit."""
+def search(config: StudyConfig, most: int = 10_000) -> tuple[SearchStudy, list[bool]]:
+    """The study, and of each of at most so many trials in order whether it was over the limit."""
     chosen = choose_sampler("known-cost", config, 0, 0, None)
     study = SearchStudy(
         optuna.create_study(sampler=chosen.sampler, directions=config.objectives.directions),
         config, budget=BUDGET, latency=chosen.latency,
     )  # fmt: skip
     study.recover()
-    over = []
-    while (candidate := study.ask()) is not None:
+    over: list[bool] = []
+    while len(over) < most and (candidate := study.ask()) is not None:
         taken = seconds(candidate.arch, config)
         over.append(config.limits.max_latency is not None and taken > config.limits.max_latency)
         if over[-1]:
@@ -106,6 +106,17 @@ def test_a_continued_search_predicts_as_one_that_was_not_interrupted(config: Stu
     assert isinstance(after, KnownCostSampler)
     feasible = [s._draw_candidates(0).codes for s in (before, after)]
     assert feasible[0] == feasible[1]
+
+
+def test_a_search_ends_where_no_other_network_is_expected_within_the_limit(
+    config: StudyConfig,
+) -> None:
+    fastest = least(config.space, lambda arch: round(1e9 * seconds(arch, config, noise=0)))
+    limit = 1.1 * seconds(fastest, config, noise=0)
+    study, over = search(replace(config, limits=Limits(max_latency=limit)), most=100)
+    assert study.exhausted
+    assert 0 < study.counted < BUDGET
+    assert len(over) < 100
 
 
 def test_expected_latency_is_a_cost_of_the_sampler(config: StudyConfig) -> None:
