@@ -83,7 +83,7 @@ def choose_rates(
     }
     for family in to_try:
         if short is None:
-            _set_aside(median[family], home)
+            _set_aside(median[family], recipes[family], home)
     while to_try:
         tried = [(family, rate) for family in to_try for rate in to_try[family]]
         found = validate([_try(median[f], _at(recipes[f], rate), home, short) for f, rate in tried])
@@ -109,8 +109,8 @@ def choose_rates(
         to_try = {family: [rate] for family, rate in further.items() if rate is not None}
     for one in networks:
         rate = choices[one.family]["rate"]
-        if _trained_at(home / one.name) not in (None, rate):
-            _set_aside(one, home)
+        if _trained_at(home / one.name, recipes[one.family]) not in (None, rate):
+            _set_aside(one, recipes[one.family], home)
         if not (home / one.name).exists() and (aside := _aside(one, rate, home)).exists():
             aside.rename(home / one.name)
     return {family: _at(recipes[family], choices[family]["rate"]) for family in families}
@@ -187,16 +187,21 @@ def _aside(spec: NetworkSpec, rate: float, home: Path) -> Path:
     return home / FOLDER / f"{spec.name}-{rate:g}"
 
 
-def _trained_at(folder: Path) -> float | None:
-    """The learning rate of the network in a folder; None where there is none."""
+def _trained_at(folder: Path, recipe: Recipe) -> float | None:
+    """The learning rate of the network in a folder; None where none was trained by the recipe.
+
+    A network may have been trained by a second recipe, whose rate is no choice of these.
+    """
     if not (folder / DESCRIPTION).exists():
         return None
-    return float(read_description(folder).recipe["learning_rate"])
+    trained = Recipe.model_validate(read_description(folder).recipe)
+    same = _at(trained, 1.0).model_copy(update={"teacher": None}) == _at(recipe, 1.0)
+    return trained.learning_rate if same else None
 
 
-def _set_aside(spec: NetworkSpec, home: Path) -> None:
+def _set_aside(spec: NetworkSpec, recipe: Recipe, home: Path) -> None:
     """Move a network out of its folder, unless one of its rate was set aside before."""
-    rate = _trained_at(home / spec.name)
+    rate = _trained_at(home / spec.name, recipe)
     if rate is not None and not _aside(spec, rate, home).exists():
         _aside(spec, rate, home).parent.mkdir(parents=True, exist_ok=True)
         (home / spec.name).rename(_aside(spec, rate, home))

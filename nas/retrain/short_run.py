@@ -28,7 +28,8 @@ class ShortRuns:
 
     def rates(self, whole: Recipe) -> list[float]:
         """The learning rates to try first, in ascending order."""
-        return [float(f"{factor * whole.learning_rate:.3g}") for factor in FACTORS]
+        own = whole.learning_rate  # as it is, since `best` compares with it
+        return [own if factor == 1 else float(f"{factor * own:.3g}") for factor in FACTORS]
 
     def recipe(self, whole: Recipe) -> Recipe:
         """The recipe of a short run, from that of the whole training."""

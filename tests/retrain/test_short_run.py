@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from nas.data import DatasetInfo, load_search_data
+from nas.files import write_json
 from nas.retrain.learning_rate import CHOICES, FOLDER, SHORT_RUNS, choose_rates
 from nas.retrain.references import SEARCHED, NetworkSpec
 from nas.retrain.short_run import MOST_RUNS, SHARE, ShortRuns
 from nas.training import Recipe, get_recipe
+from nas.training.pretrained import DESCRIPTION, Description, read_description
 
 IMAGES = 54_000
 RECIPE = get_recipe("full")
@@ -74,6 +76,27 @@ def test_the_best_rate_is_taken_and_not_chosen_again(
     assert {folder.parent for folder in folders} == {tmp_path / FOLDER / SHORT_RUNS}
     assert len(folders) == len(tried)
     assert not (tmp_path / "mobilenetv2").exists()  # no short run is a network's own training
+
+
+def test_a_network_of_a_second_recipe_is_not_set_aside(tmp_path: Path, info: DatasetInfo) -> None:
+    second = get_recipe("short-cpu", epochs=60, learning_rate=0.05)
+    described = Description(
+        arch_id=None, arch=None, reference="mobilenetv2", dataset=info.to_dict(),
+        recipe=second.model_dump(mode="json"), seed=0, versions={},
+    )  # fmt: skip
+    (tmp_path / "mobilenetv2").mkdir()
+    write_json(tmp_path / "mobilenetv2" / DESCRIPTION, described.model_dump(mode="json"))
+    validation = Validation(lambda rate: 0.9 - abs(rate - 0.4) / 10)
+    choose_rates(NETWORKS, {SEARCHED: RECIPE}, (), tmp_path, info, validation, SHORT)
+    assert read_description(tmp_path / "mobilenetv2").recipe["learning_rate"] == 0.05
+
+
+def test_a_rate_with_many_digits_is_compared_with_itself() -> None:
+    own = RECIPE.model_copy(update={"learning_rate": 0.01875})
+    rates = SHORT.rates(own)
+    assert own.learning_rate in rates
+    accuracies = dict.fromkeys(rates, 0.8) | {rates[-1]: 0.801}
+    assert SHORT.best(accuracies, own.learning_rate) == own.learning_rate
 
 
 def test_the_recipes_rate_stays_unless_another_one_is_better_beyond_the_noise() -> None:
