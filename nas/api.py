@@ -26,7 +26,7 @@ from nas.study.front import front
 from nas.study.front_file import FrontFile, front_file
 from nas.study.location import StudyLocation, find_study
 from nas.study.objectives import Objectives
-from nas.study.sharing import SHARING, measure_sharing
+from nas.study.sharing import update_sharing
 from nas.study.sources import StudySource, find_sources, store_sources
 from nas.study.storage.engine import open_storage
 from nas.study.storage.lock import lock_study
@@ -171,9 +171,7 @@ def run_search(
                 else:
                     if meter is not None:
                         meter.ended()
-        sharing = measure_sharing(study.study, config, seed, images)
-        if sharing is not None:
-            study.study.set_user_attr(SHARING, sharing.model_dump(mode="json"))
+        sharing = update_sharing(study.study, config, seed, images)
         return front_file(name, config, front(study.study, config), sharing)
 
 

@@ -40,7 +40,7 @@ PACKAGES = {  # by format: what it needs beside PyTorch, and the extra that inst
     "onnx": (ONNX_PACKAGES, "export"),
     "torch": ((), ""),
     "int8": (ONNX_PACKAGES, "export"),
-    "tflite": (("litert_torch",), "tflite"),
+    "tflite": (("litert_torch", "ai_edge_litert", "ai_edge_quantizer"), "tflite"),
     "c-array": (ONNX_PACKAGES, "export"),
 }
 FORMATS = tuple(PACKAGES)
@@ -103,11 +103,12 @@ def export(
     program = _export_program(plain.to(memory_format=torch.contiguous_format))
     if "torch" in formats:
         runs["torch"] = _write_program(program, folder / PROGRAM)
-    if {"onnx", "int8", "c-array"} & set(formats):
+    int8 = "int8" in formats or ("c-array" in formats and "tflite" not in formats)
+    if int8 or "onnx" in formats:
         runs["onnx"] = _write_onnx(program, description, folder / ONNX)
     test = load_test()
     report: dict[str, Any] = {"opset": OPSET, "versions": _versions()}
-    if "int8" in formats or ("c-array" in formats and "tflite" not in formats):
+    if int8:
         images_BCHW = _calibration_images(train)
         quantise(folder / ONNX, folder / INT8, images_BCHW)
         runs["int8"] = open_session(folder / INT8)

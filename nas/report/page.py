@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 import yaml
 from plotly.offline import get_plotlyjs
 
+from nas.deploy.latency import BACKENDS
 from nas.files import write_atomic
 from nas.format import format_duration, format_number
 from nas.report.analysis import StudyData, read_study, table2_networks
@@ -341,6 +342,12 @@ def _reproduce(data: StudyData) -> dict[str, str]:
     for option, limit in config.limits.given.items():
         words += [f"--max-{option}", str(limit)]
     words += ["--device", config.limits.device] if config.limits.device else []
+    if config.limits.max_latency is not None:
+        words += ["--max-latency", f"{1e3 * config.limits.max_latency:g}ms"]
+    if config.latency_backend not in (None, BACKENDS[0]):
+        words += ["--latency-backend", str(config.latency_backend)]
+    for source in attributes.get(SOURCES, []):
+        words += ["--from-study", source["name"]]
     counted = data.trials["state"].isin(["finished", "stopped"]).sum()
     words += ["--study", data.name, "--budget", str(max(1, int(counted)))]
     versions = attributes.get("versions", {})

@@ -72,10 +72,13 @@ class Sharing(BaseModel):
         return lines
 
 
-def measure_sharing(
+def update_sharing(
     study: optuna.Study, config: StudyConfig, seed: int, images: int | None
 ) -> Sharing | None:
-    """What a study took from its sources; None where it has none."""
+    """Measure what a study took from its sources, and store it; None where it has none.
+
+    The simulated cold start takes up to `MOST_TRIALS` asks of the sampler.
+    """
     sources = stored_sources(study)
     if not sources:
         return None
@@ -86,11 +89,13 @@ def measure_sharing(
         logger.warning("what was shared with the sources is not known: %s", error)
         fitted = None
     shares = {} if fitted is None else fitted.shares
-    return Sharing(
+    sharing = Sharing(
         sources=tuple(_share(source, shares.get(source.name)) for source in sources),
         trials=0 if fitted is None else len(fitted.finished),
         cold_trials=None if fitted is None else _cold_trials(fitted, config, seed, images),
     )
+    study.set_user_attr(SHARING, sharing.model_dump(mode="json"))
+    return sharing
 
 
 def stored_sharing(study: optuna.Study) -> Sharing | None:

@@ -29,7 +29,7 @@ from nas.study.latency_prediction import (
     prediction_error,
 )
 from nas.study.plan import Plan
-from nas.study.sharing import SHARING, Sharing, measure_sharing
+from nas.study.sharing import Sharing, stored_sharing, update_sharing
 from nas.study.sources import store_sources
 from nas.study.storage.lock import Lock, lock_study, myself
 from nas.study.storage.retrying import StorageGone, open_retrying
@@ -81,8 +81,8 @@ def search(
     try:
         with _log_to(plan.folder / "search.log"):
             study = _open(plan, lock, received)
-            ended = None
-            if study.counted < request.budget:
+            ended, ran = None, study.counted < request.budget
+            if ran:
                 stops = StopConditions(
                     None if request.timeout is None else start + request.timeout,
                     request.max_failures,
@@ -93,7 +93,7 @@ def search(
                     show(study, received) as view,
                 ):
                     ended = run(study, plan, stops, received, _ReportedView(view, report))
-            sharing = _store_sharing(study, plan)
+            sharing = _sharing(study, plan, ended, ran=ran)
             data = read_study(study.study, plan.config)
             predicted = prediction_error(measured_latencies(study.study), plan.config)
             contents = front_file(plan.study_name, plan.config, data.members, sharing, predicted)
@@ -117,13 +117,19 @@ def search(
     return SearchResult(study, data.members, predicted, ended, time.monotonic() - start, files)
 
 
-def _store_sharing(study: SearchStudy, plan: Plan) -> Sharing | None:
-    """What was taken from earlier studies, also as an attribute of the study for its report."""
+def _sharing(
+    study: SearchStudy, plan: Plan, ended: SearchEnded | None, *, ran: bool
+) -> Sharing | None:
+    """What was taken from earlier studies.
+
+    It takes long to measure: after Ctrl-C, and where nothing was trained, it is what is stored.
+    """
+    stored = stored_sharing(study.study)
+    interrupted = ended is not None and ended.signal_number is not None
+    if interrupted or (stored is not None and not ran):
+        return stored
     images = plan.config.recipe.evaluated(plan.data.val)
-    sharing = measure_sharing(study.study, plan.config, plan.request.seed, images)
-    if sharing is not None:
-        study.study.set_user_attr(SHARING, sharing.model_dump(mode="json"))
-    return sharing
+    return update_sharing(study.study, plan.config, plan.request.seed, images)
 
 
 class _ReportedView:

@@ -157,7 +157,8 @@ def test_tensorflow_lite_files_agree(trained: Path, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(find_spec("litert_torch") is not None, reason="litert-torch is installed")
 def test_a_missing_converter_is_one_line() -> None:
-    with pytest.raises(ValueError, match="--export tflite: needs litert-torch, not installed") as e:
+    needs = "--export tflite: needs litert-torch, ai-edge-litert, ai-edge-quantizer, not installed"
+    with pytest.raises(ValueError, match=needs) as e:
         require_format("tflite")
     assert "\n" not in str(e.value)
 

@@ -245,6 +245,15 @@ def test_commands_can_be_pasted(
             assert html.unescape(text).count(row["retrain"]) >= 1
 
 
+def test_the_command_that_repeats_a_search_has_its_limits_of_latency(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
+    limits = replace(tiny_config.limits, max_latency=0.0025, max_macs=4_000_000)
+    config = replace(tiny_config, limits=limits, latency_backend="onnxruntime", machine="m")
+    text = html.unescape(render(read_study(synthetic_study(tiny_config, 5), config)))
+    assert "--max-macs 4000000 --max-latency 2.5ms --latency-backend onnxruntime" in text
+
+
 def test_only_the_page_of_a_running_search_reloads(
     synthetic_study: SyntheticStudy, tiny_config: StudyConfig
 ) -> None:

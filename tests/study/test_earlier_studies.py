@@ -11,8 +11,16 @@ import pytest
 
 import nas
 from nas.data import load_search_data
+from nas.report.analysis import read_study
+from nas.report.page import render
 from nas.space.space import SearchSpace
+from nas.study.begin import begin
+from nas.study.config import stored_config
+from nas.study.front_file import load_front
 from nas.study.location import StudyLocation
+from nas.study.plan import Request, make_plan
+from nas.study.repair import repair
+from nas.study.resources import ClusterResources, Node
 from nas.study.sources import (
     describe_arch,
     find_sources,
@@ -21,7 +29,10 @@ from nas.study.sources import (
     stored_sources,
 )
 from nas.study.storage.engine import open_storage
+from nas.study.study import Measurement, SearchStudy
 from nas.training import get_recipe
+from nas.tune.run import SearchEnded
+from nas.tune.search import _sharing
 
 ROOT = Path(__file__).parents[2]
 TINY = SearchSpace.from_yaml("tiny")
@@ -71,6 +82,38 @@ def test_the_second_search_stores_its_source_and_says_what_it_shared(info, stora
     assert front.sharing is not None
     assert front.sharing.sources[0].shared > 0.5
     assert "first (digits, " in front.sharing.sentences()[0]
+
+
+def test_repair_keeps_what_was_shared_in_the_front_file(info, storage, tmp_path):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    front = search(info, url, "next", 5, sources=[storage + "#first"])
+    assert front.sharing is not None
+    repair(StudyLocation("next", url, tmp_path))
+    assert load_front(tmp_path / "front.json").sharing == front.sharing
+    page = render(read_study(study(url, "next"), stored_config(study(url, "next"))))
+    assert "--from-study first" in page
+
+
+def test_after_ctrl_c_nothing_is_simulated_and_what_was_stored_stays(info, storage, tmp_path):
+    request = Request(
+        budget=8, space=Path("tiny"), dataset="digits", study="second", results=tmp_path,
+        storage=f"sqlite:///{tmp_path / 'own.db'}", recipe="short-cpu", overrides={"epochs": 2},
+        from_study=(storage + "#first",),
+    )  # fmt: skip
+    plan = make_plan(request, ClusterResources((Node(2),), 1))
+    made = optuna.create_study(directions=plan.config.objectives.directions)
+    begin(made, plan.config)
+    store_sources(made, plan.sources)
+    search = SearchStudy(made, plan.config, budget=8)
+    for stored in (0, 5, 5):
+        for _ in range(5 if not stored else 1):
+            candidate = search.ask()
+            *_, (_, accuracy) = train(candidate.arch, 0)
+            search.complete(candidate.number, Measurement(accuracy, 2, 1.0, [(2, accuracy)]))
+        interrupted = _sharing(search, plan, SearchEnded("interrupted", 2), ran=True)
+        again = _sharing(search, plan, None, ran=False)
+        assert again.trials == 5
+        assert (interrupted and interrupted.trials) == (stored or None)
 
 
 def test_a_study_continues_with_what_it_stored_where_the_source_is_gone(info, storage, tmp_path):
