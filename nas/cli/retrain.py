@@ -64,8 +64,8 @@ def retrain(
         option(
             WHAT,
             "H",
-            "Choose networks, epochs and seeds that take about H hours on this machine, from a "
-            "minute of training.",
+            "Choose networks, epochs and seeds that take about H hours on this machine; a minute of "
+            "training tells their speed.",
         ),
     ] = None,
     dry_run: Annotated[
@@ -125,7 +125,7 @@ def retrain(
         option(
             WHERE,
             "URL",
-            "Study database, whose notes follow. Default: study.db beside FRONT",
+            "Study database, whose notes are updated. Default: study.db beside FRONT",
             envvar="NAS_STORAGE",
         ),
     ] = None,

@@ -79,14 +79,14 @@ def search(
         ),
     ] = None,
     image_size: Annotated[
-        int | None, option(WHAT, "N", "Resize images to this side and train at it.")
+        int | None, option(WHAT, "N", "Side of the images in pixels: they are resized and trained at it.")
     ] = None,
     channels: Annotated[
         str,
         option(WHAT, "N", "1 (grey), 3 (RGB) or auto: 1 where all images of a folder are grey."),
     ] = "auto",
     background: Annotated[
-        str | None, option(WHAT, "COLOR", "Behind transparent pixels. Default: white")
+        str | None, option(WHAT, "COLOR", "Colour behind transparent pixels. Default: white")
     ] = None,
     max_params: Annotated[
         str | None, option(LIMITS, "N", "Maximum parameters, such as 1M.")
@@ -96,11 +96,11 @@ def search(
         option(LIMITS, "BYTES", "Maximum memory of activations in int8, such as 256k."),
     ] = None,
     max_flash: Annotated[
-        str | None, option(LIMITS, "BYTES", "Maximum of weights in int8, such as 1M.")
+        str | None, option(LIMITS, "BYTES", "Maximum size of the weights in int8, such as 1M.")
     ] = None,
     device: Annotated[
         str | None,
-        option(LIMITS, "NAME", "Memory and flash of a device, such as stm32f746 or esp32-s3."),
+        option(LIMITS, "NAME", "Limit memory and flash to those of a device, such as stm32f746 or esp32-s3."),
     ] = None,
     max_latency: Annotated[
         str | None,
@@ -112,7 +112,7 @@ def search(
     ] = None,
     latency_backend: Annotated[
         str | None,
-        option(LIMITS, "NAME", "What runs it: pytorch (default) or onnxruntime, in float."),
+        option(LIMITS, "NAME", "What latency is measured with: pytorch (default) or onnxruntime, in float."),
     ] = None,
     trial_timeout: Annotated[
         str | None,
@@ -120,7 +120,7 @@ def search(
     ] = None,
     max_failures: Annotated[
         str,
-        option(LIMITS, "N", "Stop after more failed trials; or 20% of the budget. Default: 10"),
+        option(LIMITS, "N", "Failed trials that are allowed, or a share of the budget such as 20%. Default: 10"),
     ] = "10",
     from_study: Annotated[
         list[str] | None,

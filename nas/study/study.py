@@ -233,12 +233,18 @@ class SearchStudy:
         candidate = self._running[number]
         measured: dict[str, float] = {"accuracy": measurement.accuracy}
         measured |= known_values(candidate.cost)
-        attributes = _attributes(measurement)
-        if measurement.latency_ratio is not None:
-            measured["latency"] = measurement.latency_ratio * self._control_seconds(measurement)
-            attributes["latency"] = measured["latency"]
+        attributes = self._attributes(measurement)
+        if "latency" in attributes:
+            measured["latency"] = attributes["latency"]
         values = self.config.objectives.values(measured)
         self._tell(number, TrialState.COMPLETE, attributes, values)
+
+    def _attributes(self, measurement: Measurement) -> dict[str, Any]:
+        """User attributes of a trial that has a result."""
+        attributes = _attributes(measurement)
+        if measurement.latency_ratio is not None:
+            attributes["latency"] = measurement.latency_ratio * self._control_seconds(measurement)
+        return attributes
 
     def _control_seconds(self, measurement: Measurement) -> float:
         """Seconds of the control network that all latencies of the study are multiples of.
@@ -254,7 +260,7 @@ class SearchStudy:
 
     def stop(self, number: int, measurement: Measurement) -> None:
         """Store a trial that was stopped early: PRUNED, never on the front."""
-        self._tell(number, TrialState.PRUNED, _attributes(measurement))
+        self._tell(number, TrialState.PRUNED, self._attributes(measurement))
 
     def fail(self, number: int, reason: str) -> None:
         """Store a trial that failed for good; its architecture is not tried again."""

@@ -38,7 +38,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
     The configuration of a trial is `arch` (canonical JSON) and `seed`. A result holds `epochs`,
     `accuracy` and `seconds`; `losses` of the epochs so far and `right`, which validation images
     were classified right at each rung; `latency_ratio`, `latency_noise` and `latency_control` (see
-    `nas.study.study.Measurement`) where latency is an objective; `reason` if the trial failed; and
+    `nas.study.study.Measurement`) where latency is measured; `reason` if the trial failed; and
     `notice` if the node trains more slowly than it could. An error inside a trial is reported as a
     result, so that the actor survives it.
     """
@@ -110,11 +110,12 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             result |= {"losses": [*self._losses], "right": [*self._right]}
             result["done"] = trainer.epoch >= self._rungs[-1]
             if result["done"] and self._machine is not None:
-                latency = self._latency or self._measure()
+                self._latency = self._latency or self._measure()
+            if self._latency is not None:  # also of a trial that is about to be stopped
                 result |= {
-                    "latency_ratio": latency.relative,
-                    "latency_noise": latency.noise,
-                    "latency_control": latency.control,
+                    "latency_ratio": self._latency.relative,
+                    "latency_noise": self._latency.noise,
+                    "latency_control": self._latency.control,
                 }
         except Diverged:
             result["reason"] = DIVERGED

@@ -31,12 +31,16 @@ def reasons(search: Search) -> list[str]:
 
 
 def trial(
-    data: SearchData, machine: str | None = None, max_latency: float | None = None
+    data: SearchData,
+    machine: str | None = None,
+    max_latency: float | None = None,
+    epochs: int = 1,
 ) -> TrainingTrial:
     made = TrainingTrial.__new__(TrainingTrial)  # Ray's part of the constructor needs a cluster
     config = {"arch": table2_arch(0.5).to_json(), "seed": 1}
     made.setup(
-        config, data, get_recipe("short-cpu", epochs=1), (1,), 1, machine, "pytorch", max_latency
+        *(config, data, get_recipe("short-cpu", epochs=epochs), tuple(range(1, epochs + 1))),
+        *(1, machine, "pytorch", max_latency),
     )
     return made
 
@@ -86,6 +90,10 @@ def test_a_network_over_the_limit_of_latency_is_not_trained(digits_info: Dataset
     within = trial(data, machine, max_latency=10.0).step()
     assert (within["reason"], within["epochs"]) == (None, 1)
     assert within["latency"] == within["latency_ratio"] * within["latency_control"]
+    early = trial(data, machine, max_latency=10.0, epochs=2).step()
+    assert not early["done"]
+    assert early["latency_ratio"] > 0  # the trial may be stopped here
+    assert "latency_ratio" not in trial(data, machine, epochs=2).step()
 
 
 def test_a_file_on_a_full_disk_is_whole_or_as_it_was(tmp_path: Path) -> None:

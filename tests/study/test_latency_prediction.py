@@ -94,6 +94,20 @@ def test_networks_over_the_limit_are_no_longer_suggested(config: StudyConfig) ->
     assert FrontFile.model_validate(entries.model_dump()).latency_prediction == error
 
 
+def test_the_latency_of_a_stopped_trial_is_learned_from_too(config: StudyConfig) -> None:
+    study = SearchStudy(
+        optuna.create_study(directions=config.objectives.directions), config, budget=2
+    )
+    candidate = study.ask()
+    assert candidate is not None
+    timed: dict[str, Any] = {
+        "latency_ratio": 2.0, "latency_noise": 0.02, "latency_control": 0.001,
+    }  # fmt: skip
+    study.stop(candidate.number, Measurement(*(0.5, 4, 1.0, [(4, 0.5)]), **timed))
+    assert measured_latencies(study.study) == [(candidate.arch, 0.002)]
+    assert study.control_seconds == 0.001
+
+
 def test_a_continued_search_predicts_as_one_that_was_not_interrupted(config: StudyConfig) -> None:
     config = replace(config, limits=Limits(max_latency=LIMIT))
     study, _ = search(config)
