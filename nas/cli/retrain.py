@@ -64,8 +64,8 @@ def retrain(
         option(
             WHAT,
             "H",
-            "Choose networks, epochs and seeds that take about H hours on this machine; a minute of "
-            "training tells their speed.",
+            "Choose networks, epochs and seeds that take about H hours on this machine; a minute "
+            "of training tells their speed.",
         ),
     ] = None,
     dry_run: Annotated[

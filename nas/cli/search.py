@@ -79,7 +79,8 @@ def search(
         ),
     ] = None,
     image_size: Annotated[
-        int | None, option(WHAT, "N", "Side of the images in pixels: they are resized and trained at it.")
+        int | None,
+        option(WHAT, "N", "Side of the images in pixels: they are resized and trained at it."),
     ] = None,
     channels: Annotated[
         str,
@@ -100,7 +101,11 @@ def search(
     ] = None,
     device: Annotated[
         str | None,
-        option(LIMITS, "NAME", "Limit memory and flash to those of a device, such as stm32f746 or esp32-s3."),
+        option(
+            LIMITS,
+            "NAME",
+            "Limit memory and flash to those of a device, such as stm32f746 or esp32-s3.",
+        ),
     ] = None,
     max_latency: Annotated[
         str | None,
@@ -112,7 +117,11 @@ def search(
     ] = None,
     latency_backend: Annotated[
         str | None,
-        option(LIMITS, "NAME", "What latency is measured with: pytorch (default) or onnxruntime, in float."),
+        option(
+            LIMITS,
+            "NAME",
+            "What latency is measured with: pytorch (default) or onnxruntime, in float.",
+        ),
     ] = None,
     trial_timeout: Annotated[
         str | None,
@@ -120,7 +129,11 @@ def search(
     ] = None,
     max_failures: Annotated[
         str,
-        option(LIMITS, "N", "Failed trials that are allowed, or a share of the budget such as 20%. Default: 10"),
+        option(
+            LIMITS,
+            "N",
+            "Failed trials that are allowed, or a share of the budget such as 20%. Default: 10",
+        ),
     ] = "10",
     from_study: Annotated[
         list[str] | None,

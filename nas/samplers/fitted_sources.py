@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.format import format_number
 from nas.samplers.candidates import Candidates
 from nas.samplers.ehvi import box_decomposition, expected_improvement
 from nas.samplers.encoding import Code
@@ -35,6 +36,9 @@ class FittedSources:
         candidates: of the study.
         scale: standardises log10 costs, [N, costs].
         seed: see `SourceModel`.
+
+    Raises:
+        ValueError: a source has another number of costs than the study.
     """
 
     def __init__(
@@ -46,6 +50,13 @@ class FittedSources:
         seed: int,
     ) -> None:
         self._candidates, self._describe, self._scale = candidates, describe, scale
+        for source in sources:
+            if len(source.costs[0]) != candidates.base_costs.shape[1]:
+                costs = format_number(len(source.costs[0]), "cost")
+                raise ValueError(
+                    f"source {source.name}: {costs} of an architecture; "
+                    f"accepted: {candidates.base_costs.shape[1]}, as the sampler has"
+                )
         described = [describe(candidates.encoding.decode(code)) for code in candidates.codes]
         self.models: list[SourceModel] = []
         self._codes: list[list[Code]] = []  # of each source, those in the study's space

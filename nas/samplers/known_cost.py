@@ -134,6 +134,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         costs: Costs,
         feasible: Callable[[Mapping[str, Any]], bool],
         examples: Sequence[Setting] = (),
+        sources: Sequence[Source] = (),
     ) -> None:
         """Suggest by other costs and limits from now on, such as ones that are learned.
 
@@ -141,8 +142,10 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             costs: as those given first, which `self.costs` stays; there may be more of them.
             feasible: as given first.
             examples: besides those given first.
+            sources: those given first, with these costs.
         """
         with self._lock:
+            self._sources = tuple(sources)
             self._make_candidates = partial(
                 self._make_candidates,
                 costs=costs,

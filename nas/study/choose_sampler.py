@@ -80,7 +80,7 @@ def choose_sampler(
     match effective_sampler(name, config.objectives):
         case "known-cost":
             sampler = known_cost_sampler(config, seed, images, sources, source_front)
-            prediction = LatencyPrediction(config, sampler) if config.timed else None
+            prediction = LatencyPrediction(config, sampler, sources) if config.timed else None
             return ChosenSampler(sampler, latency=prediction)
         case "tpe":
             tpe = optuna.samplers.TPESampler(

@@ -25,6 +25,7 @@ from nas.space.cost import cost
 from nas.space.limits import least
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
+from nas.study.sources import StudySource
 
 NANOSECOND = 1e-9  # seconds
 EDGE = 1.2  # times the limit, up to which an expected latency may be wrong
@@ -41,10 +42,13 @@ class LatencyPrediction:
     Args:
         config: of the study, which measures latency.
         sampler: of the study.
+        sources: of the study, whose architectures need an expected latency too.
     """
 
-    def __init__(self, config: StudyConfig, sampler: KnownCostSampler) -> None:
-        self._config, self._sampler = config, sampler
+    def __init__(
+        self, config: StudyConfig, sampler: KnownCostSampler, sources: Sequence[StudySource] = ()
+    ) -> None:
+        self._config, self._sampler, self._sources = config, sampler, sources
         self._fitted_to = 0  # networks
         self._model: LatencyModel | None = None
         self.fastest: Arch | None = None  # expected to be, where there is a limit and a model
@@ -74,9 +78,11 @@ class LatencyPrediction:
         space, limits = self._config.space, self._config.limits
         objective = "latency" in self._config.objectives.names
 
+        def expected(arch: Arch) -> tuple[float, ...]:
+            return (model.predict(arch),) if objective else ()
+
         def costs(setting: Mapping[str, Any]) -> tuple[float, ...]:
-            expected = (model.predict(space.decode(dict(setting))),) if objective else ()
-            return (*self._sampler.costs(setting), *expected)
+            return (*self._sampler.costs(setting), *expected(space.decode(dict(setting))))
 
         def feasible(setting: Mapping[str, Any]) -> bool:
             arch = space.decode(dict(setting))
@@ -86,7 +92,8 @@ class LatencyPrediction:
 
         self.fastest = None if limits.max_latency is None else _fastest(space, model)
         examples = [] if self.fastest is None else [space.encode(self.fastest)]
-        self._sampler.renew(costs, feasible, examples)
+        sources = [source.for_sampler(self._config, expected) for source in self._sources]
+        self._sampler.renew(costs, feasible, examples, sources)
         return True
 
     def worth_measuring(self, arch: Arch) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +76,15 @@ class StudySource:
         """The source in a few words."""
         return f"{self.name} ({self.dataset}, {self.num_trials:,} finished trials)"
 
-    def for_sampler(self, config: StudyConfig) -> Source:
-        """The source for the sampler of a study, with the costs that the study's data set has."""
+    def for_sampler(
+        self, config: StudyConfig, expected: Callable[[Arch], tuple[float, ...]] = lambda arch: ()
+    ) -> Source:
+        """The source for the sampler of a study, with the costs that the study's data set has.
+
+        Args:
+            config: of the study.
+            expected: further costs of an architecture, which the sampler has learned.
+        """
         data, names = config.dataset, config.objectives.known_names
         sizes = data.image_size, data.in_channels, data.num_classes
         values = [known_values(cost(arch, *sizes)) for arch in self.archs]
@@ -85,7 +92,10 @@ class StudySource:
             self.name,
             [describe_arch(arch) for arch in self.archs],
             [1.0 - accuracy for accuracy in self.accuracies],
-            [tuple(float(value[name]) for name in names) for value in values],
+            [
+                (*(float(value[name]) for name in names), *expected(arch))
+                for value, arch in zip(values, self.archs, strict=True)
+            ],
             self.images,
             [_setting(config.space, arch) for arch in self.archs],
         )

@@ -65,6 +65,21 @@ def test_options_exist(document: Path, line: str) -> None:
     assert given <= accepted[subcommand], document
 
 
+def test_named_functions_are_in_their_files() -> None:
+    """`file.py: name` and `file.py`, as the pages on how it works write them."""
+    files = {path.name: path.read_text() for path in (ROOT / "nas").rglob("*.py")}
+    named = [
+        found
+        for page in (ROOT / "docs/how-it-works").glob("*.md")
+        for found in re.findall(r"`(\w+\.py)(?:: (\w+)(?:\.(\w+))?)?`", page.read_text())
+    ]
+    assert len(named) > 10
+    for file, *names in named:
+        assert file in files
+        for name in filter(None, names):
+            assert re.search(rf"(def|class) {name}\b", files[file]), (file, name)
+
+
 @pytest.mark.parametrize("line", sorted(set(MAKE)))
 def test_make_targets_exist(line: str) -> None:
     target = line.split()[1]

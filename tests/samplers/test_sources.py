@@ -192,6 +192,18 @@ def test_bad_sources_are_refused(change, message):
         Source("bad", **(fields | change))
 
 
+def test_a_source_with_another_number_of_costs_is_refused():
+    fields = {"descriptions": [{"n": 1}, {"n": 2}], "errors": [0.1, 0.2], "costs": [(1,), (2,)]}
+    sampler = KnownCostSampler(
+        [Choice("n", (1, 2, 3))],
+        lambda setting: (setting["n"], 2 * setting["n"]),
+        sources=[Source("narrow", **fields)],
+    )
+    study = optuna.create_study(sampler=sampler, directions=["maximize", *["minimize"] * 2])
+    with pytest.raises(ValueError, match="source narrow: 1 cost of an arch.*; accepted: 2, as"):
+        study.ask({"n": optuna.distributions.CategoricalDistribution((1, 2, 3))})
+
+
 def points(count, rng, sources):
     codes = rng.integers(0, [len(c.values) for c in CHOICES], (count, len(CHOICES)))
     predicted = rng.normal(size=(count, sources)) if sources else None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import math
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from nas.study.config import StudyConfig
 from nas.study.front_file import FrontFile, front_file
 from nas.study.latency_prediction import measured_latencies, prediction_error
 from nas.study.objectives import Objectives
+from nas.study.sources import StudySource
 from nas.study.study import Measurement, SearchStudy
 
 BUDGET = 26
@@ -51,9 +54,11 @@ def _to_text(page: str) -> str:
     return html.unescape(" ".join(page.split()))
 
 
-def search(config: StudyConfig, most: int = 10_000) -> tuple[SearchStudy, list[bool]]:
+def search(
+    config: StudyConfig, most: int = 10_000, sources: Sequence[StudySource] = ()
+) -> tuple[SearchStudy, list[bool]]:
     """The study, and of each of at most so many trials in order whether it was over the limit."""
-    chosen = choose_sampler("known-cost", config, 0, 0, None)
+    chosen = choose_sampler("known-cost", config, 0, 0, None, sources)
     study = SearchStudy(
         optuna.create_study(sampler=chosen.sampler, directions=config.objectives.directions),
         config, budget=BUDGET, latency=chosen.latency,
@@ -131,6 +136,18 @@ def test_a_search_ends_where_no_other_network_is_expected_within_the_limit(
     assert study.exhausted
     assert 0 < study.counted < BUDGET
     assert len(over) < 100
+
+
+def test_a_source_gets_expected_latencies_too(config: StudyConfig) -> None:
+    rng = random.Random(0)
+    archs = tuple(config.space.sample(rng) for _ in range(20))
+    accuracies = tuple(1 - 1.5 / math.log10(1000 * arch.stem) for arch in archs)
+    source = StudySource("first", "digits", "", None, 20, archs, accuracies)
+    config = replace(config, objectives=Objectives(("accuracy", "macs", "latency")))
+    study, _ = search(config, most=9, sources=[source])
+    sampler: Any = study.study.sampler
+    assert {len(costs) for costs in sampler._sources[0].costs} == {2}
+    assert sampler._model.sources.models
 
 
 def test_expected_latency_is_a_cost_of_the_sampler(config: StudyConfig) -> None:
