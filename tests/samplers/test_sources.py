@@ -200,7 +200,7 @@ def test_a_source_with_another_number_of_costs_is_refused():
         sources=[Source("narrow", **fields)],
     )
     study = optuna.create_study(sampler=sampler, directions=["maximize", *["minimize"] * 2])
-    with pytest.raises(ValueError, match="source narrow: 1 cost of an arch.*; accepted: 2, as"):
+    with pytest.raises(ValueError, match=r"source narrow: 1 cost of an arch.*; accepted: 2, as"):
         study.ask({"n": optuna.distributions.CategoricalDistribution((1, 2, 3))})
 
 
