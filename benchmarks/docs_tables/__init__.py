@@ -17,6 +17,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     samplers.transfer,
     samplers.estimates,
     searches.end_to_end,
+    searches.end_to_end_fashion_mnist,
     searches.early_stopping,
     searches.stopping,
     searches.stopping_coverage,
