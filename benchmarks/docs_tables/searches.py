@@ -9,7 +9,6 @@ from benchmarks.end_to_end import NAMES as BASELINE_NAMES
 from benchmarks.recorded_coverage import coverage, own_noise, recorded_searches
 from nas.stopping.rule import StoppingSettings
 
-
 WHOLE_SEARCHES = {"digits": "end-to-end.json", "Fashion-MNIST": "end-to-end-fashion-mnist.json"}
 
 
