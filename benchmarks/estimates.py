@@ -11,7 +11,7 @@ split of so many images on top.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from benchmarks.replay import silence_optuna
 from benchmarks.rows import RowFile
 from benchmarks.tables import Table, read_table
 from nas.pareto import non_dominated
+from nas.progress import shown
 from nas.samplers import KnownCostSampler
 from nas.samplers.history import EndedTrial
 from nas.samplers.parameters import suggest
@@ -57,14 +58,22 @@ def run_and_report(
     """
     rows = RowFile(json_path, {"images": images, "marks": MARKS}, ("table", "noise", "seed"))
     tables = [read_table(Path(path)) for path in paths]
-    for seed in seeds:
-        for table in tables:
-            noises = {"training seed": None} if table.accuracy.shape[1] > 1 else {}
-            for noise, split in (noises | {f"{images} images": images}).items():
-                if (table.name, noise, seed) not in rows:
-                    marks = search(table, seed, split)
-                    row = {"table": table.name, "noise": noise, "seed": seed, "marks": marks}
-                    rows.add(row)
+    work = [
+        (table, noise, split, seed)
+        for seed in seeds
+        for table in tables
+        for noise, split in _noises(table, images).items()
+    ]
+    left = [one for one in work if (one[0].name, one[1], one[3]) not in rows]
+
+    def searches() -> Iterator[None]:
+        for table, noise, split, seed in left:
+            marks = search(table, seed, split)
+            rows.add({"table": table.name, "noise": noise, "seed": seed, "marks": marks})
+            yield
+
+    for _ in shown("searches")(searches(), len(work), len(work) - len(left)):
+        pass
     summary = summarise(rows)
     rows.write({"summary": summary})
     console = Console()
@@ -83,6 +92,12 @@ def run_and_report(
             f"{one['low_true']} of {one['low']}",
         )
     console.print(text)
+
+
+def _noises(table: Table, images: int) -> dict[str, int | None]:
+    """The kinds of noise that a table is searched with, and the images of the validation split."""
+    noises: dict[str, int | None] = {"training seed": None} if table.accuracy.shape[1] > 1 else {}
+    return noises | {f"{images} images": images}
 
 
 def search(table: Table, seed: int, images: int | None) -> list[dict[str, float]]:

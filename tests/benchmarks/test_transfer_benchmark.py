@@ -6,26 +6,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from table_files import write_table
 
 from benchmarks.generate import Kind, build
 from benchmarks.transfer import COLD, NEGATED, WAYS, _negated, _permuted, check_pair
 
 ROOT = Path(__file__).parents[2]
 SMALL = Kind(categorical=2, operations=4, ordinal=1, widths=5)
-
-
-def write_table(path, seed, scale=1.0):
-    table = build(SMALL, seed, path.stem)
-    frame = pd.DataFrame(
-        {
-            choice.name: [choice.values[code] for code in table.codes[:, column]]
-            for column, choice in enumerate(table.choices)
-        }
-    )
-    frame["accuracy_1"] = 100 * (table.accuracy.mean(axis=1) * scale)
-    frame["macs"], frame["params"] = table.macs.astype(int), table.params.astype(int)
-    frame.to_csv(path, index=False)
-    return table
 
 
 def run(*arguments):
@@ -37,8 +24,8 @@ def run(*arguments):
 
 def test_command_writes_every_way_of_searching_and_continues(tmp_path):
     first, second = tmp_path / "first.csv", tmp_path / "second.csv"
-    write_table(first, 0)
-    write_table(second, 0, 0.9)
+    write_table(build(SMALL, 0, "first"), first)
+    write_table(build(SMALL, 0, "second"), second, 0.9)
     arguments = (
         "--source", first, "--target", second, "--trials", 15, "--evals", 12, "--seeds", 2,
         "--jobs", 1, "--json", tmp_path / "rows.json",
@@ -72,7 +59,7 @@ def test_misleading_tables_keep_what_they_say_they_keep():
 
 
 def test_tables_without_a_common_architecture_are_refused(tmp_path):
-    write_table(tmp_path / "a.csv", 0)
+    write_table(build(SMALL, 0, "a"), tmp_path / "a.csv")
     frame = pd.read_csv(tmp_path / "a.csv").drop(columns="x1").rename(columns={"x2": "x1"})
     frame = frame.rename(columns={"x3": "x2"}).drop_duplicates(["x1", "x2"])
     frame.to_csv(tmp_path / "b.csv", index=False)
