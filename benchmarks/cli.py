@@ -313,6 +313,25 @@ def end_to_end(
 
 
 @app.command()
+def second_search(
+    folder: Annotated[Path, _option("Folder of the studies; those in it are continued")] = Path(
+        "build/second-search"
+    ),
+    budget: Annotated[int, _option("Trials of a cold start", min=2, max=10_000)] = 100,
+    seeds: Annotated[int, _option("Of each kind of second search", min=1, max=100)] = 3,
+    data_dir: Annotated[Path, _option("Folder of the data sets")] = Path("data"),
+    space: Annotated[Path, _option("The space that is searched, YAML")] = SPACE,
+    json: ContinuedJson = None,
+    debug: Debug = False,
+) -> int:
+    """Whole second searches with the first one as a source, against cold starts. Hours."""
+    from benchmarks.second_search import SecondSearches, run_and_report
+
+    run_and_report(SecondSearches(folder, budget, space, data_dir), seeds, json)
+    return 0
+
+
+@app.command()
 def gpu(
     data_dir: Annotated[
         Path, _option("Folder with the files of Fashion-MNIST; nothing is downloaded")
