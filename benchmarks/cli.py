@@ -313,6 +313,26 @@ def end_to_end(
 
 
 @app.command()
+def device_search(
+    samplers: Annotated[
+        str, _option("Comma-separated; NAME:K for at most K seeds")
+    ] = "known-cost,tpe,nsga2,gp:3",
+    seeds: Annotated[int, _option("Searches of each sampler", min=1, max=1000)] = 15,
+    evals: Annotated[int, _option("Evaluations of a search", min=1, max=10_000)] = 200,
+    json: ContinuedJson = None,
+    jobs: Annotated[
+        int | None, _option("Processes. Default: one for each core", min=1, max=1024)
+    ] = None,
+    debug: Debug = False,
+) -> int:
+    """Samplers within limits of memory and flash, on synthetic accuracies."""
+    from benchmarks.device_search import run_and_report
+
+    run_and_report(samplers.split(","), seeds, evals, json, jobs or os.cpu_count() or 1)
+    return 0
+
+
+@app.command()
 def second_search(
     folder: Annotated[Path, _option("Folder of the studies; those in it are continued")] = Path(
         "build/second-search"
