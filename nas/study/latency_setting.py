@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from nas.deploy.latency import BACKENDS, machine_identity, measure, require_backend
 from nas.format import format_latency
 from nas.models import DyClotNet
-from nas.space.limits import extreme
+from nas.space.arch import Arch
+from nas.space.cost import cost
+from nas.space.limits import extreme, least
+from nas.space.memory import operators
+from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
 from nas.threads import cpu_threads
 
@@ -43,21 +49,42 @@ def find_machine(threads: int, gpu: bool, backend: str) -> str:
 
 
 def require_within(config: StudyConfig, gpu: bool, threads: int) -> None:
-    """Make sure that the network of the fewest multiply-adds is within the limit of latency.
+    """Make sure that one of the smallest networks is within the limit of latency.
 
     Raises:
-        ValueError: it takes longer.
+        ValueError: all of them take longer.
     """
     limit, info = config.limits.max_latency, config.dataset
     if limit is None or config.latency_backend is None:
         return
     sizes = (info.image_size, info.in_channels, info.num_classes)
-    smallest = DyClotNet(extreme(config.space, *sizes, lambda c: c.macs), *sizes[1:])
-    with cpu_threads(threads):
-        device = torch.device("cuda" if gpu else "cpu")
-        measured = measure(smallest, *sizes[:2], device, backend=config.latency_backend)
-    if measured.seconds > limit:
-        raise ValueError(
-            f"--max-latency {1e3 * limit:g}ms: the smallest network of {config.space.name} takes "
-            f"{format_latency(measured.seconds)} here; accepted: more than that"
-        )
+    device = torch.device("cuda" if gpu else "cpu")
+    fastest = math.inf
+    for arch in smallest_networks(config.space, *sizes):
+        with cpu_threads(threads):
+            network = DyClotNet(arch, *sizes[1:])
+            taken = measure(network, *sizes[:2], device, backend=config.latency_backend)
+        fastest = min(fastest, taken.seconds)
+        if fastest <= limit:
+            return
+    raise ValueError(
+        f"--max-latency {1e3 * limit:g}ms: the smallest network of {config.space.name} takes "
+        f"{format_latency(fastest)} here; accepted: more than that"
+    )
+
+
+def smallest_networks(
+    space: SearchSpace, image_size: int, in_channels: int, num_classes: int
+) -> list[Arch]:
+    """The networks of a space that have the fewest multiply-adds, and the fewest operators.
+
+    In small networks the number of operators tells more of latency than their multiply-adds.
+    """
+    sizes = (image_size, in_channels, num_classes)
+    by_macs = extreme(space, *sizes, lambda c: c.macs)
+    most = cost(extreme(space, *sizes, lambda c: c.macs, largest=True), *sizes).macs + 1
+
+    def score(arch: Arch) -> int:  # of equally many operators, the fewest multiply-adds
+        return most * len(operators(arch, *sizes)) + cost(arch, *sizes).macs
+
+    return list(dict.fromkeys([by_macs, least(space, score)]))

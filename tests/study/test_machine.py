@@ -8,8 +8,12 @@ from pathlib import Path
 import optuna
 import pytest
 
+from nas.space.cost import cost
+from nas.space.memory import operators
+from nas.space.space import SearchSpace
 from nas.study import latency_setting as module
 from nas.study.config import StudyConfig, stored_config
+from nas.study.latency_setting import smallest_networks
 from nas.study.plan import Request, make_plan
 from nas.study.resources import ClusterResources, Node
 from nas.study.storage.engine import open_storage, sqlite_url
@@ -133,6 +137,16 @@ def test_a_limit_of_latency_that_nothing_meets_is_one_line(request_for_latency: 
     unused = replace(request_for_latency, objectives="accuracy,macs", latency_backend="onnxruntime")
     with pytest.raises(ValueError, match="neither an objective nor a limit; accepted: with"):
         make_plan(unused, HERE)
+
+
+def test_the_smallest_networks_have_the_fewest_multiply_adds_and_the_fewest_operators() -> None:
+    space, sizes = SearchSpace.from_yaml(ROOT / "search_spaces/tiny.yaml"), (8, 1, 10)
+    archs = list(space.architectures())
+    cheap, short = smallest_networks(space, *sizes)
+    assert cost(cheap, *sizes).macs == min(cost(arch, *sizes).macs for arch in archs)
+    counts = {arch: (len(operators(arch, *sizes)), cost(arch, *sizes).macs) for arch in archs}
+    assert counts[short] == min(counts.values())
+    assert {stage.expansion for stage in short.stages} == {"pointwise"}
 
 
 def test_a_refused_network_is_not_asked_for_again(request_for_latency: Request) -> None:
