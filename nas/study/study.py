@@ -103,6 +103,7 @@ class SearchStudy:
         self.budget = budget
         self.seed = seed
         self.exhausted = False  # no architecture of the space is left
+        self._used_up = False  # the sampler has no candidate left
         self.failures: Counter[str] = Counter()  # by reason, since this object exists
         self.duplicates = 0  # suggestions that repeated a known architecture
         # Seconds of the control network in the study's first measurement of latency.
@@ -197,19 +198,22 @@ class SearchStudy:
                 launched.
         """
         self._ahead = ahead
-        if self._latency is not None:
-            self._latency.learn(self.study)
+        if self._latency is not None and self._latency.learn(self.study):
+            self._used_up = False
         if self.counted + len(self._running) >= self.budget or self.exhausted:
             return None
-        for _ in range(MAX_REPEATS_IN_A_ROW):
+        # A sampler without candidates would leave a failed trial at each ask.
+        for _ in range(MAX_REPEATS_IN_A_ROW if self._queued() or not self._used_up else 0):
             try:
                 candidate = self._suggest()
             except SpaceExhausted:
+                self._used_up = True
                 break
             if candidate is not None:
                 return candidate
         arch = self._draw_unseen()
         if arch is None and self._latency and self._latency.learn(self.study, at_once=True):
+            self._used_up = False
             return self.ask(ahead=ahead)  # what was measured last may change what is expected
         if arch is None:
             # A running trial may still be interrupted and queued again; nothing else is left.
@@ -217,6 +221,9 @@ class SearchStudy:
             return None
         self._enqueue(self.config.space.encode(arch), {})
         return self._suggest()
+
+    def _queued(self) -> bool:
+        return bool(self.study.get_trials(deepcopy=False, states=(TrialState.WAITING,)))
 
     def launch(self, number: int) -> None:
         """Store that a trial that was asked for ahead is launched now."""
@@ -280,7 +287,7 @@ class SearchStudy:
             launched: False for one that was asked for ahead and never started.
         """
         candidate, trial = self._running[number], self._trials[number]
-        self.exhausted = False
+        self.exhausted = self._used_up = False
         self._enqueue(
             dict(trial.params), {"retry_of": number, "retry_arch": candidate.arch.arch_id}
         )

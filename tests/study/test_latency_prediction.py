@@ -29,6 +29,7 @@ from nas.study.latency_prediction import measured_latencies, prediction_error
 from nas.study.objectives import Objectives
 from nas.study.sources import StudySource
 from nas.study.study import Measurement, SearchStudy
+from nas.study.trial_state import trial_state
 
 BUDGET = 26
 LIMIT = 0.01
@@ -136,6 +137,8 @@ def test_a_search_ends_where_no_other_network_is_expected_within_the_limit(
     assert study.exhausted
     assert 0 < study.counted < BUDGET
     assert len(over) < 100
+    states = [trial_state(trial) for trial in study.study.get_trials()]
+    assert states.count("interrupted") <= 6  # where the model changed
 
 
 def test_a_source_gets_expected_latencies_too(config: StudyConfig) -> None:
