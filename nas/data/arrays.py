@@ -118,7 +118,7 @@ def _class_names(labels: NDArray[np.integer], class_names: Sequence[str] | None)
             )
     if len(present) < 2:
         raise DatasetError(
-            f"labels: {format_number(len(present), 'class', 'classes')}; accepted: at least two"
+            f"labels: {format_number(len(present), 'class', 'classes')}; accepted: at least two classes"
         )
     return names
 
