@@ -117,9 +117,8 @@ def _class_names(labels: NDArray[np.integer], class_names: Sequence[str] | None)
                 f"there are {len(names)} class_names"
             )
     if len(present) < 2:
-        raise DatasetError(
-            f"labels: {format_number(len(present), 'class', 'classes')}; accepted: at least two classes"
-        )
+        count = format_number(len(present), "class", "classes")
+        raise DatasetError(f"labels: {count}; accepted: at least two classes")
     return names
 
 
