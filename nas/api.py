@@ -56,6 +56,7 @@ def run_search(
     recipe: Recipe | None = None,
     objectives: Objectives | None = None,
     limits: Limits | None = None,
+    quantized: bool = False,
     sampler: str = "known-cost",
     sources: Iterable[str] = (),
     source_front: bool = True,
@@ -83,6 +84,7 @@ def run_search(
             it must be given, since its `epochs` say when a trial is complete.
         objectives: accuracy and multiply-adds by default.
         limits: the most that an architecture may cost; none by default.
+        quantized: accuracies are those of the networks in int8; not with `train`.
         sampler: one of `nas.study.choose_sampler.SAMPLERS`.
         sources: earlier studies that inform the sampler `known-cost`: names in the same
             `storage` or in `results/`, folders, or URLs of databases.
@@ -130,12 +132,16 @@ def run_search(
     info = data.info if isinstance(data, SearchData) else data
     if train is not None and recipe is None:
         raise ValueError("recipe: none; accepted: with `train` one whose epochs are the training's")
+    if not isinstance(quantized, bool):
+        raise ValueError(f"quantized: {quantized!r:.40}; accepted: True or False")
+    if train is not None and quantized:
+        raise ValueError("quantized: accuracies are what `train` gives; accepted: without `train`")
     recipe = recipe or default_recipe(info.name, torch.cuda.is_available())
     working_threads = cpu_threads(threads) if train is None else nullcontext()
     if train is None:
         if not isinstance(data, SearchData):
             raise ValueError("data: no images, and no `train`; accepted: SearchData, or a function")
-        train = _Training(data, recipe)
+        train = _Training(data, recipe, quantized)
     objectives = objectives or Objectives(("accuracy", "macs"))
     if len(objectives.known) < len(objectives.costs):
         raise ValueError(
@@ -152,7 +158,9 @@ def run_search(
     images = splits = None
     if isinstance(data, SearchData):
         images, splits = recipe.evaluated(data.val), data.record
-    config = StudyConfig(space, info, recipe, objectives, limits, splits=splits)
+    config = StudyConfig(
+        space, info, recipe, objectives, limits, splits=splits, quantized=quantized
+    )
     with _lock(storage, name), working_threads:
         found = _sources(sources, sampler, config, storage, name)
         study = _open(config, sampler, budget, seed, images, storage, name, found, source_front)
@@ -181,14 +189,19 @@ class _Training:
     losses: list[float]  # of the present trial, as are the bits of `right`
     right: list[tuple[int, str]]
 
-    def __init__(self, data: SearchData, recipe: Recipe) -> None:
-        self._data, self._recipe = data, recipe
+    def __init__(self, data: SearchData, recipe: Recipe, quantized: bool) -> None:
+        self._data, self._recipe, self._quantized = data, recipe, quantized
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def __call__(self, arch: Arch, seed: int) -> Iterator[tuple[int, float]]:
         self.losses, self.right = [], []
         network = build(arch, self._data.info, seed)
-        trainer = Trainer(network, self._data, self._recipe, seed=seed, device=self._device)
+        trainer = Trainer(
+            *(network, self._data, self._recipe),
+            seed=seed,
+            device=self._device,
+            quantized=self._quantized,
+        )
         for rung in rungs(self._recipe.epochs):
             while trainer.epoch < rung:
                 self.losses.append(trainer.train_epoch())

@@ -234,6 +234,11 @@ def test_an_accuracy_that_is_no_number_is_a_diverged_trial(tmp_path, accuracy):
             {"limits": Limits(max_latency=0.005)},
             "limits: max_latency=0.005; accepted: limits that are known before training",
         ),
+        ({"quantized": "yes"}, "quantized: 'yes'; accepted: True or False"),
+        (
+            {"quantized": True, "train": synthetic, "recipe": get_recipe("short-cpu", epochs=4)},
+            "quantized: accuracies are what `train` gives; accepted: without `train`",
+        ),
         ({"seed": None}, "seed: NoneType"),
         ({"threads": 0}, "threads: 0; accepted: 1 or more"),
         ({"sampler": "bayes"}, "bayes: accepted: known-cost"),
@@ -244,6 +249,35 @@ def test_other_arguments_are_one_line(arguments, message):
     with pytest.raises(ValueError, match=message) as caught:
         nas.run_search(**given)
     assert "\n" not in str(caught.value)
+
+
+def test_accuracies_in_int8_are_those_of_the_same_training(tmp_path):
+    """The first architectures do not depend on accuracies, and float weights are trained."""
+    data, recipe = from_arrays(*stripes()), get_recipe("short-cpu", epochs=1)
+    told, fronts = [], []
+    for quantized in (False, True):
+        storage = f"sqlite:///{tmp_path}/{quantized}.db"
+        given = {"recipe": recipe, "storage": storage, "quiet": True, "quantized": quantized}
+        fronts.append(nas.run_search(SPACE, data, 3, **given))
+        told.append(
+            [(t.user_attrs["arch_id"], t.user_attrs["losses"]) for t in trials(storage)]
+        )
+        with pytest.raises(ValueError, match="--quantized: (no|yes) in the study, (no|yes) asked"):
+            nas.run_search(SPACE, data, 4, **given | {"quantized": not quantized})
+    assert told[0] == told[1]
+    assert [front.quantized for front in fronts] == [False, True]
+    study = optuna.load_study(study_name="search", storage=storage)
+    for trial in trials(storage):
+        ((epoch, text),) = trial.user_attrs["right"]
+        seed = trial.user_attrs["seed"]
+        network = nas.api.build(nas.Arch.from_dict(trial.user_attrs["arch"]), data.info, seed)
+        again = nas.api.Trainer(
+            network, data, recipe, seed=seed, device=torch.device("cpu"), threads=1, quantized=True
+        )
+        assert again.train_epoch() == pytest.approx(trial.user_attrs["losses"][0], rel=1e-5)
+        assert again.evaluate() == trial.user_attrs["accuracy"]
+        assert (again.right == decode(text)).all()
+    assert study.user_attrs["quantized"] is True
 
 
 def test_one_thread_the_same_result_and_a_progress_line(capfd, monkeypatch):

@@ -143,7 +143,7 @@ def add_networks(
     table.add_column(title, no_wrap=True)
     for name in names:
         title = columns[name].replace(" (", "\n(")  # leaves room for the architecture
-        title = title.replace("balanced ", "balanced\n")
+        title = title.replace(" accuracy", "\naccuracy")  # of another kind, such as balanced
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("architecture", no_wrap=True, overflow="ellipsis", ratio=1)
     for member in members:

@@ -78,6 +78,10 @@ def search(
             "accuracy (default), or balanced-accuracy: classes count alike, whatever their size.",
         ),
     ] = None,
+    quantized: Annotated[
+        bool,
+        option(WHAT, " ", "Accuracy is that of the network in int8.", "--quantized"),
+    ] = False,
     image_size: Annotated[
         int | None,
         option(WHAT, "N", "Side of the images in pixels: they are resized and trained at it."),
@@ -246,6 +250,7 @@ def search(
         device=device,
         max_latency=parse_latency("--max-latency", max_latency),
         latency_backend=latency_backend,
+        quantized=quantized,
         timeout=parse_duration("--timeout", timeout),
         trial_timeout=parse_duration("--trial-timeout", trial_timeout),
         max_failures=parse_failures(max_failures, budget),

@@ -59,6 +59,7 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "limits": _limits(config.limits),
         "objectives": ", ".join(config.objectives.names)
         + (" (accuracy: the mean of the classes' own)" if recipe.balanced else ""),
+        **({"accuracies": "of the networks in int8"} if config.quantized else {}),
         **data_rows(plan),
         "recipe": ", ".join(f"{name} {value}" for name, value in _used(plan).items()),
         "sampler": plan.sampler
@@ -85,8 +86,8 @@ def print_plan(console: Console, plan: Plan) -> None:
         f"{plan.concurrency} at a time, {described['trial']} each; Ray {described['Ray']}"
     )
     limited = plan.config.limits.given or plan.config.limits.max_latency is not None
-    limits = ["limits"] if limited else []
-    for name in ("study", *data_rows(plan), "space", "cost range", *limits, "recipe", "trials"):
+    more = [*(["limits"] if limited else []), *(["accuracies"] if plan.config.quantized else [])]
+    for name in ("study", *data_rows(plan), "space", "cost range", *more, "recipe", "trials"):
         if console.is_terminal:
             table.add_row(name, Text(str(described[name])))
         else:

@@ -42,11 +42,12 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
         reasons = (f"{times} {reason}" for reason, times in status.reasons.items())
         lines.append(("failures", "; ".join(reasons)))
     lines.append(("front", format_number(status.front, "network")))
-    balanced = "" if status.metric == "accuracy" else f" {status.metric.replace('-', ' ')}"
+    kind = "" if status.metric == "accuracy" else f" {status.metric.replace('-', ' ')}"
+    kind = " int8" * status.quantized + (kind or " accuracy" * status.quantized)
     lines += [
         (
             point["why"],
-            f"{point['arch_id']}  {100 * point['estimate']:.2f} %{balanced} (estimate)  "
+            f"{point['arch_id']}  {100 * point['estimate']:.2f} %{kind} (estimate)  "
             f"{format_count(point['macs'])} FLOPs (multiply-adds)",
         )
         for point in status.best

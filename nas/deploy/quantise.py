@@ -14,32 +14,31 @@ into integer kernels. All operators are standard ONNX.
   saturate.
 - The range of an activation is a percentile of what calibration images give: blocks end without
   an activation function, so single values lie far outside of the others, and minimum and maximum
-  would leave few of the 256 values to the rest (`PERCENTILE`).
+  would leave few of the 256 values to the rest (`nas.models.fake_quantise.PERCENTILE`).
 
 Convolutions, fully connected layers, the recalibrator's sigmoid, the multiplication and the
 addition of DCT and the sum with the shortcut are quantised. The normalisation of the image, one
 subtraction and one division, stays in float, as pixels are; so do the global means, for which
-ONNX Runtime has no quantised form.
+ONNX Runtime has no quantised form. `nas.models.fake_quantise` computes the same in PyTorch.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from nas.data import Split
 from nas.deploy.onnx_size import drop_defaults, share_constants, shorten_names, strip
 from nas.files import write_atomic
+from nas.models.fake_quantise import PERCENTILE, calibration_images
 
-CALIBRATION_IMAGES = 512  # at most, spread over the training images
-CALIBRATION_BATCH = 64
-PERCENTILE = 99.9  # of an activation's absolute values that are within its range
 IDENTITY = ("arch_id", "reference", "weights_sha256")  # of a description, kept in the file
 
 
@@ -57,7 +56,7 @@ def quantise(source: Path, path: Path, images_BCHW: Tensor) -> None:
 
     logging.getLogger().disabled, disabled = True, logging.getLogger().disabled  # ORT's advice
     try:
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
             prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
             quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
             quantize_static(
@@ -94,9 +93,8 @@ def quantise(source: Path, path: Path, images_BCHW: Tensor) -> None:
 
 
 def spread_images(train: Split) -> Tensor:
-    """Up to `CALIBRATION_IMAGES` images, evenly spaced in the split, as pixels in [0, 1]."""
-    rows = torch.linspace(0, len(train) - 1, min(CALIBRATION_IMAGES, len(train))).long()
-    return train.images[rows].float() / 255
+    """The images that ranges are calibrated on, as pixels in [0, 1]."""
+    return calibration_images(train).images.float() / 255
 
 
 def _reader(images_BCHW: Tensor) -> Any:
@@ -104,12 +102,11 @@ def _reader(images_BCHW: Tensor) -> Any:
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._start = 0
+            # One batch: ONNX Runtime keeps the activations of all, and takes batches of one size.
+            self._batches = iter([{"images": images_BCHW.numpy()}])
 
         def get_next(self) -> dict[str, Any] | None:
-            batch = images_BCHW[self._start : self._start + CALIBRATION_BATCH]
-            self._start += CALIBRATION_BATCH
-            return {"images": batch.numpy()} if len(batch) else None
+            return next(self._batches, None)
 
     return Reader()
 

@@ -45,7 +45,7 @@ class StudyData:
     @property
     def accuracy_label(self) -> str:
         """What a person reads over accuracies."""
-        return self.config.recipe.accuracy_label
+        return self.config.accuracy_label
 
     @property
     def finished(self) -> pd.DataFrame:

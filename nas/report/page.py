@@ -200,7 +200,7 @@ def _subtitle(data: StudyData) -> str:
         f"{dataset.num_classes} classes · space {config.space.name}, "
         f"{config.space.distinct_size:,} architectures · recipe {config.recipe.name}, "
         f"{format_number(config.recipe.epochs, 'epoch')}"
-        f"{', balanced accuracy' * config.recipe.balanced} · "
+        f"{f', {data.accuracy_label}' * (data.accuracy_label != 'accuracy')} · "
         f"sampler {data.attributes.get('sampler', 'not stored')}"
     )
 
@@ -334,6 +334,7 @@ def _reproduce(data: StudyData) -> dict[str, str]:
         value = getattr(config.recipe, name)
         if value is not None and (preset is None or value != getattr(preset, name)):
             words += [f"--{name.replace('_', '-')}", f"{value}"]
+    words += ["--quantized"] if config.quantized else []
     words += ["--objectives"]
     words += [",".join(config.objectives.names)]
     for option in ("sampler", "seed"):

@@ -34,6 +34,10 @@ from nas.training.pretrained import DESCRIPTION, Description, read_description
 SUMMARY = "summary.json"
 SCHEMA_VERSION = 1
 RATES, SECOND = learning_rate.FOLDER, second_recipe.FOLDER  # hold trainings that were replaced
+IN_INT8 = (
+    "The search's accuracies are those of the networks in int8; those of full training are in float, "
+    "and --export int8 tests a network in int8 too."
+)
 Row = dict[str, Any]
 
 
@@ -109,7 +113,7 @@ def summarise(
         "other_recipes": [row for other, row in every if other not in compared],
         "set_aside": [row for _, row in _rows(front, aside)],
         "left_out": left_out + aside_left_out,
-        "notes": describe_second_trainings(folder),
+        "notes": [*([IN_INT8] if front.quantized else []), *describe_second_trainings(folder)],
         **differences(rows, noise),
         "short_schedule": _short_schedule(searched, noise),
     }

@@ -19,7 +19,7 @@ from nas.version import __version__
 
 VERSIONED = ("torch", "torchvision", "optuna", "ray")
 ATTRIBUTES = {"space_name", "space", "dataset", "recipe", "objectives", "limits"}
-OPTIONAL = {"machine", "splits", "latency_backend"}
+OPTIONAL = {"machine", "splits", "latency_backend", "quantized"}
 
 
 _SPLITS = TypeAdapter(SplitRecord)
@@ -37,6 +37,12 @@ class StudyConfig:
     machine: str | None = None  # whose latencies are measured, where latency is an objective
     splits: SplitRecord | None = None  # when the study began; what has changed is told by it
     latency_backend: str | None = None  # of `nas.deploy.latency.BACKENDS`; None: no latency
+    quantized: bool = False  # whether accuracies are those of the networks in int8
+
+    @property
+    def accuracy_label(self) -> str:
+        """What a person reads over accuracies, such as accuracy, or int8 accuracy."""
+        return "int8 " * self.quantized + self.recipe.accuracy_label
 
     @property
     def timed(self) -> bool:
@@ -52,7 +58,7 @@ class StudyConfig:
         counting = {*self.objectives.names, *self.limits.given}
         shown = [name for name in OBJECTIVES if name in counting or name not in ("memory", "flash")]
         labels = {name: OBJECTIVES[name].label for name in shown}
-        return labels | {"accuracy": self.recipe.accuracy_label}
+        return labels | {"accuracy": self.accuracy_label}
 
     def to_attributes(self) -> dict[str, Any]:
         """The study's user attributes, as plain values."""
@@ -60,6 +66,7 @@ class StudyConfig:
             "machine": self.machine,
             "latency_backend": self.latency_backend,
             "splits": None if self.splits is None else asdict(self.splits),
+            "quantized": self.quantized or None,
         }
         return {key: value for key, value in optional.items() if value is not None} | {
             "space_name": self.space.name,
@@ -88,6 +95,7 @@ class StudyConfig:
                 attributes.get("machine"),
                 None if splits is None else _SPLITS.validate_python(splits),
                 attributes.get("latency_backend", "pytorch" if "machine" in attributes else None),
+                attributes.get("quantized", False),
             )
         except KeyError as error:
             raise ValueError(

@@ -27,6 +27,8 @@ def differences(stored: StudyConfig, asked: StudyConfig) -> list[str]:
     if stored.objectives != asked.objectives:
         names = (",".join(config.objectives.names) for config in (stored, asked))
         found.append(_differ("--objectives", *names))
+    if stored.quantized != asked.quantized:
+        found.append(_differ("--quantized", *map(_yes_or_no, (stored.quantized, asked.quantized))))
     found += _limits(stored.limits, asked.limits)
     if stored.machine != asked.machine and stored.timed == asked.timed:
         found.append(
@@ -141,6 +143,10 @@ def _differ(what: str, then: Any, now: Any) -> str:
 
 def _text(value: Any) -> str:
     return "none" if value is None else f"{value:,}" if isinstance(value, int) else f"{value}"
+
+
+def _yes_or_no(value: bool) -> str:
+    return "yes" if value else "no"
 
 
 def _few(names: tuple[str, ...]) -> str:

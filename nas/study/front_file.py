@@ -71,6 +71,7 @@ class FrontFile(BaseModel):
     recipe: dict[str, Any]
     splits: SplitRecord | None = None  # when the search began
     objectives: tuple[str, ...]
+    quantized: bool = False  # whether accuracies are those of the networks in int8
     versions: dict[str, str]
     estimated_from: Literal["all trials", "each measurement alone"] | None = None
     sharing: Sharing | None = None  # what was taken from earlier studies
@@ -124,6 +125,7 @@ def front_file(
         recipe=config.recipe.model_dump(mode="json"),
         splits=config.splits,
         objectives=config.objectives.names,
+        quantized=config.quantized,
         versions=software_versions(),
         estimated_from=("all trials" if modelled else "each measurement alone")
         if estimates
@@ -164,7 +166,8 @@ def _estimate(estimate: Estimate | None) -> dict[str, Any]:
 
 def write_front(path: Path, contents: FrontFile) -> None:
     """Write `front.json`, whole or not at all."""
-    absent = {n for n in ("sharing", "latency_prediction") if getattr(contents, n) is None}
+    optional = ("sharing", "latency_prediction", "quantized")
+    absent = {name for name in optional if not getattr(contents, name)}
     write_json(path, contents.model_dump(mode="json", exclude=absent))
 
 

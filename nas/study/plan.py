@@ -63,6 +63,7 @@ class Request:
     device: str | None = None  # whose memory and flash are limits too
     max_latency: float | None = None  # seconds of one image on this machine
     latency_backend: str | None = None  # what latency is measured with; None: as stored, or PyTorch
+    quantized: bool = False  # whether accuracies are those of the networks in int8
     timeout: float | None = None  # seconds, after which running trials are given up
     trial_timeout: float | None = None  # seconds, after which one trial's worker is replaced
     max_failures: int = 10  # failed trials; more end the search
@@ -195,6 +196,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         find_machine(threads, gpus > 0, backend) if backend else None,
         data.record,
         backend,
+        request.quantized,
     )
     _require_images(config.recipe, data)
     if stored is not None and data.notes.download is None:

@@ -33,6 +33,7 @@ class SourceShare(BaseModel):
     dataset: str
     fingerprint: str
     num_trials: int  # that finished
+    quantized: bool = False  # whether its accuracies are those of the networks in int8
     shared: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the differences between the study's trials that the source predicts, by the model;
     None while there is no model."""
@@ -53,7 +54,8 @@ class Sharing(BaseModel):
         """The same for a reader."""
         lines = []
         for source in self.sources:
-            text = f"{source.name} ({source.dataset}, {source.num_trials:,} finished trials)"
+            in_int8 = ", accuracies in int8" * source.quantized
+            text = f"{source.name} ({source.dataset}, {source.num_trials:,} finished trials{in_int8})"
             if source.shared is not None:
                 text += (
                     f": {100 * source.shared:.0f} % of the predicted differences are shared with it"
@@ -110,6 +112,7 @@ def _share(source: StudySource, shared: float | None) -> SourceShare:
         dataset=source.dataset,
         fingerprint=source.fingerprint,
         num_trials=source.num_trials,
+        quantized=source.quantized,
         shared=None if shared is None else round(shared, 3),
     )
 

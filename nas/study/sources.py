@@ -52,6 +52,7 @@ class StudySource:
     num_trials: int  # that finished
     archs: tuple[Arch, ...]
     accuracies: tuple[float, ...]  # fractions, on the validation split
+    quantized: bool = False  # whether they are those of the networks in int8
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -63,6 +64,7 @@ class StudySource:
             "num_trials": self.num_trials,
             "archs": [arch.to_dict() for arch in self.archs],
             "accuracies": list(self.accuracies),
+            "quantized": self.quantized,
         }
 
     @classmethod
@@ -74,7 +76,8 @@ class StudySource:
 
     def describe(self) -> str:
         """The source in a few words."""
-        return f"{self.name} ({self.dataset}, {self.num_trials:,} finished trials)"
+        in_int8 = ", accuracies in int8" * self.quantized
+        return f"{self.name} ({self.dataset}, {self.num_trials:,} finished trials{in_int8})"
 
     def for_sampler(
         self, config: StudyConfig, expected: Callable[[Arch], tuple[float, ...]] = lambda arch: ()
@@ -210,6 +213,7 @@ def read_source(text: str, results: Path, own: StudyLocation, space: SearchSpace
         len(trials),
         tuple(Arch.from_dict(trial.user_attrs["arch"]) for trial in kept),
         tuple(float(trial.user_attrs["accuracy"]) for trial in kept),
+        config.quantized,
     )
 
 

@@ -29,6 +29,7 @@ class StudyStatus:
     reasons: dict[str, int] = field(default_factory=dict)  # of failed trials
     front: int = 0  # networks on it
     metric: str = "accuracy"  # what accuracies are; see `Recipe.metric`
+    quantized: bool = False  # whether they are those of the networks in int8
     best: tuple[dict[str, Any], ...] = ()  # cheapest, knee if any, most accurate of the front
     last_activity: str | None = None  # ISO 8601, in the time zone of the driver
     owner: str | None = None  # of the lock
@@ -63,6 +64,7 @@ def study_status(location: StudyLocation) -> StudyStatus:
         ),
         front=len(members),
         metric=config.recipe.metric,
+        quantized=config.quantized,
         best=tuple(_points(members)),
         last_activity=_last_activity(trials),
         owner=str(owner) if owner else None,

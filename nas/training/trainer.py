@@ -21,6 +21,7 @@ from nas.data.batches import Batches
 from nas.data.info import DatasetInfo, SearchData
 from nas.data.splits import Split, resize, thin_out
 from nas.models import DyClotNet
+from nas.models.fake_quantise import calibration_images, fake_quantise
 from nas.models.fold import fold
 from nas.models.native.fused import use_fused
 from nas.space.arch import Arch
@@ -64,6 +65,8 @@ class Trainer:
         threads: CPU threads, for the whole process; None leaves them as they are.
         graphed: whether a GPU runs a step as one CUDA graph, not kernel by kernel.
         teacher: whose logits are learned from beside the labels; None: the labels alone.
+        quantized: whether the network, a `DyClotNet`, is evaluated as it computes in int8; see
+            `nas.models.fake_quantise`. It trains in float alike.
 
     Attributes:
         epoch: epochs trained.
@@ -81,6 +84,7 @@ class Trainer:
         threads: int | None = None,
         graphed: bool = True,
         teacher: Teacher | None = None,
+        quantized: bool = False,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
@@ -117,6 +121,8 @@ class Trainer:
         some = thin_out(data.train, statistics, SUBSET_SEED)
         self._calibration = Batches(some, data.info, recipe.batch_size, device)
         self._val = Batches(data.val, data.info, batch, device)
+        ranges = calibration_images(data.train) if quantized else None
+        self._ranges = None if ranges is None else Batches(ranges, data.info, len(ranges), device)
         self._folds = uses_kernels and len(data.val) * data.info.image_size**2 >= FOLDED_PIXELS
         self._optimizer = torch.optim.SGD(
             _parameter_groups(self.network, recipe.weight_decay),
@@ -231,10 +237,14 @@ class Trainer:
         network = self.evaluated
         if self._average is None and self.epoch < self.recipe.epochs:
             network = self._calibrated()
-        if self._folds:
+        if self._ranges is not None:
+            [(images_BCHW, _)] = self._ranges
+            network = fake_quantise(network, images_BCHW)
+        elif self._folds:
             network = fold(network)
             use_fused(network)
-        with _autocast(self.device):
+        # A number of 8 bits, times its scale, needs more precision than bfloat16 has.
+        with _autocast(self.device, enabled=self._ranges is None):
             share, right_N = evaluate_images(network, self._val, balanced=self.recipe.balanced)
         self.right = right_N.numpy()
         return share
@@ -345,9 +355,9 @@ def shorten(data: SearchData, recipe: Recipe) -> SearchData:
     )
 
 
-def _autocast(device: torch.device) -> torch.autocast:
+def _autocast(device: torch.device, *, enabled: bool = True) -> torch.autocast:
     """bfloat16 on a GPU; on the CPU it is no faster."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16, enabled=enabled and device.type == "cuda")
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -91,6 +91,7 @@ def run(
                 machine=study.config.machine,
                 backend=study.config.latency_backend,
                 max_latency=study.config.limits.max_latency,
+                quantized=study.config.quantized,
             )
             images = recipe.evaluated(data.val)
             scheduler = FrontScheduler(

@@ -53,6 +53,7 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         machine: str | None,
         backend: str | None = None,
         max_latency: float | None = None,
+        quantized: bool = False,
     ) -> None:
         """Store what all trials of this actor share.
 
@@ -65,8 +66,10 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
             machine: on which latency is measured; None: it is not measured.
             backend: one of `nas.deploy.latency.BACKENDS`, where it is measured.
             max_latency: seconds; a network that takes longer is not trained.
+            quantized: whether accuracies are those of the networks in int8.
         """
         self._data, self._recipe, self._rungs = data, recipe, rungs
+        self._quantized = quantized
         self._threads, self._machine = threads, machine
         self._backend, self._max_latency = backend or BACKENDS[0], max_latency
         self._device = torch.device("cuda" if _has_gpu() else "cpu")
@@ -161,7 +164,11 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
         arch = Arch.from_json(self._config["arch"])
         network = build(arch, self._data.info, seed)
         return Trainer(
-            network, self._data, self._recipe, seed=seed, device=self._device, threads=self._threads
+            *(network, self._data, self._recipe),
+            seed=seed,
+            device=self._device,
+            threads=self._threads,
+            quantized=self._quantized,
         )
 
 

@@ -83,6 +83,34 @@ def test_search_then_continue_then_nothing_left_to_do(tmp_path: Path) -> None:
     assert refused.stderr.splitlines()[1:] == refused.stderr.splitlines()[-1:]
 
 
+def test_a_search_of_int8_accuracies_says_so_and_stays_one(tmp_path: Path) -> None:
+    """Neither ONNX nor its runtime is needed: here both cannot be imported."""
+    (tmp_path / "without").mkdir()
+    for name in ("onnx", "onnxruntime"):
+        (tmp_path / "without" / f"{name}.py").write_text("raise ImportError")
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        path = f"{tmp_path / 'without'}:{os.environ.get('PYTHONPATH', '')}"
+        return subprocess.run(
+            command(*QUICK, *arguments),
+            cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
+            timeout=300,
+        )  # fmt: skip
+
+    plan = run("--quantized", "--budget", "3", "--dry-run")
+    assert "accuracies     of the networks in int8\n" in plan.stdout
+    first = run("--quantized", "--budget", "3")
+    assert first.returncode == 0, first.stderr
+    assert "accuracies: of the networks in int8\n" in first.stderr
+    assert json.loads((tmp_path / "results/t/front.json").read_text())["quantized"] is True
+    assert run("--quantized", "--budget", "4", "-q").returncode == 0
+    assert len(counted(open_study(tmp_path))) == 4
+    refused = run("--budget", "5")
+    assert refused.returncode == 2
+    assert "--quantized: yes in the study, no asked; accepted: the study's" in refused.stderr
+    assert sum("error" in line for line in refused.stderr.splitlines()) == 1
+
+
 def test_dry_run_writes_nothing(tmp_path: Path) -> None:
     ran = search(tmp_path, *QUICK, "--budget", "4", "--dry-run")
     assert ran.returncode == 0, ran.stderr

@@ -167,3 +167,18 @@ def test_balanced_accuracy_is_called_so(
         make_study(tmp_path / "results" / name, config)
         out = run_runner("status", f"results/{name}").out
         assert ("75.00 % balanced accuracy (estimate)  " in out) == (name == "b")
+
+
+def test_accuracy_in_int8_is_called_so(
+    run_runner: Callable[..., Any], tmp_path: Path, tiny_config: StudyConfig
+) -> None:
+    recipe = tiny_config.recipe.model_copy(update={"metric": "balanced-accuracy"})
+    for name, config, words in (
+        ("q", tiny_config, "int8 accuracy"),
+        ("b", replace(tiny_config, recipe=recipe), "int8 balanced accuracy"),
+    ):
+        (tmp_path / "results" / name).mkdir(parents=True)
+        make_study(tmp_path / "results" / name, replace(config, quantized=True))
+        assert f"75.00 % {words} (estimate)  " in run_runner("status", f"results/{name}").out
+        (status,) = json.loads(run_runner("status", f"results/{name}", "--json").out)
+        assert status["quantized"] is True

@@ -26,7 +26,7 @@ from nas.report.running_report import RunningReport
 from nas.space.arch import table2_arch
 from nas.space.cost import layer_costs
 from nas.space.space import SearchSpace
-from nas.study.config import StudyConfig
+from nas.study.config import StudyConfig, stored_config
 from nas.study.front import front
 from nas.study.front_file import load_front
 from nas.study.objectives import Objectives
@@ -341,6 +341,24 @@ def test_balanced_accuracy_is_called_so(
     assert "`accuracy`: balanced accuracy (fraction)" in get_note(study)
     plain = Page(render(read_study(synthetic_study(tiny_config, 60), tiny_config))).text
     assert "alanced" not in plain
+
+
+def test_accuracy_in_int8_is_called_so(
+    synthetic_study: SyntheticStudy, tiny_config: StudyConfig
+) -> None:
+    config = replace(tiny_config, quantized=True)
+    study = synthetic_study(config, 60)
+    stored = stored_config(study)
+    assert stored is not None
+    assert stored.quantized
+    text = render(read_study(study, stored))
+    assert trials(text)["accuracy"] == "int8 accuracy"
+    page = Page(text).text
+    assert re.search(r"epochs, int8 accuracy · sampler", page)
+    assert re.search(r"nas search .* --quantized ", page)
+    plain = Page(render(read_study(synthetic_study(tiny_config, 60), tiny_config))).text
+    assert "int8 accuracy" not in plain
+    assert "--quantized" not in plain
 
 
 def test_reports_agree_with_the_same_seed(

@@ -75,6 +75,7 @@ CASES: list[tuple[Change, list[str]]] = [
         lambda config: replace(config, recipe=get_recipe("full")),
         ["--recipe: short-cpu in the study, full asked"],
     ),
+    (lambda config: replace(config, quantized=True), ["--quantized: no in the study, yes asked"]),
     (wider, ["--space, stages.1.repeats: "]),
     (
         lambda config: replace(config, space=SearchSpace.from_yaml("search_spaces/dyclotnet.yaml")),

@@ -200,6 +200,18 @@ def test_bad_sources_are_one_line(info, storage, source, message):
     assert "new" not in optuna.get_all_study_names(open_storage(storage))
 
 
+def test_a_source_in_int8_is_called_so(info, tmp_path):
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    search(info, url, "first", 4)
+    study(url, "first").set_user_attr("quantized", True)
+    front = search(info, url, "second", 5, sources=["first"])
+    (source,) = stored_sources(study(url, "second"))
+    assert source.quantized
+    assert source.describe() == "first (digits, 4 finished trials, accuracies in int8)"
+    assert front.sharing.sources[0].quantized
+    assert "trials, accuracies in int8)" in front.sharing.sentences()[0]
+
+
 def test_samplers_that_use_no_sources_are_refused(info, storage):
     with pytest.raises(ValueError, match="--sampler known-cost"):
         search(info, storage, "new", 4, sources=["first"], sampler="random")

@@ -14,6 +14,7 @@ from torch import nn
 from nas.data import Batches, SearchData
 from nas.data.splits import resize, thin_out
 from nas.models import DyClotNet
+from nas.models.fake_quantise import calibration_images, fake_quantise
 from nas.space.arch import Arch
 from nas.training import Diverged, Recipe, Trainer, accuracy, build
 from nas.training.ema import WeightAverage
@@ -158,6 +159,38 @@ def test_evaluation_leaves_the_network_as_it_is(tiny_arch: Arch, digits_data: Se
     accuracies = {run.evaluate() for _ in range(2)}
     assert len(accuracies) == 1
     assert_same_state(before, run.network)
+
+
+@pytest.mark.parametrize("ema", [None, 0.9])
+def test_a_quantized_trial_trains_in_float_and_is_evaluated_in_int8(
+    tiny_arch: Arch, digits_data: SearchData, ema: float | None
+) -> None:
+    """At each epoch, also where norms are calibrated, and after a checkpoint."""
+    recipe = RECIPE.model_copy(update={"ema": ema})
+
+    def run(quantized: bool) -> Trainer:
+        network = build(tiny_arch, digits_data.info, 0)
+        return Trainer(
+            network, digits_data, recipe, seed=0, device=CPU, threads=1, quantized=quantized
+        )
+
+    plain, quantized = run(False), run(True)
+    images = calibration_images(thin_out(digits_data.train, 200, SUBSET_SEED))
+    [(images_BCHW, _)] = Batches(images, digits_data.info, 200, CPU)
+    for epoch in range(recipe.epochs):
+        assert plain.train_epoch() == quantized.train_epoch()
+        share = quantized.evaluate()
+        float_network = plain.evaluated
+        if ema is None and epoch + 1 < recipe.epochs:
+            float_network = plain._calibrated()
+        in_int8 = fake_quantise(float_network, images_BCHW)
+        expected, right_N = evaluate_images(in_int8, quantized._val)
+        assert share == expected
+        assert (quantized.right == right_N.numpy()).all()
+        if epoch == 1:
+            state, quantized = quantized.state_dict(), run(True)
+            quantized.load_state_dict(state)
+    assert_same_state(plain.network, quantized.network)
 
 
 @pytest.mark.parametrize("batch_size", [CALIBRATION_IMAGES, CALIBRATION_IMAGES - 1])
