@@ -252,6 +252,22 @@ def latency_model(
 
 
 @app.command()
+def int8_accuracy(
+    networks: Annotated[int, _option("Networks, each trained with two seeds", min=5)] = 20,
+    dataset: Annotated[str, _option("The data set, as in a search")] = "fashion-mnist",
+    data_dir: Annotated[Path, _option("Folder of the data sets")] = Path("data"),
+    space: Annotated[Path, _option("The space that networks are drawn from, YAML")] = SPACE,
+    json: ContinuedJson = None,
+    debug: Debug = False,
+) -> int:
+    """Fake quantisation beside ONNX Runtime, and int8 accuracy beside float's."""
+    from benchmarks.int8_accuracy import run_and_report
+
+    run_and_report(space, dataset, data_dir, networks, json)
+    return 0
+
+
+@app.command()
 def schedule(
     datasets: Annotated[str, _option("Comma-separated")] = "digits,fashion-mnist",
     architectures: Annotated[int, _option("On each data set", min=5, max=1000)] = 24,

@@ -3,7 +3,7 @@
 A value is rounded to the numbers that 8 bits can express, and everything between two roundings is
 computed in float32 (Jacob et al., arXiv 1712.05877, section 3). What is rounded, and to which
 numbers, is what ONNX Runtime's static quantisation makes of the same network, as
-`nas.deploy.quantise` calls it; `tests/deploy/test_fake_quantise.py` compares the two. ONNX Runtime
+`nas.deploy.quantise` calls it; `tests/deploy/test_int8_agreement.py` compares the two. ONNX Runtime
 itself is not needed.
 
 - The network is folded first.
@@ -204,4 +204,3 @@ def _uint8_grid(low: float, high: float) -> Grid:
 def _round(x: Tensor, scale: float | Tensor, least: int, greatest: int) -> Tensor:
     """Round to the nearest integer multiple of `scale`, halves to even, within these integers."""
     return (x / scale).round_().clamp_(least, greatest).mul_(scale)
-

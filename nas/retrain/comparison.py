@@ -35,8 +35,8 @@ SUMMARY = "summary.json"
 SCHEMA_VERSION = 1
 RATES, SECOND = learning_rate.FOLDER, second_recipe.FOLDER  # hold trainings that were replaced
 IN_INT8 = (
-    "The search's accuracies are those of the networks in int8; those of full training are in float, "
-    "and --export int8 tests a network in int8 too."
+    "The search's accuracies are those of the networks in int8; those of full training are in "
+    "float, and --export int8 tests a network in int8 too."
 )
 Row = dict[str, Any]
 

@@ -54,8 +54,9 @@ class Sharing(BaseModel):
         """The same for a reader."""
         lines = []
         for source in self.sources:
-            in_int8 = ", accuracies in int8" * source.quantized
-            text = f"{source.name} ({source.dataset}, {source.num_trials:,} finished trials{in_int8})"
+            trials = f"{source.num_trials:,} finished trials"
+            trials += ", accuracies in int8" * source.quantized
+            text = f"{source.name} ({source.dataset}, {trials})"
             if source.shared is not None:
                 text += (
                     f": {100 * source.shared:.0f} % of the predicted differences are shared with it"
