@@ -122,6 +122,18 @@ def test_the_program_runs_without_this_project(exported: Path, tmp_path: Path) -
     assert ran.stdout.strip() == "[(1, 10), (5, 10)]", ran.stderr
 
 
+def test_int8_is_calibrated_on_any_number_of_images_and_prints_nothing(
+    trained: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "net"
+    shutil.copytree(trained, folder)
+    train = load_search_data("digits", NOWHERE).train.take(np.arange(100))
+    stored = export(folder, ("int8",), lambda: load_test_data("digits", NOWHERE), train)["int8"]
+    assert stored["calibration_images"] == 100
+    assert abs(stored["accuracy"] - stored["float_accuracy"]) < 0.03
+    assert capfd.readouterr().out == ""
+
+
 def test_the_c_array_holds_the_bytes_of_the_int8_file(trained: Path, tmp_path: Path) -> None:
     folder = tmp_path / "net"
     shutil.copytree(trained, folder)

@@ -16,6 +16,9 @@ from nas.deploy.export import export
 from nas.models.fake_quantise import calibration_images, fake_quantise
 from nas.training.pretrained import load_pretrained
 
+onnxruntime = pytest.importorskip("onnxruntime")
+pytest.importorskip("onnxscript")
+
 NOWHERE = Path("unused")
 CPU = torch.device("cpu")
 
@@ -37,8 +40,6 @@ class Compared:
 
 @pytest.fixture(scope="module")
 def compared(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Compared:
-    import onnxruntime
-
     folder = tmp_path_factory.mktemp("exported") / "net"
     shutil.copytree(trained, folder)
     data, test = load_search_data("digits", NOWHERE), load_test_data("digits", NOWHERE)
