@@ -13,18 +13,18 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from rich.console import Console
+from torch import nn
 
 from benchmarks.rows import RowFile
 from benchmarks.schedule import partial, rank_correlations
 from nas.data import Batches, SearchData, load_search_data
 from nas.deploy.export import export, require_format
-from nas.models import DyClotNet
 from nas.models.fake_quantise import calibration_images, fake_quantise
 from nas.pareto import non_dominated
 from nas.progress import shown
@@ -78,7 +78,7 @@ def measure(arch: Arch, seed: int, data: SearchData, recipe: Recipe, folder: Pat
     retrain(arch, data, lambda: data.val, recipe, seed, folder, device=CPU, threads=1)
     trained = time.process_time() - start
     exported = export(folder, ("int8",), lambda: data.val, shorten(data, recipe).train)["int8"]
-    network = cast(DyClotNet, load_pretrained(folder))
+    network = load_pretrained(folder)
     ranges = calibration_images(shorten(data, recipe).train)
     [(images_BCHW, _)] = Batches(ranges, data.info, len(ranges), CPU)
     fake = fake_quantise(network, images_BCHW)
@@ -101,7 +101,7 @@ def measure(arch: Arch, seed: int, data: SearchData, recipe: Recipe, folder: Pat
 
 
 def _evaluation_seconds(
-    network: DyClotNet, data: SearchData, recipe: Recipe, quantized: bool
+    network: nn.Module, data: SearchData, recipe: Recipe, quantized: bool
 ) -> float:
     """Seconds of one evaluation before the end of a trial, on one thread; the second of two."""
     trainer = Trainer(network, data, recipe, seed=0, device=CPU, threads=1, quantized=quantized)

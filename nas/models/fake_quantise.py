@@ -51,13 +51,18 @@ def calibration_images(train: Split) -> Split:
 
 
 @torch.no_grad()
-def fake_quantise(network: DyClotNet, images_BCHW: Tensor) -> nn.Module:
+def fake_quantise(network: nn.Module, images_BCHW: Tensor) -> nn.Module:
     """A folded copy in evaluation mode that computes as the int8 network does.
 
     Args:
-        network: trained in float; batch norms have their statistics.
+        network: a `DyClotNet` that was trained in float; its norms have their statistics.
         images_BCHW: normalised calibration images, as the network takes them.
+
+    Raises:
+        ValueError: it is another network.
     """
+    if not isinstance(network, DyClotNet):
+        raise ValueError(f"network: {type(network).__name__}; accepted: a DyClotNet")
     folded = fold(network)
     stem, stages, classifier = (getattr(folded, n) for n in ("stem", "stages", "classifier"))
     folded.stem = nn.Sequential(Activation(), QuantisedLayer(stem[0], relu=True))

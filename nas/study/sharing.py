@@ -10,6 +10,7 @@ import numpy as np
 import optuna
 from pydantic import BaseModel, ConfigDict, Field
 
+from nas.format import format_number
 from nas.pareto import HypervolumeTracker
 from nas.samplers.gaussian_process import FitError
 from nas.samplers.known_cost import FittedStudy
@@ -54,7 +55,7 @@ class Sharing(BaseModel):
         """The same for a reader."""
         lines = []
         for source in self.sources:
-            trials = f"{source.num_trials:,} finished trials"
+            trials = format_number(source.num_trials, "finished trial")
             trials += ", accuracies in int8" * source.quantized
             text = f"{source.name} ({source.dataset}, {trials})"
             if source.shared is not None:

@@ -16,6 +16,7 @@ from typing import Any
 import optuna
 import sqlalchemy
 
+from nas.format import format_number
 from nas.samplers import Source
 from nas.samplers.sources import Description
 from nas.space.arch import Arch
@@ -76,8 +77,8 @@ class StudySource:
 
     def describe(self) -> str:
         """The source in a few words."""
-        in_int8 = ", accuracies in int8" * self.quantized
-        return f"{self.name} ({self.dataset}, {self.num_trials:,} finished trials{in_int8})"
+        trials = format_number(self.num_trials, "finished trial")
+        return f"{self.name} ({self.dataset}, {trials}{', accuracies in int8' * self.quantized})"
 
     def for_sampler(
         self, config: StudyConfig, expected: Callable[[Arch], tuple[float, ...]] = lambda arch: ()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nas.data import Batches, load_search_data, load_test_data
+from nas.data import Batches, Split, load_search_data, load_test_data
 from nas.deploy.export import export
 from nas.models.fake_quantise import calibration_images, fake_quantise
 from nas.training.pretrained import load_pretrained
@@ -54,14 +54,11 @@ def compared(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Compare
         session = onnxruntime.InferenceSession(folder / name, options)
         return torch.from_numpy(session.run(None, {"images": (test.images / 255).numpy()})[0])
 
-    def normalised(split: object) -> Tensor:
-        [(images_BCHW, _)] = Batches(split, data.info, len(split), CPU)  # type: ignore[arg-type]
+    def normalised(split: Split) -> Tensor:
+        [(images_BCHW, _)] = Batches(split, data.info, len(split), CPU)
         return images_BCHW
 
-    quantised = fake_quantise(
-        load_pretrained(folder),  # type: ignore[arg-type]
-        normalised(calibration_images(data.train)),
-    )
+    quantised = fake_quantise(load_pretrained(folder), normalised(calibration_images(data.train)))
     with torch.inference_mode():
         fake = quantised(normalised(test))
     return Compared(

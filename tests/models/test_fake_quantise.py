@@ -124,3 +124,8 @@ def test_calibration_images_are_spread_over_the_split_and_fewer_where_they_are_l
     assert set(labels.diff().tolist()) <= {9, 10}
     assert len(calibration_images(split(5000, 64))) == CALIBRATION_IMAGES // 4
     assert len(calibration_images(split(200, 256))) == FEWEST_IMAGES
+
+
+def test_other_networks_are_refused_in_one_line() -> None:
+    with pytest.raises(ValueError, match=r"^network: Linear; accepted: a DyClotNet$"):
+        fake_quantise(torch.nn.Linear(2, 2), images())
