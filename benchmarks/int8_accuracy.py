@@ -37,7 +37,7 @@ from nas.training.full import retrain
 from nas.training.pretrained import load_pretrained
 from nas.training.trainer import EVALUATION_BATCH, shorten
 
-LEAST, MOST = 100_000, 2_000_000  # multiply-adds, at the data set's own image size
+LEAST, MOST = 300_000, 2_000_000  # multiply-adds, at the data set's own image size
 SEEDS = (0, 1)  # two trainings of each network, to compare what int8 and what a seed changes
 BOOTSTRAPS = 2_000
 KEY = ("arch_id", "seed")
