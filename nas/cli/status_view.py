@@ -42,8 +42,8 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
         reasons = (f"{times} {reason}" for reason, times in status.reasons.items())
         lines.append(("failures", "; ".join(reasons)))
     lines.append(("front", format_number(status.front, "network")))
-    kind = "" if status.metric == "accuracy" else f" {status.metric.replace('-', ' ')}"
-    kind = " int8" * status.quantized + (kind or " accuracy" * status.quantized)
+    label = "int8 " * status.quantized + status.metric.replace("-", " ")
+    kind = "" if label == "accuracy" else f" {label}"
     lines += [
         (
             point["why"],
