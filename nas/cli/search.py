@@ -124,7 +124,7 @@ def search(
         option(
             LIMITS,
             "NAME",
-            "What latency is measured with: pytorch (default) or onnxruntime, in float.",
+            "What latency is measured with: pytorch (default), onnxruntime or onnxruntime-int8.",
         ),
     ] = None,
     trial_timeout: Annotated[

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nas.deploy.onnx_runtime import ONNX_PACKAGES, open_session, to_onnx
+from nas.deploy.quantise import quantise_model
 from nas.models import DyClotNet
 from nas.models.fold import fold
 from nas.models.native.fused import use_fused
@@ -27,7 +28,8 @@ WARM_UP = 0.05  # seconds for each network
 BLOCKS, BLOCK_ROUNDS = 10, 10  # one round runs the network, then the control
 ROUND_SECONDS = 2e-3  # least time of a network in a round, much longer than the clock's step
 CONTROL = table2_arch(0.25, 2, 4)
-BACKENDS = ("pytorch", "onnxruntime")  # what runs a network
+INT8 = "onnxruntime-int8"
+BACKENDS = ("pytorch", "onnxruntime", INT8)  # what runs a network
 
 Pass = Callable[[], object]
 Clock = Callable[[], float]
@@ -58,7 +60,7 @@ def measure(
     """Time the form of `network` that would be deployed: folded.
 
     PyTorch runs it in channels-last memory and with the C++ kernels, ONNX Runtime as an exported
-    model in float.
+    model, in float or quantised as `nas.deploy.quantise` does.
 
     On one CPU thread the clock is the thread's own time, which does not advance while other
     processes have the processor. On several threads, and on a GPU, it is the wall clock.
@@ -78,9 +80,9 @@ def measure(
     """
     control = DyClotNet(CONTROL, in_channels, 10)
     passes = [
-        _onnx_pass(one, image_size, in_channels, batch)
-        if backend == "onnxruntime"
-        else _pass(one, image_size, in_channels, device, batch, compiled)
+        _pass(one, image_size, in_channels, device, batch, compiled)
+        if backend == "pytorch"
+        else _onnx_pass(one, image_size, in_channels, batch, int8=backend == INT8)
         for one in (control, network)
     ]
     alone = device.type == "cpu" and torch.get_num_threads() == 1
@@ -147,9 +149,10 @@ def machine_identity(
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}, torch {torch.__version__}"
     threads = torch.get_num_threads() if threads is None else threads
-    runs = (
-        f"onnxruntime {version(backend)}" if backend != "pytorch" else f"torch {torch.__version__}"
-    )
+    if backend == "pytorch":
+        runs = f"torch {torch.__version__}"
+    else:
+        runs = f"onnxruntime {version('onnxruntime')}{', int8' if backend == INT8 else ''}"
     return f"{_processor()}, {os.cpu_count()} cores, {threads} threads, {runs}"
 
 
@@ -187,13 +190,18 @@ def _pass(
     return run
 
 
-def _onnx_pass(network: nn.Module, image_size: int, in_channels: int, batch: int) -> Pass:
+def _onnx_pass(
+    network: nn.Module, image_size: int, in_channels: int, batch: int, int8: bool
+) -> Pass:
     images_BCHW = torch.rand(batch, in_channels, image_size, image_size)
     with torch.inference_mode(False):  # an export needs tensors that track versions
         folded = fold(network).cpu().to(memory_format=torch.contiguous_format)
         program = torch.export.export(folded, (images_BCHW,))
-    model = to_onnx(program).SerializeToString()
-    return partial(open_session(model, torch.get_num_threads()), images_BCHW)
+    model = to_onnx(program)
+    if int8:  # the values of its scales do not change how long it takes
+        model = quantise_model(model, images_BCHW)
+    run = open_session(model.SerializeToString(), torch.get_num_threads())
+    return partial(run, images_BCHW)
 
 
 def _warm_up(run: Pass, clock: Clock) -> int:

@@ -51,17 +51,30 @@ def quantise(source: Path, path: Path, images_BCHW: Tensor) -> None:
         images_BCHW: images that ranges are calibrated on.
     """
     import onnx
+
+    model = quantise_model(onnx.load(source), images_BCHW)
+    _keep_metadata(model)
+    onnx.checker.check_model(model)
+    write_atomic(path, model.SerializeToString())
+
+
+def quantise_model(model: Any, images_BCHW: Tensor) -> Any:
+    """The int8 form of an ONNX model, a `ModelProto`; see `quantise`."""
+    import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     logging.getLogger().disabled, disabled = True, logging.getLogger().disabled  # ORT's advice
     try:
         with TemporaryDirectory() as folder, redirect_stdout(StringIO()):
-            prepared, quantised = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-            quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
+            source, prepared, quantised = (
+                str(Path(folder) / f"{name}.onnx") for name in ("float", "prepared", "int8")
+            )
+            onnx.save(model, source)
+            quant_pre_process(source, prepared, skip_symbolic_shape=True)
             quantize_static(
-                str(prepared),
-                str(quantised),
+                prepared,
+                quantised,
                 _reader(images_BCHW),
                 quant_format=QuantFormat.QDQ,
                 per_channel=True,
@@ -87,9 +100,7 @@ def quantise(source: Path, path: Path, images_BCHW: Tensor) -> None:
     share_constants(model)
     _reshape_integers(model)
     shorten_names(model)
-    _keep_metadata(model)
-    onnx.checker.check_model(model)
-    write_atomic(path, model.SerializeToString())
+    return model
 
 
 def spread_images(train: Split) -> Tensor:

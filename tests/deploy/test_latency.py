@@ -10,6 +10,7 @@ import torch
 
 from benchmarks.latency import agreement, predictability
 from nas.deploy.latency import (
+    BACKENDS,
     BLOCK_ROUNDS,
     BLOCKS,
     machine_identity,
@@ -108,16 +109,18 @@ def test_agreement_divides_by_the_control() -> None:
     assert found["control_drift"] == pytest.approx(0.4)
 
 
-def test_onnx_runtime_measures_the_exported_network(tiny_arch: Arch) -> None:
+@pytest.mark.parametrize("backend", ["onnxruntime", "onnxruntime-int8"])
+def test_onnx_runtime_measures_the_exported_network(tiny_arch: Arch, backend: str) -> None:
     pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     network = DyClotNet(tiny_arch, 1, 10)
     small, large = (
-        measure(network, side, 1, torch.device("cpu"), backend="onnxruntime") for side in (8, 64)
+        measure(network, side, 1, torch.device("cpu"), backend=backend) for side in (8, 64)
     )
     assert 0 < small.seconds < large.seconds  # 64 times the work
     assert small.relative > 0
     cpu = torch.device("cpu")
-    assert machine_identity(cpu, 1, "onnxruntime") != machine_identity(cpu, 1)
-    with pytest.raises(ValueError, match="onnxruntime: measures on the CPU; accepted: pytorch"):
-        require_backend("onnxruntime", gpu=True)
+    machines = {machine_identity(cpu, 1, name) for name in BACKENDS}
+    assert len(machines) == 3  # latencies of two never mix
+    with pytest.raises(ValueError, match=f"{backend}: measures on the CPU; accepted: pytorch"):
+        require_backend(backend, gpu=True)
