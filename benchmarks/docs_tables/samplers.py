@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.baselines import OURS
+from benchmarks.device_search import POOL
 from benchmarks.docs_tables.markdown import BENCHMARKS, read, table
 
 MARKS = (50, 100, 200)  # evaluations
@@ -100,6 +102,24 @@ def transfer() -> str:
                   "ms per ask"]  # fmt: skip
         parts.append(f"**{pair['source']} to {pair['target']}**\n\n{table(header, lines)}")
     return "\n".join(parts)
+
+
+def device_search() -> str:
+    """Searches within limits of memory and flash: hypervolumes, and how many were over a limit."""
+    file = read(BENCHMARKS / "device-search.json")
+    names = NAMES | {POOL: f"{file['setting']['pool']:,} networks at random"}
+    return table(
+        ["search", "runs", "hypervolume (least to most)", "`known-cost` leaves, of it",
+         "networks over a limit"],
+        (
+            [
+                names.get(row["sampler"], f"`{row['sampler']}`"), str(row["seeds"]),
+                "{:.3f} ({:.3f} to {:.3f})".format(row["hypervolume"], *row["range"]),
+                "–" if row["sampler"] == OURS else f"{row['left']:.3f}", f"{row['over']:,.0f}",
+            ]
+            for row in file["summary"]
+        ),
+    )  # fmt: skip
 
 
 def estimates() -> str:
