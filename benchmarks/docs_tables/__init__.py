@@ -40,6 +40,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     trainings.retraining_ideas,
     trainings.short_runs,
     trainings.int8,
+    trainings.latency_model,
 )
 
 

@@ -136,3 +136,22 @@ def int8() -> str:
         )
     heads = ["network", "parameters", "float", "int8", "file, float", "file, int8", "ratio"]
     return table([*heads, "latency, float", "latency, int8"], rows)
+
+
+def latency_model() -> str:
+    """Median relative errors of predicted latencies on unseen networks, by backend."""
+    file = read(BENCHMARKS / "latency-model.json")
+
+    def percent(values: list[float]) -> str:
+        middle, least, greatest = (f"{100 * value:.1f}" for value in values)
+        return f"{middle} % ({least} to {greatest})"
+
+    return table(
+        ["latency with", "sum over layers", "multiply-adds alone", "noise of a measurement"],
+        (
+            [name, percent(of["errors"]["model"]), percent(of["errors"]["macs"]),
+             f"{100 * of['errors']['noise']:.1f} %"]
+            for name, of in file.items()
+            if isinstance(of, dict)
+        ),
+    )  # fmt: skip
