@@ -32,7 +32,7 @@ class SearchView(Protocol):
         """A running trial reached a rung."""
 
     def ended(self, candidate: Candidate, state: str, detail: str) -> None:
-        """The study holds the result: `finished`, `stopped`, `failed` or `interrupted`."""
+        """The study holds the result: `finished`, `stopped`, `failed`, `refused`, `interrupted`."""
 
 
 class StudySearcher(Searcher):  # type: ignore[misc]
