@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,8 @@ import jinja2
 import markupsafe
 import optuna
 import plotly.graph_objects as go
-import yaml
 from plotly.offline import get_plotlyjs
 
-from nas.deploy.latency import BACKENDS
 from nas.files import write_atomic
 from nas.format import format_duration, format_number
 from nas.report.analysis import StudyData, read_study, table2_networks
@@ -32,6 +29,7 @@ from nas.report.effects import (
 )
 from nas.report.figures import Figure, retrained_figures, study_figures
 from nas.report.narrative import describe_finding
+from nas.report.repeat import how_to_repeat
 from nas.report.trial_table import retrain_command, trial_table
 from nas.retrain.comparison import read_summary
 from nas.retrain.next_steps import next_steps
@@ -41,7 +39,6 @@ from nas.study.latency_prediction import prediction_error
 from nas.study.objectives import OBJECTIVES, costs, percent
 from nas.study.sharing import SHARING, Sharing
 from nas.study.sources import SOURCES
-from nas.training import PRESETS
 
 REPORT, COMPARISON = "report.html", "comparison.html"
 RELOAD = 15  # seconds after which the page of a running search reloads itself, at least
@@ -138,7 +135,7 @@ def render(
         table2=[] if not len(data.trials) else _table2_rows(data),
         failures=_failures(data),
         counts=data.counts,
-        reproduce=_reproduce(data),
+        reproduce=how_to_repeat(data),
         **_retraining(retrained),
     )
 
@@ -226,8 +223,11 @@ def _tiles(data: StudyData) -> list[tuple[str, str]]:
     tiles = [
         (state, f"{data.counts.get(state, 0):,}") for state in ("finished", "stopped", "failed")
     ]
-    if "interrupted" in data.counts:
-        tiles.append(("interrupted", f"{data.counts['interrupted']:,}"))
+    tiles += [
+        (state, f"{data.counts[state]:,}")
+        for state in ("interrupted", "refused")
+        if state in data.counts
+    ]
     tiles.append(("on the front", f"{len(data.members):,}"))
     if data.members:
         volume = data.hypervolume["hypervolume"].iloc[-1]
@@ -315,47 +315,3 @@ def _failures(data: StudyData) -> list[tuple[str, int, str]]:
 def _some(numbers: list[int], most: int = 8) -> str:
     text = ", ".join(str(number) for number in numbers[:most])
     return text + (", …" if len(numbers) > most else "")
-
-
-def _reproduce(data: StudyData) -> dict[str, str]:
-    """How to run this search again: command, space, data, recipe, versions."""
-    config, attributes = data.config, data.attributes
-    words = ["nas", "search", "--space", f"{config.space.name}.yaml"]
-    info = config.dataset
-    words += ["--dataset", info.name]
-    if not config.recipe.size_note(info.image_size):  # else the option would train at that size
-        words += ["--image-size", str(info.image_size)]
-    if info.name.startswith("folder:"):
-        words += ["--channels", str(info.in_channels)]
-        words += ["--background", info.background] if info.background else []
-    words += ["--recipe", config.recipe.name]
-    preset = PRESETS.get(config.recipe.name)
-    for name in ("epochs", "batch_size", "learning_rate", "train_images", "metric"):
-        value = getattr(config.recipe, name)
-        if value is not None and (preset is None or value != getattr(preset, name)):
-            words += [f"--{name.replace('_', '-')}", f"{value}"]
-    words += ["--quantized"] if config.quantized else []
-    words += ["--objectives"]
-    words += [",".join(config.objectives.names)]
-    for option in ("sampler", "seed"):
-        if option in attributes:
-            words += [f"--{option}", str(attributes[option])]
-    for option, limit in config.limits.given.items():
-        words += [f"--max-{option}", str(limit)]
-    words += ["--device", config.limits.device] if config.limits.device else []
-    if config.limits.max_latency is not None:
-        words += ["--max-latency", f"{1e3 * config.limits.max_latency:g}ms"]
-    if config.latency_backend not in (None, BACKENDS[0]):
-        words += ["--latency-backend", str(config.latency_backend)]
-    for source in attributes.get(SOURCES, []):
-        words += ["--from-study", source["name"]]
-    counted = data.trials["state"].isin(["finished", "stopped"]).sum()
-    words += ["--study", data.name, "--budget", str(max(1, int(counted)))]
-    versions = attributes.get("versions", {})
-    return {
-        "command": shlex.join(words),
-        "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
-        "data": f"{config.dataset.name}, fingerprint {config.dataset.fingerprint}",
-        "recipe": yaml.safe_dump(config.recipe.model_dump(mode="json"), sort_keys=False),
-        "space": yaml.safe_dump(config.space.to_dict(), sort_keys=False),
-    }
