@@ -40,6 +40,7 @@ from nas.training.trainer import EVALUATION_BATCH, shorten
 LEAST, MOST = 300_000, 2_000_000  # multiply-adds, at the data set's own image size
 SEEDS = (0, 1)  # two trainings of each network, to compare what int8 and what a seed changes
 BOOTSTRAPS = 2_000
+FEWEST = 5  # networks that ranks are compared of
 KEY = ("arch_id", "seed")
 CPU = torch.device("cpu")
 
@@ -114,19 +115,23 @@ def _evaluation_seconds(
 def summarise(rows: list[Row], epochs: int) -> dict[str, Any]:
     """What the rows say.
 
-    `agreement`: the greatest and the median difference of fake quantisation from ONNX Runtime,
-    beside the greatest of float from it. `loss`: float accuracy minus that in int8. `added`: the
-    share of a trial's time that evaluation in int8 adds. `correlations`: ranks of float and int8
-    accuracies of the same training, and for comparison of two trainings in float, plain and with
-    multiply-adds regressed out of both; with 95 % bootstrap intervals. `front`: how many networks
-    are on the front of accuracy and multiply-adds in float, in int8, and in both. Accuracies are
-    fractions; where nothing else is said, of the first seed.
+    - `agreement`: the greatest and the median difference of fake quantisation from ONNX Runtime,
+      beside the greatest of float from it.
+    - `loss`: float accuracy minus that in int8.
+    - `added`: the share of a trial's time that evaluation in int8 adds.
+    - `int8`: the networks of the first seed in float and in int8; `seeds`: two trainings in float,
+      where both are measured. Each has the number of networks, Spearman's rank correlation, the
+      same with multiply-adds regressed out of both (`partial`), with 95 % bootstrap intervals, and
+      how many networks are on the front of accuracy and multiply-adds in one, the other and both.
+
+    Accuracies are fractions.
     """
     column = {name: np.array([row[name] for row in rows]) for name in ("float", "fake", "runtime")}
-    seconds = [
-        len(rungs(epochs))
+    evaluations = len(rungs(epochs))
+    added = [
+        evaluations
         * (row["int8_seconds"] - row["float_seconds"])
-        / (row["training_seconds"] + len(rungs(epochs)) * row["float_seconds"])
+        / (row["training_seconds"] + evaluations * row["float_seconds"])
         for row in rows
     ]
     summary: dict[str, Any] = {
@@ -137,30 +142,20 @@ def summarise(rows: list[Row], epochs: int) -> dict[str, Any]:
             "float_most": float(np.abs(column["float"] - column["runtime"]).max()),
         },
         "loss": _spread(column["float"] - column["runtime"]),
-        "added": _spread(np.array(seconds)),
+        "added": _spread(np.array(added)),
     }
-    by_seed = [{row["arch_id"]: row for row in rows if row["seed"] == seed} for seed in SEEDS]
-    first, second = ([of[one] for one in by_seed[0] if one in by_seed[1]] for of in by_seed)
-    if len(first) >= 5:
-        values = np.array(
-            [
-                [row["float"] for row in first],
-                [row["runtime"] for row in first],
-                [row["float"] for row in second],
-                [np.log(row["macs"]) for row in first],
-            ]
-        )
-        summary["correlations"] = _with_intervals(values)
-        on_front = {name: _front(values[i], values[3]) for i, name in enumerate(("float", "int8"))}
-        on_front["another_seed"] = _front(values[2], values[3])
-        summary["front"] = {
-            "networks": len(first),
-            "float": len(on_front["float"]),
-            "int8": len(on_front["int8"]),
-            "both": len(on_front["float"] & on_front["int8"]),
-            "another_seed": len(on_front["another_seed"]),
-            "both_seeds": len(on_front["float"] & on_front["another_seed"]),
-        }
+    first, second = ({r["arch_id"]: r for r in rows if r["seed"] == seed} for seed in SEEDS)
+    pairs = {
+        "int8": [(row["float"], row["runtime"], row["macs"]) for row in first.values()],
+        "seeds": [
+            (row["float"], second[one]["float"], row["macs"])
+            for one, row in first.items()
+            if one in second
+        ],
+    }
+    for name, of in pairs.items():
+        if len(of) >= FEWEST:
+            summary[name] = _compare(np.array(of).T)
     return summary
 
 
@@ -170,29 +165,30 @@ def _spread(values: Array) -> dict[str, float]:
     }
 
 
-def _front(accuracies: Array, log_macs: Array) -> set[int]:
-    return set(np.flatnonzero(non_dominated(np.stack([1 - accuracies, log_macs], 1))).tolist())
+def _compare(values: Array) -> dict[str, Any]:
+    """Ranks and fronts of two accuracies of each network; the third row are multiply-adds."""
+    count = values.shape[1]
+    drawn = np.random.default_rng(0).integers(count, size=(BOOTSTRAPS, count))
+    samples = np.array([_correlations(values[:, draw]) for draw in drawn])
+    ends = np.nanpercentile(samples, [2.5, 97.5], axis=0).T.tolist()
+    plain, at_equal_cost = (
+        [value, *end] for value, end in zip(_correlations(values), ends, strict=True)
+    )
+    fronts = [
+        set(np.flatnonzero(non_dominated(np.stack([1 - accuracies, values[2]], 1))).tolist())
+        for accuracies in values[:2]
+    ]
+    return {
+        "networks": count,
+        "spearman": plain,
+        "partial": at_equal_cost,
+        "on_front": [len(fronts[0]), len(fronts[1]), len(fronts[0] & fronts[1])],
+    }
 
 
-def _correlations(values: Array) -> dict[str, float]:
-    """From accuracies in float, in int8 and in float by another seed, and log multiply-adds."""
+def _correlations(values: Array) -> tuple[float, float]:
     rho = rank_correlations(values)
-    return {
-        "int8": float(rho[0, 1]),
-        "int8_partial": partial(rho, 0, 1, 3),
-        "seeds": float(rho[0, 2]),
-        "seeds_partial": partial(rho, 0, 2, 3),
-    }
-
-
-def _with_intervals(values: Array) -> dict[str, list[float]]:
-    """Each correlation, and the ends of its interval."""
-    drawn = np.random.default_rng(0).integers(values.shape[1], size=(BOOTSTRAPS, values.shape[1]))
-    samples = [_correlations(values[:, draw]) for draw in drawn]
-    return {
-        name: [value, *np.nanpercentile([one[name] for one in samples], [2.5, 97.5]).tolist()]
-        for name, value in _correlations(values).items()
-    }
+    return float(rho[0, 1]), partial(rho, 0, 1, 2)
 
 
 def run_and_report(
@@ -253,7 +249,12 @@ def _print(summary: dict[str, Any]) -> None:
         f"{points(loss['most'])}); evaluation in int8 adds {100 * summary['added']['median']:.1f} "
         "% to a trial"
     )
-    for name, (value, low, high) in summary.get("correlations", {}).items():
-        console.print(f"rank correlation, {name}: {value:.3f} ({low:.3f} to {high:.3f})")
-    if "front" in summary:
-        console.print(f"front: {summary['front']}")
+    for name, what in (("int8", "float and int8"), ("seeds", "two seeds in float")):
+        if name in summary:
+            found = summary[name]
+            value, low, high = found["partial"]
+            one, other, both = found["on_front"]
+            console.print(
+                f"{what}, {found['networks']} networks: partial rank correlation {value:.3f} "
+                f"({low:.3f} to {high:.3f}), {one} and {other} on the front, {both} on both"
+            )

@@ -54,10 +54,15 @@ def test_what_int8_changes_and_what_a_seed_changes() -> None:
     assert found["agreement"]["float_most"] == pytest.approx(0.004)
     assert found["loss"]["least"] == pytest.approx(0.002)
     assert found["added"]["median"] == pytest.approx(4 * 0.25 / 10.4)
-    value, low, high = found["correlations"]["int8_partial"]
+    int8, seeds = found["int8"], found["seeds"]
+    assert int8["networks"] == seeds["networks"] == 40
+    value, low, high = int8["partial"]
     assert low <= value <= high <= 1
     assert value > 0.98
-    assert 0.2 < found["correlations"]["seeds_partial"][0] < 0.8
-    assert found["correlations"]["seeds"][0] > found["correlations"]["seeds_partial"][0]
-    assert found["front"]["both"] >= found["front"]["both_seeds"]
-    assert found["front"]["networks"] == 40
+    assert 0.2 < seeds["partial"][0] < 0.8
+    assert seeds["spearman"][0] > seeds["partial"][0]
+    assert int8["on_front"][2] <= min(int8["on_front"][:2])
+    assert int8["on_front"][2] > seeds["on_front"][2]
+    some = summarise([row for row in rows if row["seed"] == 0], 8)
+    assert some["int8"] == int8
+    assert "seeds" not in some
