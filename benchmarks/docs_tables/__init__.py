@@ -41,6 +41,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     trainings.short_runs,
     trainings.int8,
     trainings.latency_model,
+    trainings.int8_accuracy,
 )
 
 

@@ -155,3 +155,37 @@ def latency_model() -> str:
             if isinstance(of, dict)
         ),
     )  # fmt: skip
+
+
+def int8_accuracy() -> str:
+    """Fake quantisation beside ONNX Runtime, and accuracy in int8 beside that in float."""
+    summary = read(BENCHMARKS / "int8-accuracy.json")["summary"]
+    agreement, loss, added, ranks = (summary[n] for n in ("agreement", "loss", "added", "int8"))
+
+    def points(share: float) -> str:
+        return f"{100 * share:.2f}"
+
+    def spread_points(of: dict[str, float]) -> str:
+        return f"{points(of['median'])} ({points(of['least'])} to {points(of['most'])})"
+
+    in_float, in_int8, in_both = ranks["on_front"]
+    rows = [
+        ["networks", str(ranks["networks"])],
+        [
+            "fake quantisation and ONNX Runtime differ by, points of accuracy",
+            f"{points(agreement['median'])} in the median, at most {points(agreement['most'])}",
+        ],
+        ["float and ONNX Runtime differ by at most, points", points(agreement["float_most"])],
+        ["int8 loses against float, points", spread_points(loss)],
+        [
+            "rank correlation of float and int8 at equal multiply-adds",
+            "{:.3f} ({:.3f} to {:.3f})".format(*ranks["partial"]),
+        ],
+        ["on the front in float, in int8, in both", f"{in_float}, {in_int8}, {in_both}"],
+        ["a trial takes longer by", f"{spread_points(added)} %"],
+    ]
+    if "seeds" in summary:
+        seeds = summary["seeds"]
+        correlation = "{:.3f} ({:.3f} to {:.3f})".format(*seeds["partial"])
+        rows.insert(5, ["the same of two trainings in float", correlation])
+    return table(["", "measured"], rows)
