@@ -50,6 +50,12 @@ def calibration_images(train: Split) -> Split:
     return train.take(torch.linspace(0, len(train) - 1, images).long().numpy())
 
 
+def activation_range(x: Tensor) -> tuple[float, float]:
+    """The range of an activation: its least and greatest value within the percentile."""
+    most = _percentile(x)
+    return max(float(x.amin()), -most), min(float(x.amax()), most)
+
+
 @torch.no_grad()
 def fake_quantise(network: nn.Module, images_BCHW: Tensor) -> nn.Module:
     """A folded copy in evaluation mode that computes as the int8 network does.
@@ -87,8 +93,7 @@ class Activation(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The rounded tensor; at the first call, which calibrates, the tensor as it is."""
         if self._grid is None:
-            most = _percentile(x)
-            self._grid = _uint8_grid(max(float(x.amin()), -most), min(float(x.amax()), most))
+            self._grid = _uint8_grid(*activation_range(x))
             return x
         return _round(x, *self._grid)
 

@@ -17,6 +17,8 @@ import torch
 
 from nas.data import Batches, load_search_data, load_test_data
 from nas.deploy.export import OPSET, TOLERANCE, export, require_format
+from nas.deploy.onnx_runtime import open_session
+from nas.deploy.quantise import quantise
 from nas.deploy.tflite import _interpreter
 from nas.space.arch import Arch
 from nas.training.pretrained import load_pretrained, read_description
@@ -132,6 +134,26 @@ def test_int8_is_calibrated_on_any_number_of_images_and_prints_nothing(
     assert stored["calibration_images"] == 100
     assert abs(stored["accuracy"] - stored["float_accuracy"]) < 0.03
     assert capfd.readouterr().out == ""
+
+
+def test_int8_of_a_recalibrator_that_gives_a_constant(exported: Path, tmp_path: Path) -> None:
+    """Its activations hardly differ between images."""
+    model = onnx.load(exported / "model.onnx")
+    changed = 0
+    for one in model.graph.initializer:
+        values = onnx.numpy_helper.to_array(one)
+        if one.name.endswith(("reduce.weight", "reduce.bias")):
+            values = np.float32(1e-6) * values if values.ndim == 2 else np.ones_like(values)
+            one.CopyFrom(onnx.numpy_helper.from_array(values, one.name))
+            changed += 1
+    assert changed == 4
+    onnx.save(model, tmp_path / "float.onnx")
+    images = load_search_data("digits", NOWHERE).train.images[:200].float() / 255
+    quantise(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
+    as_float, in_int8 = (
+        open_session(tmp_path / f"{name}.onnx")(images) for name in ("float", "int8")
+    )
+    assert float((in_int8 - as_float).norm() / as_float.norm()) < 0.2
 
 
 def test_the_c_array_holds_the_bytes_of_the_int8_file(trained: Path, tmp_path: Path) -> None:
