@@ -170,7 +170,7 @@ def int8_accuracy() -> str:
 
     in_float, in_int8, in_both = ranks["on_front"]
     rows = [
-        ["networks", str(ranks["networks"])],
+        ["networks (trainings)", f"{ranks['networks']} ({summary['trainings']})"],
         [
             "fake quantisation and ONNX Runtime differ by, points of accuracy",
             f"{points(agreement['median'])} in the median, at most {points(agreement['most'])}",
