@@ -47,7 +47,8 @@ class FittedStudy(NamedTuple):
 
     shares: dict[str, float]  # of each source in what is predicted at the trials, 0 to 1
     finished: list[Setting]  # of the finished trials
-    predict: Callable[[Mapping[str, Any]], float]  # the error of any setting
+    predict: Callable[[Mapping[str, Any], float], float]
+    """The error of any setting, so many standard deviations from what is expected."""
 
 
 class KnownCostSampler(optuna.samplers.BaseSampler):
@@ -78,7 +79,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             choices do not explain is each architecture's own.
         sources: earlier studies of architectures of the same kinds, which tell part of the
             error. How much is learned from the study's own trials, for each source by itself.
-            The first trials are those that the sources have found best.
+            The first trials are the cheapest architecture and those that the sources have found
+            best.
         source_front: False: the first trials are spread over costs and choices all the same.
         describe: a setting in the terms that the sources describe their architectures in.
             Default: the setting itself.
@@ -182,12 +184,13 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         posteriors = model.condition(history)
         names = [source.name for source in model.sources.models]
 
-        def predict(setting: Mapping[str, Any]) -> float:
+        def predict(setting: Mapping[str, Any], deviations: float = 0.0) -> float:
             code = candidates.encoding.encode(setting)
             if code is None:
                 raise ValueError(f"{setting}: not a setting of the space")
-            mean, _ = posteriors.predict(model.points([code]), slice(1))
-            return float(posteriors.transforms[0].errors(mean[0])[0])
+            mean, variance = posteriors.predict(model.points([code]), slice(1))
+            drawn = mean[0] + deviations * np.sqrt(np.maximum(variance[0], 0.0))
+            return float(posteriors.transforms[0].errors(drawn)[0])
 
         finished = [candidates.encoding.decode(code) for code in history.finished]
         shares = posteriors.shares().tolist() or [0.0] * len(names)  # none where all mislead
@@ -292,11 +295,14 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         count: int,
     ) -> list[Code]:
         """One code at least; `count` where the model chooses."""
+        taken = [*(trial.code for trial in history.ended), *history.pending]
         modelled = history.started >= START and len(history.finished) >= MIN_FINISHED
         if self._model is None and (modelled or self._sources):
             self._model = ErrorModel(
                 candidates, self._seed, self._images, self._sources, self._describe
             )
+        if not taken:  # nothing is cheaper, so it is on the front whatever a source says
+            return [candidates.codes[spread_start(candidates, untried, taken, self._seed)]]
         if modelled and history.started < SOURCE_START:
             front_member = self._source_proposal(history, untried, front_only=True)
             if front_member is not None:
@@ -310,7 +316,6 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         proposal = self._source_proposal(history, untried, front_only=False)
         if proposal is not None:
             return [proposal]
-        taken = [*(trial.code for trial in history.ended), *history.pending]
         return [candidates.codes[spread_start(candidates, untried, taken, self._seed)]]
 
     def _source_proposal(
