@@ -128,5 +128,7 @@ def test_one_training_on_each_gpu_or_core_and_no_more_than_there_are() -> None:
     assert choose_pool(cluster((8, 2), (8, 2)), 9, gpus=0.5) == Pool(None, 8, 2, 0.5, None)
     assert choose_pool(cluster((8, 2)), 9, gpus=0) == Pool(None, 8, 1, 0, None)
     assert choose_pool(cluster((8, 4)), 2) == Pool(None, 2, 4, 2, None)
-    with pytest.raises(ValueError, match=r"--gpus-per-trial 1: 3 trainings .* at most 2 such"):
+    with pytest.raises(
+        ValueError, match=r"no room for 3 trainings .*; accepted: at most 2 at a time"
+    ):
         choose_pool(cluster((8, 2)), 9, gpus=1, concurrency=3)
