@@ -30,6 +30,7 @@ ContinuedJson = Annotated[
     Path | None,
     _option("Write the runs here; an unfinished file is continued", callback=_writable),
 ]
+Jobs = Annotated[int | None, _option("Processes. Default: one for each core", min=1, max=1024)]
 
 
 @app.callback()
@@ -55,9 +56,7 @@ def sampler(
         bool, _option("Tell samplers the accuracy of one training seed; the score is of the mean")
     ] = False,
     json: Json = None,
-    jobs: Annotated[
-        int | None, _option("Processes. Default: one for each core", min=1, max=1024)
-    ] = None,
+    jobs: Jobs = None,
     cache: Annotated[Path, _option("Folder of finished runs")] = CACHE,
     debug: Debug = False,
 ) -> int:
@@ -91,9 +90,7 @@ def transfer(
     evals: Annotated[int, _option("Evaluations of the target", min=1, max=10_000)] = 100,
     seeds: Annotated[int, _option("Pairs of searches", min=1, max=1000)] = 15,
     json: ContinuedJson = None,
-    jobs: Annotated[
-        int | None, _option("Processes. Default: one for each core", min=1, max=1024)
-    ] = None,
+    jobs: Jobs = None,
     debug: Debug = False,
 ) -> int:
     """Searches that know the results of an earlier one, beside cold starts."""
@@ -183,9 +180,7 @@ def training(
     accuracy: Annotated[
         bool, _option("Compare accuracies after whole schedules, on the CPU", "--accuracy")
     ] = False,
-    json: Annotated[
-        Path | None, _option("Write the runs here; an unfinished file is continued")
-    ] = None,
+    json: ContinuedJson = None,
     debug: Debug = False,
 ) -> int:
     """Images per second of the trainer against a baseline training loop; or their accuracies."""
@@ -273,12 +268,8 @@ def schedule(
     architectures: Annotated[int, _option("On each data set", min=5, max=1000)] = 24,
     space: Annotated[Path, _option("The space that architectures are drawn from, YAML")] = SPACE,
     data_dir: Annotated[Path, _option("Folder of the data sets")] = Path("data"),
-    json: Annotated[
-        Path | None, _option("Write the rows here; an unfinished file is continued")
-    ] = None,
-    jobs: Annotated[
-        int | None, _option("Processes. Default: one for each core", min=1, max=1024)
-    ] = None,
+    json: ContinuedJson = None,
+    jobs: Jobs = None,
     debug: Debug = False,
 ) -> int:
     """How well short schedules rank architectures, compared with a long one."""
@@ -315,9 +306,7 @@ def end_to_end(
     train_images: Annotated[
         int | None, _option("Training images of the short schedule", min=1)
     ] = None,
-    json: Annotated[
-        Path | None, _option("Write the runs here; an unfinished file is continued")
-    ] = None,
+    json: ContinuedJson = None,
     debug: Debug = False,
 ) -> int:
     """Whole searches against two searches that are built on Ray Tune and Optuna."""
@@ -336,9 +325,7 @@ def device_search(
     seeds: Annotated[int, _option("Searches of each sampler", min=1, max=1000)] = 15,
     evals: Annotated[int, _option("Evaluations of a search", min=1, max=10_000)] = 200,
     json: ContinuedJson = None,
-    jobs: Annotated[
-        int | None, _option("Processes. Default: one for each core", min=1, max=1024)
-    ] = None,
+    jobs: Jobs = None,
     debug: Debug = False,
 ) -> int:
     """Samplers within limits of memory and flash, on synthetic accuracies."""

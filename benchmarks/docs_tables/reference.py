@@ -2,64 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from benchmarks.docs_tables.markdown import REFERENCE, read, table
-from benchmarks.end_to_end import REFERENCE_ERROR
 from nas.format import format_count
-from nas.pareto import hypervolume
 from nas.report.comparison_plots import comparison_rows
-
-SEARCHES = REFERENCE / "searches"  # a folder for each seed
-BUDGETS = (500_000, 1_000_000, 2_000_000, 4_000_000)  # multiply-adds; the last is the limit
-
-
-def reference_searches() -> str:
-    """What searches with different seeds find, and how much of it is the same."""
-    folders = sorted(SEARCHES.iterdir())
-    fronts = [read(folder / "front.json")["architectures"] for folder in folders]
-    union = _volume([entry for front in fronts for entry in front])
-    lines = []
-    for folder, front in zip(folders, fronts, strict=True):
-        trials = pd.read_csv(folder / "trials.csv", parse_dates=["started", "ended"])
-        minutes = (trials["ended"].max() - trials["started"].min()).total_seconds() / 60
-        within = [[e["estimate"] for e in front if e["macs"] <= budget] for budget in BUDGETS]
-        lines.append([
-            folder.name, f"{minutes:.0f}", f"{trials['seconds'].sum() / 3600:.2f}",
-            str((trials["state"] == "pruned").sum()), str(len(front)),
-            f"{_volume(front) / union:.3f}", *(f"{100 * max(found):.1f} %" for found in within),
-        ])  # fmt: skip
-    return table(
-        ["seed", "minutes", "hours of training, one thread", "stopped early", "on the front",
-         "hypervolume, of the three together",
-         *(f"best within {format_count(budget)}" for budget in BUDGETS)],
-        lines,
-    )  # fmt: skip
-
-
-def reference_overlap() -> str:
-    """How many members of one search's front another one found, and what all have in common."""
-    fronts = [read(path)["architectures"] for path in sorted(SEARCHES.glob("*/front.json"))]
-    found = Counter(arch for front in fronts for arch in {entry["arch_id"] for entry in front})
-    shared = sum(count > 1 for count in found.values())
-    blocks = [
-        stage["expansion"] for front in fronts for e in front for stage in e["arch"]["stages"]
-    ]
-    return (
-        f"Of the {len(found)} networks on the {len(fronts)} fronts, {shared} are on more than one; "
-        f"{100 * blocks.count('dct') / len(blocks):.0f} % of their stages expand with DCT.\n"
-    )
-
-
-def _volume(front: list[dict[str, Any]]) -> float:
-    """Hypervolume of estimates, in log10 multiply-adds and error, up to the limit and guessing."""
-    points = np.array([[math.log10(e["macs"]), 1 - e["estimate"]] for e in front])
-    return hypervolume(points, np.array([math.log10(BUDGETS[-1]), REFERENCE_ERROR]))
 
 
 def reference_networks() -> str:
