@@ -25,12 +25,13 @@ from nas.study.config import StudyConfig
 from nas.study.front import front
 from nas.study.front_file import FrontFile, front_file
 from nas.study.location import StudyLocation, find_study
+from nas.study.measurement import Measurement
 from nas.study.objectives import Objectives
 from nas.study.sharing import update_sharing
 from nas.study.sources import StudySource, find_sources, store_sources
 from nas.study.storage.engine import open_storage
 from nas.study.storage.lock import lock_study
-from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.study import Candidate, SearchStudy
 from nas.study.trial_curves import known_costs, trial_curves
 from nas.study.try_first import usable
 from nas.threads import cpu_threads

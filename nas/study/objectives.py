@@ -2,7 +2,7 @@
 
 `OBJECTIVES` is the one table of them. An entry is all that a new objective needs if its value
 follows from an architecture's `Cost`; one that is measured is also to be reported by the trial
-(`nas.study.study.Measurement`), as latency is.
+(`nas.study.measurement.Measurement`), as latency is.
 """
 
 from __future__ import annotations

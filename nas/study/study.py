@@ -9,11 +9,9 @@ trials that a dead driver left behind.
 from __future__ import annotations
 
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -27,6 +25,7 @@ from nas.space.cost import Cost, cost
 from nas.space.space import Setting
 from nas.study.config import StudyConfig
 from nas.study.latency_prediction import LatencyPrediction
+from nas.study.measurement import Measurement
 from nas.study.objectives import known_values
 from nas.study.storage.optuna_private import trial_handle
 from nas.study.storage.retrying import batch_writes
@@ -38,11 +37,10 @@ from nas.study.trial_state import (
     OVER_LIMIT,
     UNCOUNTED,
 )
+from nas.study.unseen import draw_unseen
 
 MAX_REPEATS_IN_A_ROW = 20  # unusable suggestions, after which one is drawn at random
-MAX_ENUMERATED = 20_000  # spaces up to this many settings are searched for what is unseen
 CONTROL_SECONDS = "latency_control"  # attribute of a study that measures latency
-MAX_DRAWS = 10_000  # tries to draw an unseen architecture of a larger space
 
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)  # finished, and stopped early
 
@@ -55,21 +53,6 @@ class Candidate:
     arch: Arch
     cost: Cost
     seed: int
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """The result of a trial, at its end or where it was stopped."""
-
-    accuracy: float  # fraction in [0, 1] on the validation split
-    epochs: int  # trained
-    seconds: float  # of training and evaluation
-    curve: Sequence[tuple[int, float]] = field(default=())  # (epoch, accuracy)
-    losses: Sequence[float] = ()  # mean training loss of each epoch
-    right: Sequence[tuple[int, str]] = ()  # (epoch, validation images classified right, encoded)
-    latency_ratio: float | None = None  # of one image's forward pass to the control network's
-    latency_noise: float | None = None  # relative standard error of that ratio
-    latency_control: float | None = None  # seconds of the control network, timed beside it
 
 
 class SearchStudy:
@@ -211,7 +194,8 @@ class SearchStudy:
                 break
             if candidate is not None:
                 return candidate
-        arch = self._draw_unseen()
+        taken = self._outcomes.keys() | {c.arch.arch_id for c in self._running.values()}
+        arch = draw_unseen(self.config, taken, self.seed, self._latency)
         if arch is None and self._latency and self._latency.learn(self.study, at_once=True):
             self._used_up = False
             return self.ask(ahead=ahead)  # what was measured last may change what is expected
@@ -248,7 +232,7 @@ class SearchStudy:
 
     def _attributes(self, measurement: Measurement) -> dict[str, Any]:
         """User attributes of a trial that has a result."""
-        attributes = _attributes(measurement)
+        attributes = measurement.to_attributes()
         if measurement.latency_ratio is not None:
             attributes["latency"] = measurement.latency_ratio * self._control_seconds(measurement)
         return attributes
@@ -388,37 +372,6 @@ class SearchStudy:
     def _enqueue(self, setting: Setting, attributes: dict[str, Any]) -> None:
         self.study.enqueue_trial(dict(setting), user_attrs=attributes)
 
-    def _draw_unseen(self) -> Arch | None:
-        """An architecture within the limits that was never tried, or None."""
-        taken = self._outcomes.keys() | {c.arch.arch_id for c in self._running.values()}
-
-        def usable(arch: Arch) -> bool:
-            if arch.arch_id in taken or not self.config.limits.admit(self.cost(arch)):
-                return False
-            return self._latency is None or self._latency.worth_measuring(arch)
-
-        space = self.config.space
-        rng = random.Random(f"{self.seed}:{len(taken)}")
-        # Measured whatever is expected of it: a model may be wrong about the extreme.
-        fastest = None if self._latency is None else self._latency.fastest
-        new = fastest is not None and fastest.arch_id not in taken
-        if fastest is not None and new and self.config.limits.admit(self.cost(fastest)):
-            return fastest
-        if space.size <= MAX_ENUMERATED:
-            unseen = [arch for arch in space.architectures() if usable(arch)]
-            return rng.choice(unseen) if unseen else None
-        drawn = (space.sample(rng) for _ in range(MAX_DRAWS))
-        found = next((arch for arch in drawn if usable(arch)), None)
-        if found is not None:
-            return found
-        # Few architectures of a large space may be within the limits.
-        data = self.config.dataset
-        sizes = (data.image_size, data.in_channels, data.num_classes)
-        admitted = self.config.limits.all_admitted(space, sizes)
-        if self._latency is not None:  # none of very many may be worth measuring
-            admitted = islice(admitted, MAX_ENUMERATED)
-        return next(filter(usable, admitted), None)
-
     def _read(self) -> None:
         """Read which architectures have an outcome."""
         trials = self.study.get_trials(deepcopy=False)
@@ -430,24 +383,3 @@ class SearchStudy:
             )
             if final and arch_id and "duplicate_of" not in trial.user_attrs:
                 self._outcomes.setdefault(arch_id, trial)
-
-
-def _attributes(measurement: Measurement) -> dict[str, Any]:
-    """User attributes of a trial that has a result."""
-    attributes: dict[str, Any] = {
-        "accuracy": measurement.accuracy,
-        "epochs": measurement.epochs,
-        "seconds": round(measurement.seconds, 3),
-        "curve": [list(point) for point in measurement.curve],
-    }
-    if measurement.losses:
-        attributes["losses"] = [round(loss, 5) for loss in measurement.losses]
-    if measurement.right:  # see `nas.stopping.right_images`
-        attributes["right"] = [list(at_rung) for at_rung in measurement.right]
-    if measurement.latency_ratio is not None:
-        attributes |= {
-            "latency_ratio": measurement.latency_ratio,
-            "latency_noise": measurement.latency_noise,
-            "latency_control": measurement.latency_control,
-        }
-    return attributes

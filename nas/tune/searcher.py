@@ -9,7 +9,8 @@ from typing import Any, Protocol, Self
 from ray.tune.search import Searcher
 
 from nas.format import format_latency
-from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.measurement import Measurement
+from nas.study.study import Candidate, SearchStudy
 from nas.study.trial_state import OVER_LATENCY
 from nas.tune.study_thread import StudyThread
 

@@ -37,8 +37,8 @@ class TrainingTrial(tune.Trainable):  # type: ignore[misc]
 
     The configuration of a trial is `arch` (canonical JSON) and `seed`. A result holds `epochs`,
     `accuracy` and `seconds`; `losses` of the epochs so far and `right`, which validation images
-    were classified right at each rung; `latency_ratio`, `latency_noise` and `latency_control` (see
-    `nas.study.study.Measurement`) where latency is measured; `reason` if the trial failed; and
+    were classified right at each rung; `latency_ratio`, `latency_noise` and `latency_control` where
+    latency is measured (see `nas.study.measurement.Measurement`); `reason` if the trial failed; and
     `notice` if the node trains more slowly than it could. An error inside a trial is reported as a
     result, so that the actor survives it.
     """

@@ -26,7 +26,8 @@ from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
 from nas.study.front import chance_note, front, measured_front
 from nas.study.front_file import front_file
-from nas.study.study import Measurement, SearchStudy
+from nas.study.measurement import Measurement
+from nas.study.study import SearchStudy
 
 
 def opened(config: StudyConfig, budget: int, study: optuna.Study | None = None) -> SearchStudy:

@@ -16,9 +16,10 @@ from optuna.trial import TrialState
 
 from nas.study.config import StudyConfig
 from nas.study.front_file import load_front
+from nas.study.measurement import Measurement
 from nas.study.storage.engine import open_storage, sqlite_url
 from nas.study.storage.lock import lock_study
-from nas.study.study import Measurement, SearchStudy
+from nas.study.study import SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -24,9 +24,10 @@ from optuna.trial import TrialState
 from nas.study.config import StudyConfig, stored_config
 from nas.study.front import front
 from nas.study.front_file import front_file, write_front
+from nas.study.measurement import Measurement
 from nas.study.storage.lock import lock_study, myself
 from nas.study.storage.retrying import open_retrying
-from nas.study.study import Measurement, SearchStudy
+from nas.study.study import SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

@@ -20,11 +20,12 @@ from optuna.trial import TrialState
 from servers import Server
 
 from nas.study.config import StudyConfig
+from nas.study.measurement import Measurement
 from nas.study.storage import retrying
 from nas.study.storage.engine import StorageError
 from nas.study.storage.lock import lock_owner, lock_study, myself
 from nas.study.storage.retrying import StorageGone, open_retrying
-from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.study import Candidate, SearchStudy
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 # Waits, at most so many milliseconds each, until the connections' locks are free too.

@@ -18,6 +18,7 @@ from nas.study.begin import begin
 from nas.study.config import stored_config
 from nas.study.front_file import load_front
 from nas.study.location import StudyLocation
+from nas.study.measurement import Measurement
 from nas.study.plan import Request, make_plan
 from nas.study.repair import repair
 from nas.study.resources import ClusterResources, Node
@@ -29,7 +30,7 @@ from nas.study.sources import (
     stored_sources,
 )
 from nas.study.storage.engine import open_storage
-from nas.study.study import Measurement, SearchStudy
+from nas.study.study import SearchStudy
 from nas.training import get_recipe
 from nas.tune.run import SearchEnded
 from nas.tune.search import _sharing

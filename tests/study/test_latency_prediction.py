@@ -26,9 +26,10 @@ from nas.study.choose_sampler import choose_sampler
 from nas.study.config import StudyConfig
 from nas.study.front_file import FrontFile, front_file
 from nas.study.latency_prediction import measured_latencies, prediction_error
+from nas.study.measurement import Measurement
 from nas.study.objectives import Objectives
 from nas.study.sources import StudySource
-from nas.study.study import Measurement, SearchStudy
+from nas.study.study import SearchStudy
 from nas.study.trial_state import trial_state
 
 BUDGET = 26

@@ -14,10 +14,11 @@ from nas.space.space import SearchSpace
 from nas.study import latency_setting as module
 from nas.study.config import StudyConfig, stored_config
 from nas.study.latency_setting import smallest_networks
+from nas.study.measurement import Measurement
 from nas.study.plan import Request, make_plan
 from nas.study.resources import ClusterResources, Node
 from nas.study.storage.engine import open_storage, sqlite_url
-from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.study import Candidate, SearchStudy
 from nas.study.trial_state import trial_state
 
 ROOT = Path(__file__).parents[2]

@@ -15,9 +15,10 @@ from nas.space.limits import Limits
 from nas.study.choose_sampler import SAMPLERS, choose_sampler
 from nas.study.config import StudyConfig, stored_config
 from nas.study.front import LIKELY, finished_trials, front, measured_front
+from nas.study.measurement import Measurement
 from nas.study.storage.engine import open_storage, sqlite_url
 from nas.study.storage.optuna_private import StudyStorage
-from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.study import Candidate, SearchStudy
 from nas.study.trial_state import trial_state
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

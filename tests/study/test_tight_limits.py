@@ -14,7 +14,8 @@ from nas.space.named import DEFAULT_SPACE
 from nas.space.space import SearchSpace
 from nas.study.choose_sampler import choose_sampler
 from nas.study.config import StudyConfig
-from nas.study.study import Measurement, SearchStudy
+from nas.study.measurement import Measurement
+from nas.study.study import SearchStudy
 
 
 @pytest.mark.parametrize("sampler", ["known-cost", "random"])

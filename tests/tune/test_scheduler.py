@@ -19,9 +19,10 @@ from ray import tune
 from nas.space.arch import Arch
 from nas.stopping.rule import TrialCurve, decide, rungs
 from nas.study.config import StudyConfig
+from nas.study.measurement import Measurement
 from nas.study.objectives import Objectives
 from nas.study.storage.engine import open_storage, sqlite_url
-from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.study import Candidate, SearchStudy
 from nas.training import get_recipe
 from nas.tune.scheduler import FrontScheduler
 from nas.tune.searcher import StudySearcher

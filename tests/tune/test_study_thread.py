@@ -13,7 +13,8 @@ from optuna.trial import TrialState
 
 from nas.samplers import KnownCostSampler
 from nas.study.config import StudyConfig
-from nas.study.study import Candidate, Measurement, SearchStudy
+from nas.study.measurement import Measurement
+from nas.study.study import Candidate, SearchStudy
 from nas.study.trial_state import trial_state
 from nas.tune.study_thread import StudyThread
 
