@@ -24,7 +24,7 @@ from nas.models.bottleneck import Bottleneck
 from nas.models.dct import DCT
 from nas.space.arch import Arch
 from nas.training import Recipe, build
-from nas.training.trainer import EVALUATION_BATCH
+from nas.training.evaluate import EVALUATION_BATCH
 
 CPU = torch.device("cpu")
 

@@ -33,9 +33,10 @@ from nas.space.cost import cost
 from nas.space.space import SearchSpace
 from nas.stopping.rule import rungs
 from nas.training import Recipe, Trainer, accuracy, default_recipe
+from nas.training.evaluate import EVALUATION_BATCH
 from nas.training.full import retrain
 from nas.training.pretrained import load_pretrained
-from nas.training.trainer import EVALUATION_BATCH, shorten
+from nas.training.trainer import shorten
 
 LEAST, MOST = 300_000, 2_000_000  # multiply-adds, at the data set's own image size
 SEEDS = (0, 1)  # two trainings of each network, to compare what int8 and what a seed changes

@@ -27,9 +27,10 @@ from nas.space.arch import Arch
 from nas.training import checkpoint
 from nas.training.class_results import class_results
 from nas.training.distillation import Teacher
+from nas.training.evaluate import EVALUATION_BATCH, predict
 from nas.training.pretrained import DESCRIPTION, WEIGHTS, Description, read_description
 from nas.training.recipe import Recipe
-from nas.training.trainer import EVALUATION_BATCH, Trainer, predict
+from nas.training.trainer import Trainer
 from nas.version import __version__
 
 CHECKPOINT = "checkpoint.pt"

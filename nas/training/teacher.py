@@ -17,10 +17,11 @@ from nas.files import write_atomic
 from nas.models.fold import fold
 from nas.models.native.fused import use_fused
 from nas.training.distillation import Teacher
+from nas.training.evaluate import EVALUATION_BATCH
 from nas.training.full import METRICS
 from nas.training.pretrained import Description, load_pretrained, read_description
 from nas.training.recipe import Recipe
-from nas.training.trainer import EVALUATION_BATCH, shorten
+from nas.training.trainer import shorten
 
 LOGITS = "logits.safetensors"
 FORM = 1  # of the views and numbers in the file; another one makes it anew

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from nas.data import Batches, DatasetInfo, SearchData, Split
 from nas.models import dyclotnet
 from nas.training import Trainer, build, get_recipe
-from nas.training.trainer import accuracy
+from nas.training.evaluate import accuracy
 
 CPU = torch.device("cpu")
 

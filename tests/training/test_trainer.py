@@ -18,12 +18,12 @@ from nas.models.fake_quantise import calibration_images, fake_quantise
 from nas.space.arch import Arch
 from nas.training import Diverged, Recipe, Trainer, accuracy, build
 from nas.training.ema import WeightAverage
+from nas.training.evaluate import evaluate_images
 from nas.training.trainer import (
     CALIBRATION_IMAGES,
     FOLDED_PIXELS,
     SUBSET_SEED,
     _mix,
-    evaluate_images,
 )
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
