@@ -355,6 +355,24 @@ def second_search(
 
 
 @app.command()
+def small_knees(
+    folder: Annotated[
+        Path, _option("Folder of data sets and studies; those in it are continued")
+    ] = Path("build/small-knees"),
+    budget: Annotated[int, _option("Trials of each search", min=5, max=10_000)] = 50,
+    seeds: Annotated[int, _option("Searches of each data set", min=1, max=100)] = 3,
+    data_dir: Annotated[Path, _option("Folder with the files of Fashion-MNIST")] = Path("data"),
+    json: ContinuedJson = None,
+    debug: Debug = False,
+) -> int:
+    """Searches on 200 to 900 images, and their knees trained in full beside the short schedule."""
+    from benchmarks.small_knees import SmallSearches, run_and_report
+
+    run_and_report(SmallSearches(folder, budget, data_dir), seeds, json)
+    return 0
+
+
+@app.command()
 def gpu(
     data_dir: Annotated[
         Path, _option("Folder with the files of Fashion-MNIST; nothing is downloaded")
