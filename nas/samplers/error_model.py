@@ -20,7 +20,11 @@ from nas.samplers.outcome_transform import GAP, SOURCE_GAP, OutcomeTransformFami
 from nas.samplers.points import Points
 from nas.samplers.posteriors import Posteriors
 from nas.samplers.sources import Description, Source
-from nas.samplers.stopped_trials import CurvesWithCosts, forecast_final_errors
+from nas.samplers.stopped_trials import (
+    CurvesWithCosts,
+    forecast_final_errors,
+    smallest_error,
+)
 
 Array = NDArray[np.float64]
 
@@ -170,12 +174,11 @@ class ErrorModel:
         stopped = [trial for trial in ended if trial.error is None]
         costs = self._costs([trial.code for trial in finished])
         denoised, log_variances = self._noise.denoise(costs, errors)
-        floor = 0.5 / (self._images + 1) if self._images else max(1e-4, errors.min() / 4)
         rows, mean, variance = forecast_final_errors(
             self._curves(stopped),
             self._curves(finished),
             errors,
-            min_error=floor,
+            min_error=smallest_error(self._images, errors),
             min_forecast=max(
                 1e-4, denoised.min()
             ),  # the outcome transform depends on the lowest error

@@ -95,13 +95,13 @@ class FittedSources:
 
         Sources take turns. The one whose turn it is proposes the architecture that adds most
         hypervolume to those taken, by the errors that the source predicts: one that it
-        evaluated itself where any adds some, else one of the pool.
+        measured itself where any adds some, else one of the pool.
 
         Args:
             untried: rows of the pool that were not tried, at least one.
             tried: identities that are never suggested again.
             taken: codes tried or running.
-            front_only: propose nothing where no architecture that the source evaluated adds some.
+            front_only: propose nothing where no architecture that the source measured adds some.
         """  # fmt: skip
         turn = len(taken) % len(self.models)
         candidates = self._candidates
@@ -133,9 +133,14 @@ class FittedSources:
         return self.models[turn].errors(self.models[turn].predict(described, costs)[0])
 
     def _codes_of(self, source: Source) -> list[Code]:
-        """The architectures of a source that the study may try, each once."""
+        """The architectures that a source measured and the study may try, each once."""
         settings = source.settings or source.descriptions
-        codes = [self._candidates.encoding.encode(s) for s in settings if s is not None]
+        forecast = source.log_variances or [0.0] * len(settings)
+        codes = [
+            self._candidates.encoding.encode(setting)
+            for setting, variance in zip(settings, forecast, strict=True)
+            if setting is not None and variance == 0
+        ]
         by_identity: dict[int, Code] = {}
         for code in codes:
             if code is not None and (info := self._candidates.info(code)).feasible:

@@ -1,6 +1,7 @@
 r"""What a source predicts: the posterior of its errors at any architecture.
 
-A Gaussian process with the ANOVA kernel is fitted to the results of the source alone. Its
+A Gaussian process with the ANOVA kernel is fitted to the results of the source alone, among them
+forecasts of trials that were stopped early: without these a source would not know what is bad. Its
 posterior, with mean m and covariance K in units of the deviation of the source's targets, tells the
 part of the error that the new study may share with the source: an unknown multiple of the source's
 error plus an unknown constant, which adds b (1 + m m' + K) to the covariance of the new study's
@@ -60,8 +61,14 @@ class SourceModel:
             raise FitError(f"source {source.name}: all architectures are described alike")
         errors = np.asarray(source.errors, dtype=np.float64)
         costs = np.log10(np.asarray(source.costs, dtype=np.float64))
-        binomial = BinomialNoise(costs, errors, source.images)
+        forecast = np.asarray(source.log_variances or np.zeros(len(errors)), dtype=np.float64)
+        measured = forecast == 0
+        binomial = BinomialNoise(costs[measured], errors[measured], source.images)
         denoised, log_variances = binomial.denoise(costs, errors)
+        # The outcome transform depends on the lowest error, which is to be a measured one.
+        errors = np.where(measured, errors, np.maximum(errors, denoised[measured].min()))
+        denoised = np.where(measured, denoised, errors)
+        log_variances = np.where(measured, log_variances, forecast)
         rows = _best_and_random(costs, denoised, MAX_OBSERVED, rng)
         errors, denoised, log_variances = errors[rows], denoised[rows], log_variances[rows]
         codes = self._encoding.array([source.descriptions[row] for row in rows])

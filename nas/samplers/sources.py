@@ -25,17 +25,21 @@ class Source:
     """The results of an earlier study, of N architectures.
 
     Raises:
-        ValueError: a list is empty or of another length, or an error or a cost is not finite.
+        ValueError: a list is empty or of another length, an error or a cost is not finite, or a
+            variance is below 0, or above it for all architectures.
     """
 
     name: str
     descriptions: Sequence[Description]  # [N]
-    errors: Sequence[float]  # [N], such as one minus the accuracy
+    errors: Sequence[float]  # [N], such as one minus the accuracy, measured or forecast
     costs: Sequence[tuple[float, ...]]  # [N], of the same architectures in the new study
     images: int | None = None  # of its validation split; None: errors are exact
     settings: Sequence[Mapping[str, Any] | None] | None = None
     """[N], of the new study's space, None for an architecture outside of it. Where this is None
     the descriptions are the settings."""
+    log_variances: Sequence[float] | None = None
+    """[N], of the forecast of the logarithm of an error, for a trial that was stopped early; 0 for
+    a measured one. None: all are measured."""
 
     def __post_init__(self) -> None:
         lengths = len(self.descriptions), len(self.errors), len(self.costs)
@@ -51,6 +55,15 @@ class Source:
         costs = np.asarray(self.costs, dtype=np.float64)
         if costs.ndim != 2 or not (np.isfinite(costs) & (costs > 0)).all():
             raise ValueError(f"source {self.name}: costs; accepted: a tuple of numbers over 0 each")
+        variances = np.asarray(self.log_variances or [0.0] * lengths[0], dtype=np.float64)
+        if len(variances) != lengths[0] or not (np.isfinite(variances) & (variances >= 0)).all():
+            raise ValueError(
+                f"source {self.name}: log_variances; accepted: a number, 0 or more, for each error"
+            )
+        if variances.all():
+            raise ValueError(
+                f"source {self.name}: all errors are forecasts; accepted: at least one measured"
+            )
 
 
 class DescriptionEncoding:

@@ -32,6 +32,16 @@ class CurvesWithCosts(NamedTuple):
         return np.column_stack([-np.log(np.maximum(errors, min_error)), self.costs[list(rows)]])
 
 
+def smallest_error(images: int | None, errors: Array) -> float:
+    """The error that smaller ones are raised to before a logarithm is taken.
+
+    Args:
+        images: number of validation images; None: not known.
+        errors: measured.
+    """
+    return 0.5 / (images + 1) if images else max(1e-4, float(errors.min()) / 4)
+
+
 def forecast_final_errors(
     stopped: CurvesWithCosts,
     finished: CurvesWithCosts,

@@ -13,12 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import sqlalchemy
+from optuna.trial import FrozenTrial, TrialState
 
 from nas.format import format_number
 from nas.samplers import Source
+from nas.samplers.history import curve
 from nas.samplers.sources import Description
+from nas.samplers.stopped_trials import CurvesWithCosts, forecast_final_errors, smallest_error
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace, Setting, Value
@@ -52,8 +56,36 @@ class StudySource:
     images: int | None  # of the validation split
     num_trials: int  # that finished
     archs: tuple[Arch, ...]
-    accuracies: tuple[float, ...]  # fractions, on the validation split
+    accuracies: tuple[float, ...]  # fractions, on the validation split; forecast of a stopped trial
     quantized: bool = False  # whether they are those of the networks in int8
+    log_variances: tuple[float, ...] = ()
+    """Of the forecasts of log errors, 0 for a finished trial; empty: all trials finished."""
+
+    @classmethod
+    def of(cls, study: optuna.Study, config: StudyConfig, name: str) -> StudySource:
+        """The finished trials of a study, at least one, and forecasts of those stopped early."""
+        trials = finished_trials(study)
+        kept = trials
+        if len(trials) > MAX_STORED:
+            best = {member.trial.number for member in measured_front(trials, config.objectives)}
+            others = max(0, MAX_STORED - len(best))
+            last = {trial.number for trial in trials[len(trials) - others :]}
+            kept = [trial for trial in trials if trial.number in best | last]
+        images = study.user_attrs.get("val_images")
+        images = None if images is None else int(images)
+        rows = [(trial, float(trial.user_attrs["accuracy"]), 0.0) for trial in kept]
+        rows += _stopped(study, trials, images)[: max(0, MAX_STORED - len(kept))]
+        return cls(
+            name,
+            config.dataset.name,
+            config.dataset.fingerprint,
+            images,
+            len(trials),
+            tuple(Arch.from_dict(trial.user_attrs["arch"]) for trial, _, _ in rows),
+            tuple(accuracy for _, accuracy, _ in rows),
+            config.quantized,
+            tuple(variance for _, _, variance in rows),
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -66,14 +98,18 @@ class StudySource:
             "archs": [arch.to_dict() for arch in self.archs],
             "accuracies": list(self.accuracies),
             "quantized": self.quantized,
+            "log_variances": list(self.log_variances),
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> StudySource:
         """Inverse of `to_dict`."""
-        archs = tuple(Arch.from_dict(arch) for arch in data["archs"])
-        rest = {name: data[name] for name in data if name not in ("archs", "accuracies")}
-        return cls(**rest, archs=archs, accuracies=tuple(data["accuracies"]))
+        lists = {
+            "archs": tuple(Arch.from_dict(arch) for arch in data["archs"]),
+            "accuracies": tuple(data["accuracies"]),
+            "log_variances": tuple(data.get("log_variances", ())),
+        }
+        return cls(**({name: data[name] for name in data if name not in lists} | lists))
 
     def describe(self) -> str:
         """The source in a few words."""
@@ -102,6 +138,7 @@ class StudySource:
             ],
             self.images,
             [_setting(config.space, arch) for arch in self.archs],
+            self.log_variances or None,
         )
 
 
@@ -196,26 +233,35 @@ def read_source(text: str, results: Path, own: StudyLocation, space: SearchSpace
             f"{option}: its space {config.space.name} shares no architecture with {space.name}; "
             "accepted: a study of a space that overlaps"
         )
-    trials = finished_trials(study)
-    if not trials:
+    if not finished_trials(study):
         raise ValueError(f"{option}: it has no finished trial; accepted: a study with some")
-    kept = trials
-    if len(trials) > MAX_STORED:
-        best = {member.trial.number for member in measured_front(trials, config.objectives)}
-        others = max(0, MAX_STORED - len(best))
-        last = {trial.number for trial in trials[len(trials) - others :]}
-        kept = [trial for trial in trials if trial.number in best | last]
-    images = study.user_attrs.get("val_images")
-    return StudySource(
-        location.name,
-        config.dataset.name,
-        config.dataset.fingerprint,
-        None if images is None else int(images),
-        len(trials),
-        tuple(Arch.from_dict(trial.user_attrs["arch"]) for trial in kept),
-        tuple(float(trial.user_attrs["accuracy"]) for trial in kept),
-        config.quantized,
+    return StudySource.of(study, config, location.name)
+
+
+def _stopped(
+    study: optuna.Study, finished: Sequence[FrozenTrial], images: int | None
+) -> list[tuple[FrozenTrial, float, float]]:
+    """Trials that were stopped early, their forecast accuracies, the variances of log errors.
+
+    Those without a forecast are left out (`nas.samplers.stopped_trials`).
+    """
+    ended = study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+    stopped = [trial for trial in ended if "duplicate_of" not in trial.user_attrs]
+    errors = np.array([1.0 - trial.user_attrs["accuracy"] for trial in finished])
+    rows, log_errors, variances = forecast_final_errors(
+        _curves(stopped),
+        _curves(finished),
+        errors,
+        min_error=smallest_error(images, errors),
+        min_forecast=max(1e-4, errors.min()),
     )
+    accuracies = (1.0 - np.exp(log_errors)).tolist()
+    return list(zip([stopped[row] for row in rows], accuracies, variances.tolist(), strict=True))
+
+
+def _curves(trials: Sequence[FrozenTrial]) -> CurvesWithCosts:
+    costs = np.log10([[trial.user_attrs["macs"]] for trial in trials]).reshape(len(trials), 1)
+    return CurvesWithCosts(costs, [curve(trial) for trial in trials])
 
 
 def _option(text: str) -> str:

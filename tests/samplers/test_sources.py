@@ -12,6 +12,7 @@ from nas.samplers.gaussian_process import HyperparameterDensity, HyperparameterS
 from nas.samplers.outcome_transform import OutcomeTransform, OutcomeTransformFamily
 from nas.samplers.points import Points
 from nas.samplers.posteriors import Posteriors
+from nas.samplers.source_model import SourceModel
 from nas.samplers.sources import DescriptionEncoding
 from nas.space.space import Choice
 
@@ -164,6 +165,47 @@ def test_a_source_that_cannot_be_fitted_is_left_out(caplog):
     assert "source alike" in caplog.text
 
 
+def test_a_source_knows_what_is_bad_from_forecasts():
+    """All trials of kind d and depth 1 or 8 were stopped early; their forecasts are uncertain."""
+
+    def stopped(setting):
+        return setting["kind"] == "d" and setting["depth"] in (1, 8)
+
+    def bad(setting):
+        return error(setting) + 0.2 * stopped(setting)
+
+    made = settings(120)
+    ended = [s for s in made if not stopped(s)]
+    few = Source("first", ended, [bad(s) for s in ended], [macs(s) for s in ended])
+    variances = [0.01 if stopped(s) else 0.0 for s in made]
+    every = Source(
+        *("first", made, [bad(s) for s in made], [macs(s) for s in made]),
+        log_variances=variances,
+    )
+    unseen = [s for s in settings(400, seed=5) if stopped(s) and s not in made]
+
+    def predicted(known):
+        model = SourceModel(known, unseen, lambda costs: costs - 4.0, 0)
+        costs = np.log10([macs(s) for s in unseen]) - 4.0
+        return model.errors(model.predict(unseen, costs)[0])
+
+    true = np.array([bad(s) for s in unseen])
+    off = [float(np.median(np.abs(predicted(known) - true))) for known in (every, few)]
+    assert off[0] < 0.5 * off[1]
+
+
+def test_what_was_only_forecast_is_not_tried_first():
+    """The wider a network the better; the six widest were stopped early."""
+    made = [{"width": w, "kind": "a", "depth": 1} for w in range(1, 13)]
+    for variances, widest in (([0.0] * 6 + [0.01] * 6, 6), (None, 11)):
+        known = Source(
+            *("first", made, [0.4 / s["width"] for s in made], [macs(s) for s in made]),
+            log_variances=variances,
+        )
+        _, (_, best) = search(KnownCostSampler(CHOICES, macs, sources=[known]), 2)
+        assert best == {"width": widest, "kind": "a", "depth": 1}
+
+
 def test_suggestions_of_several_sources_repeat_themselves_and_take_turns():
     sources = [source(), source(lambda s: error(s, 0.5), 30)]
     runs = [search(KnownCostSampler(CHOICES, macs, sources=sources), 10)[1] for _ in range(2)]
@@ -184,6 +226,9 @@ def test_encoding_takes_unknown_numbers_for_the_nearest_one():
         ({"errors": []}, "0 errors"),
         ({"errors": [0.1, float("nan")]}, "not finite"),
         ({"costs": [(1.0,), (0.0,)]}, "over 0"),
+        ({"log_variances": [0.1]}, "for each error"),
+        ({"log_variances": [0.1, -0.1]}, "0 or more"),
+        ({"log_variances": [0.1, 0.1]}, "at least one measured"),
     ],
 )
 def test_bad_sources_are_refused(change, message):

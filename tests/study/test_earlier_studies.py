@@ -13,16 +13,19 @@ import nas
 from nas.data import load_search_data
 from nas.report.analysis import read_study
 from nas.report.page import render
+from nas.space.limits import Limits
 from nas.space.space import SearchSpace
 from nas.study.begin import begin
-from nas.study.config import stored_config
+from nas.study.config import StudyConfig, stored_config
 from nas.study.front_file import load_front
 from nas.study.location import StudyLocation
 from nas.study.measurement import Measurement
+from nas.study.objectives import Objectives
 from nas.study.plan import Request, make_plan
 from nas.study.repair import repair
 from nas.study.resources import ClusterResources, Node
 from nas.study.sources import (
+    StudySource,
     describe_arch,
     find_sources,
     read_source,
@@ -83,6 +86,51 @@ def test_the_second_search_stores_its_source_and_says_what_it_shared(info, stora
     assert front.sharing is not None
     assert front.sharing.sources[0].shared > 0.5
     assert "first (digits, " in front.sharing.sentences()[0]
+
+
+def test_a_source_takes_forecasts_of_trials_that_were_stopped_early(info):
+    """Learning curves by one rule; the stopped ones are of the networks that are worst."""
+    made = optuna.create_study(directions=["maximize", "minimize"])
+    config = StudyConfig(TINY, info, RECIPE, Objectives(("accuracy", "macs")), Limits())
+    begin(made, config)
+    made.set_user_attr("val_images", 437)
+    study = SearchStudy(made, config, budget=16)
+    stopped = {}
+    for index in range(16):
+        candidate = study.ask()
+        error = 0.1 + 0.02 * index
+        curve = [(1, 1 - 2 * error), (2, 1 - error)]
+        if index < 10:
+            study.complete(candidate.number, Measurement(1 - error, 2, 1.0, curve))
+        else:
+            study.stop(candidate.number, Measurement(1 - 2 * error, 1, 1.0, curve[:1]))
+            stopped[candidate.arch.arch_id] = error
+    source = StudySource.of(made, config, "first")
+    forecasts = [
+        (stopped[arch.arch_id], 1 - accuracy, variance)
+        for arch, accuracy, variance in zip(
+            source.archs, source.accuracies, source.log_variances, strict=True
+        )
+        if arch.arch_id in stopped
+    ]
+    assert (source.num_trials, len(source.archs), len(forecasts)) == (10, 16, 6)
+    for true, forecast, variance in forecasts:
+        assert forecast == pytest.approx(true, rel=0.1)
+        assert variance > 0
+    assert sum(variance > 0 for variance in source.log_variances) == 6
+    assert StudySource.from_dict(json.loads(json.dumps(source.to_dict()))) == source
+    told = source.for_sampler(config)
+    assert told.log_variances == source.log_variances
+
+
+def test_a_source_that_an_older_version_stored_has_no_forecasts():
+    arch = next(TINY.architectures())
+    old = {
+        "name": "first", "dataset": "digits", "fingerprint": "", "images": 437, "num_trials": 1,
+        "archs": [arch.to_dict()], "accuracies": [0.9], "quantized": False,
+    }  # fmt: skip
+    assert StudySource.from_dict(old).archs == (arch,)
+    assert StudySource.from_dict(old).log_variances == ()
 
 
 def test_repair_keeps_what_was_shared_in_the_front_file(info, storage, tmp_path):
