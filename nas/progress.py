@@ -158,6 +158,16 @@ class TrainingBar:
         if self._bars.disable:
             self._print(f"epoch {epoch}/{epochs}, {self._note}")
 
+    def fine_tuned(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        """Show an epoch of fine-tuning in int8, which no bar counts."""
+        note = (
+            f"int8 fine-tuning: epoch {epoch}/{epochs}, loss {loss:.3f}, "
+            f"validation in int8 {100 * accuracy:.2f} %"
+        )
+        self._bars.update(self._own.id, note=note)
+        if self._bars.disable:
+            self._print(note)
+
     def done(self, failed: str | None = None) -> None:
         """Replace the bar by a line."""
         self._expect_less(round(self._own.total or 0) - (self._epoch or 0))

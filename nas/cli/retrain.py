@@ -138,6 +138,16 @@ def retrain(
             "int8) or c-array (of the int8 file).",
         ),
     ] = None,
+    fine_tune_int8: Annotated[
+        bool,
+        option(
+            OUTPUT,
+            " ",
+            "Where int8 loses over a point of validation accuracy, train on in int8 for a tenth of "
+            "the epochs, and export the better of the two.",
+            "--fine-tune-int8",
+        ),
+    ] = False,
     json: Annotated[bool, option(OUTPUT, " ", "Print the result as JSON.", "--json")] = False,
     quiet: Annotated[bool, option(OUTPUT, " ", "Show no progress.", "--quiet", "-q")] = False,
     debug: Annotated[bool, option(OUTPUT, " ", "Show a traceback on errors.", "--debug")] = False,
@@ -176,6 +186,7 @@ def retrain(
         adapted=_adapted(recipe, {*fields, *(["learning_rate"] if rates else [])}),
         auto_rate=auto_rate,
         teacher=teacher,
+        fine_tune_int8=fine_tune_int8,
     )
     wait = parse_wait(wait_for_workers, ray_address)
     needed = (concurrency or 1, 1.0, gpus_per_trial or 0.0)

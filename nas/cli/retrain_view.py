@@ -131,7 +131,28 @@ def _export_line(name: str, exported: dict[str, Any]) -> str:
         for key, label in (("int8", "int8"), ("int8_tflite", "int8 TensorFlow Lite"))
         if (int8 := exported.get(key))
     )
+    if "fine_tuning" in exported:
+        quantised += f"; int8 fine-tuning: {_fine_tuning(exported['fine_tuning'])}"
     return (
         f"{name} exported (ONNX opset {exported['opset']}): logits agree to {largest:.0e} of the "
         f"largest; one image on one thread: {latencies}{quantised}"
     )
+
+
+def _fine_tuning(measured: dict[str, Any]) -> str:
+    """What was decided, from `nas.training.fine_tune_int8`."""
+    if "skipped" in measured:
+        return f"skipped, {measured['skipped']}"
+    static, of = (
+        percent(measured["static_accuracy"]),
+        f"(float {percent(measured['float_accuracy'])})",
+    )
+    images = format_number(measured["val_images"], "validation image")
+    if not measured["epochs"]:
+        return f"not needed, {static} of {images} {of}"
+    trained = (
+        f"{format_number(measured['epochs'], 'epoch')} in {format_duration(measured['seconds'])}"
+    )
+    after = "diverged" if measured["accuracy"] is None else percent(measured["accuracy"])
+    end = "the int8 file has weights of its own" if measured["kept"] else "not kept"
+    return f"{trained}, from {static} to {after} of {images} {of}; {end}"

@@ -9,12 +9,13 @@ from __future__ import annotations
 import copy
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 from time import thread_time
 from typing import Any, cast
 
@@ -44,11 +45,16 @@ PACKAGES = {  # by format: what it needs beside PyTorch, and the extra that inst
     "c-array": (ONNX_PACKAGES, "export"),
 }
 FORMATS = tuple(PACKAGES)
+INT8_FORMATS = ("int8", "tflite", "c-array")  # with which an int8 file is written
 QUANTISED = ("int8", "int8_tflite")  # forms that are not meant to agree with the float network
+FINE_TUNED = "weights trained on in int8; weights_sha256 is that of the float network"
 TOLERANCE = 1e-3  # largest difference of a logit, as a share of the largest logit
 TEST_IMAGES = 1000  # at most
 BATCHES = (1, 64)  # images per pass in the measurement of latency
 ROUNDS = 9  # passes of each form
+
+FineTune = Callable[[nn.Module], tuple[nn.Module | None, dict[str, Any]]]
+"""Fine-tunes a trained network in int8; see `nas.training.fine_tune_int8`."""
 
 
 def require_format(name: str) -> None:
@@ -65,7 +71,12 @@ def require_format(name: str) -> None:
 
 
 def export(
-    folder: Path, formats: tuple[str, ...], load_test: LoadTest, train: Split | None = None
+    folder: Path,
+    formats: tuple[str, ...],
+    load_test: LoadTest,
+    train: Split | None = None,
+    *,
+    fine_tune: FineTune | None = None,
 ) -> dict[str, Any]:
     """Export a retrained network into its folder, and check the written files.
 
@@ -82,10 +93,13 @@ def export(
         formats: names from `FORMATS`.
         load_test: returns the test set, at the size of the training images.
         train: training images, which int8 is calibrated on.
+        fine_tune: where it returns a network, all int8 files are made of that one, and have its
+            weights; the float files stay those of the trained network.
 
     Returns:
         The contents of `export.json`; `int8` and `int8_tflite`, of an int8 file, have its accuracy
-        and that of the float one on the whole test set, and the bytes of both files.
+        and that of the float one on the whole test set, and the bytes of both files;
+        `fine_tuning` is what `fine_tune` measured.
 
     Raises:
         ValueError: the folder is damaged, a format is unknown, or a package is missing.
@@ -106,18 +120,33 @@ def export(
     int8 = "int8" in formats or ("c-array" in formats and "tflite" not in formats)
     if int8 or "onnx" in formats:
         runs["onnx"] = _write_onnx(program, description, folder / ONNX)
-    test = load_test()
     report: dict[str, Any] = {"opset": OPSET, "versions": _versions()}
+    tuned: Classifier | None = None
+    if fine_tune is not None:
+        network, report["fine_tuning"] = fine_tune(trained)
+        tuned = None if network is None else Classifier(network, plain.info)
+    test = load_test()
     if int8:
         images_BCHW = _calibration_images(train)
-        quantise(folder / ONNX, folder / INT8, images_BCHW)
+        with TemporaryDirectory() as temporary:
+            source = folder / ONNX
+            if tuned is not None:
+                source = Path(temporary) / ONNX
+                program = _export_program(tuned.to(memory_format=torch.contiguous_format))
+                _write_onnx(program, description, source, FINE_TUNED)
+            quantise(source, folder / INT8, images_BCHW)
         runs["int8"] = open_session(folder / INT8)
         report["int8"] = _compare_int8(folder, (ONNX, INT8), (runs["onnx"], runs["int8"]), test)
         report["int8"]["calibration_images"] = len(images_BCHW)
     if "tflite" in formats:
         images_BCHW = _calibration_images(train)
         write_tflite(plain, images_BCHW[:1], folder / TFLITE)
-        quantise_tflite(folder / TFLITE, folder / INT8_TFLITE, images_BCHW)
+        with TemporaryDirectory() as temporary:
+            source = folder / TFLITE
+            if tuned is not None:
+                source = Path(temporary) / TFLITE
+                write_tflite(tuned, images_BCHW[:1], source)
+            quantise_tflite(source, folder / INT8_TFLITE, images_BCHW)
         runs |= {"tflite": run_tflite(folder / TFLITE)}
         runs |= {"int8_tflite": run_tflite(folder / INT8_TFLITE)}
         report["int8_tflite"] = _compare_int8(
@@ -206,7 +235,12 @@ def _write_program(program: torch.export.ExportedProgram, path: Path) -> Run:
     return cast(Run, module)
 
 
-def _write_onnx(program: torch.export.ExportedProgram, description: Description, path: Path) -> Run:
+def _write_onnx(
+    program: torch.export.ExportedProgram,
+    description: Description,
+    path: Path,
+    fine_tuning: str | None = None,
+) -> Run:
     import onnx
 
     model = to_onnx(program)
@@ -217,6 +251,7 @@ def _write_onnx(program: torch.export.ExportedProgram, description: Description,
         "input": f"pixels in [0, 1], [batch, {info.in_channels}, {side}, {side}]; "
         "the normalisation is in the network",
         "description": description.model_dump_json(),
+        **({} if fine_tuning is None else {"fine_tuning": fine_tuning}),
     }
     for key, value in metadata.items():
         entry = model.metadata_props.add()

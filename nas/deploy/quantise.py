@@ -201,11 +201,12 @@ def _reshape_integers(model: Any) -> None:
 
 
 def _keep_metadata(model: Any) -> None:
-    """Keep the classes and the input; of the description, what identifies the network."""
+    """Keep the classes, the input and fine-tuning; of the description, what identifies."""
     kept = {entry.key: entry.value for entry in model.metadata_props}
     described = json.loads(kept.pop("description"))
     kept["description"] = json.dumps({name: described[name] for name in IDENTITY})
     del model.metadata_props[:]
-    for key in ("class_names", "input", "description"):
-        entry = model.metadata_props.add()
-        entry.key, entry.value = key, kept[key]
+    for key in ("class_names", "input", "description", "fine_tuning"):
+        if key in kept:
+            entry = model.metadata_props.add()
+            entry.key, entry.value = key, kept[key]

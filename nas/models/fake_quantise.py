@@ -16,6 +16,9 @@ itself is not needed.
 - The input of the network, the output of each layer, the global means, and all steps of DCT are
   such activations; DCT's constants are quantised by their minimum and maximum. Means themselves
   are computed in float.
+- In training mode each forward pass rounds weights and constants. The gradient of a rounding is that
+  of the identity, and zero outside of the range (the straight-through estimator of Bengio et al.,
+  arXiv 1308.3432).
 
 Shape suffixes as in `nas.models.fold`.
 """
@@ -23,9 +26,11 @@ Shape suffixes as in `nas.models.fold`.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional as F
 
 from nas.data.splits import Split
@@ -61,7 +66,7 @@ def fake_quantise(network: nn.Module, images_BCHW: Tensor) -> nn.Module:
     """A folded copy in evaluation mode that computes as the int8 network does.
 
     Args:
-        network: a `DyClotNet` that was trained in float; its norms have their statistics.
+        network: a `DyClotNet` that was trained, folded or not; its norms have their statistics.
         images_BCHW: normalised calibration images, as the network takes them.
 
     Raises:
@@ -69,18 +74,56 @@ def fake_quantise(network: nn.Module, images_BCHW: Tensor) -> nn.Module:
     """
     if not isinstance(network, DyClotNet):
         raise ValueError(f"network: {type(network).__name__}; accepted: a DyClotNet")
-    folded = fold(network)
-    stem, stages, classifier = (getattr(folded, n) for n in ("stem", "stages", "classifier"))
-    folded.stem = nn.Sequential(Activation(), QuantisedLayer(stem[0], relu=True))
-    folded.classifier = nn.Sequential(Activation(), QuantisedLayer(classifier))
-    for stage in stages:
-        for index, block in enumerate(stage):
-            stage[index] = QuantisedBottleneck(block)
-    folded(images_BCHW)  # calibrates each activation, with the weights in float
-    for part in folded.modules():
-        if isinstance(part, QuantisedLayer | QuantisedDCT):
-            part.round_constants()
-    return folded
+    quantised = QuantisedDyClotNet(fold(network))
+    quantised.calibrate(images_BCHW)
+    quantised.round_constants()
+    return quantised
+
+
+class QuantisedDyClotNet(nn.Module):
+    """A `DyClotNet` in int8.
+
+    In training mode each forward pass rounds the weights, which stay as they are; in evaluation
+    mode they are used as they are, after `round_constants` rounded ones.
+
+    Args:
+        folded: the folded network, whose parameters it shares: what trains one trains the other.
+    """
+
+    def __init__(self, folded: DyClotNet) -> None:
+        super().__init__()
+        stem, stages, classifier = (getattr(folded, n) for n in ("stem", "stages", "classifier"))
+        self.stem = nn.Sequential(Activation(), QuantisedLayer(stem[0], relu=True))
+        self.stages = nn.Sequential(
+            *(nn.Sequential(*(QuantisedBottleneck(block) for block in stage)) for stage in stages)
+        )
+        self.classifier = nn.Sequential(Activation(), QuantisedLayer(classifier))
+
+    def forward(self, x_BCHW: Tensor) -> Tensor:
+        """Images [B, C, H, W] to logits [B, K]."""
+        # A number of 8 bits, times its scale, needs more precision than bfloat16 has.
+        with torch.autocast(x_BCHW.device.type, enabled=False):
+            x_BNHW = self.stages(self.stem(x_BCHW))
+            logits_BK: Tensor = self.classifier(x_BNHW.flatten(2).transpose(1, 2).mean(1))
+        return logits_BK
+
+    @torch.no_grad()
+    def calibrate(self, images_BCHW: Tensor) -> None:
+        """Find the range of each activation in the float network; evaluation mode from here on."""
+        for part in self.eval().modules():
+            if isinstance(part, Activation):
+                part.reset()
+        self(images_BCHW)
+
+    @torch.no_grad()
+    def round_constants(self) -> None:
+        """Round weights and constants, in place: evaluation is then that of the int8 network."""
+        for part in self.modules():
+            if isinstance(part, QuantisedLayer):
+                part.layer.weight.copy_(part.rounded_weight())
+            elif isinstance(part, QuantisedDCT):
+                for constant in (part.scale, part.shift):
+                    constant.copy_(_round_constant(constant))
 
 
 class Activation(nn.Module):
@@ -89,6 +132,10 @@ class Activation(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self._grid: Grid | None = None
+
+    def reset(self) -> None:
+        """Forget the range: the next call calibrates."""
+        self._grid = None
 
     def forward(self, x: Tensor) -> Tensor:
         """The rounded tensor; at the first call, which calibrates, the tensor as it is."""
@@ -106,18 +153,21 @@ class QuantisedLayer(nn.Module):
         self.layer, self.relu, self.output = layer, relu, Activation()
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
-        y = self.layer(x)
+        if self.training:
+            y = functional_call(self.layer, {"weight": self.rounded_weight()}, x)
+        else:
+            y = self.layer(x)
         rounded: Tensor = self.output(F.relu_(y) if self.relu else y)
         return rounded
 
-    def round_constants(self) -> None:
-        """Round the weights, in place."""
+    def rounded_weight(self) -> Tensor:
+        """The weights as int8 expresses them."""
         weight = self.layer.weight
         # Axis 0 is that of the output channels.
         axes = tuple(range(1 if isinstance(self.layer, nn.Conv2d) else 0, weight.ndim))
-        largest = weight.abs().amax(axes, keepdim=True)
+        largest = weight.detach().abs().amax(axes, keepdim=True)
         scale = torch.where(largest > 0, largest / 127, 1)
-        weight.copy_(_round(weight, scale, -127, 127))
+        return _round(weight, scale, -127, 127)
 
 
 class QuantisedBottleneck(nn.Module):
@@ -146,26 +196,21 @@ class QuantisedDCT(nn.Module):
     def __init__(self, dct: FoldedDCT) -> None:
         super().__init__()
         self.recalibrator = QuantisedRecalibrator(dct.recalibrator)
-        self.register_buffer("scale", dct.scale)
-        self.register_buffer("shift", dct.shift)
-        self.scale: Tensor
-        self.shift: Tensor
+        self.scale, self.shift = dct.scale, dct.shift
         self.scaled, self.coefficients, self.shifts, self.sum = (Activation() for _ in range(4))
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, C, H, W] to [B, p * C, H, W], in channels-last memory."""
-        g_BpC = self.recalibrator(x_BCHW).view(-1, *self.scale.shape)
-        shift_BpC = self.shifts(self.coefficients(g_BpC * self.scale) + self.shift)
+        scale_pC, shift_pC = self.scale, self.shift
+        if self.training:
+            scale_pC, shift_pC = _round_constant(scale_pC), _round_constant(shift_pC)
+        g_BpC = self.recalibrator(x_BCHW).view(-1, *scale_pC.shape)
+        shift_BpC = self.shifts(self.coefficients(g_BpC * scale_pC) + shift_pC)
         x_BHW1C = x_BCHW.permute(0, 2, 3, 1).unsqueeze(3)
-        y_BHWpC = self.scaled(x_BHW1C * self.scale)
+        y_BHWpC = self.scaled(x_BHW1C * scale_pC)
         y_BHWpC = self.sum(y_BHWpC + shift_BpC[:, None, None])
         y_BNHW: Tensor = y_BHWpC.flatten(3).permute(0, 3, 1, 2)
         return y_BNHW
-
-    def round_constants(self) -> None:
-        """Round scales and shifts, in place, as activations, but by minimum and maximum."""
-        for values in (self.scale, self.shift):
-            values.copy_(_round(values, *_uint8_grid(float(values.amin()), float(values.amax()))))
 
 
 class QuantisedRecalibrator(nn.Module):
@@ -211,6 +256,30 @@ def _uint8_grid(low: float, high: float) -> Grid:
     return scale, -zero_point, 255 - zero_point
 
 
+def _round_constant(x: Tensor) -> Tensor:
+    """Round as an activation, but by minimum and maximum."""
+    return _round(x, *_uint8_grid(float(x.detach().amin()), float(x.detach().amax())))
+
+
 def _round(x: Tensor, scale: float | Tensor, least: int, greatest: int) -> Tensor:
     """Round to the nearest integer multiple of `scale`, halves to even, within these integers."""
-    return (x / scale).round_().clamp_(least, greatest).mul_(scale)
+    rounded: Tensor = _Round.apply(x, scale, least, greatest)
+    return rounded
+
+
+class _Round(torch.autograd.Function):
+    """See `_round`; its gradient is straight-through."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, scale: float | Tensor, least: int, greatest: int
+    ) -> Tensor:
+        steps = (x / scale).round_()
+        if ctx.needs_input_grad[0]:
+            ctx.save_for_backward((steps >= least) & (steps <= greatest))
+        return steps.clamp_(least, greatest).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        (inside,) = ctx.saved_tensors
+        return gradient * inside, None, None, None

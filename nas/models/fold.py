@@ -87,11 +87,10 @@ class FoldedDCT(nn.Module):
     def __init__(self, dct: DCT, norm: nn.BatchNorm2d) -> None:
         super().__init__()
         self.recalibrator = dct.recalibrator
-        scale, shift = scale_and_shift(norm)
-        self.register_buffer("scale", scale.to(norm.weight.dtype).view(dct.p, -1))
-        self.register_buffer("shift", shift.to(norm.weight.dtype).view(dct.p, -1))
-        self.scale: Tensor
-        self.shift: Tensor
+        self.scale, self.shift = (
+            nn.Parameter(value.to(norm.weight.dtype).view(dct.p, -1), requires_grad=False)
+            for value in scale_and_shift(norm)
+        )
 
     def shifts(self, x_BCHW: Tensor) -> Tensor:
         """The shift of each clone, [B, p, C], which is added to the scaled input [B, C, H, W]."""

@@ -111,7 +111,7 @@ class Trainer:
             logits_VNK=None if teacher is None else teacher.logits,
         )
         self._class_weights_K = (
-            _class_weights(self._train.class_counts).to(device) if recipe.balanced else None
+            class_weights(self._train.class_counts).to(device) if recipe.balanced else None
         )
         statistics = max(CALIBRATION_IMAGES, data.info.num_classes)
         batch = min(EVALUATION_BATCH, max(1, EVALUATION_PIXELS // data.info.image_size**2))
@@ -243,8 +243,7 @@ class Trainer:
         elif self._folds:
             network = fold(network)
             use_fused(network)
-        # A number of 8 bits, times its scale, needs more precision than bfloat16 has.
-        with _autocast(self.device, enabled=self._ranges is None):
+        with _autocast(self.device):
             share, right_N = evaluate_images(network, self._val, balanced=self.recipe.balanced)
         self.right = right_N.numpy()
         return share
@@ -292,7 +291,7 @@ class Trainer:
         self.epoch = state["epoch"]
 
 
-def _class_weights(counts_K: Tensor) -> Tensor:
+def class_weights(counts_K: Tensor) -> Tensor:
     """Weights of the classes in the loss; over the training images their mean is 1."""
     present = counts_K > 0
     return torch.where(present, counts_K.sum() / (present.sum() * counts_K.clamp(min=1)), 0.0)
@@ -320,9 +319,9 @@ def shorten(data: SearchData, recipe: Recipe) -> SearchData:
     )
 
 
-def _autocast(device: torch.device, *, enabled: bool = True) -> torch.autocast:
+def _autocast(device: torch.device) -> torch.autocast:
     """bfloat16 on a GPU; on the CPU it is no faster."""
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled and device.type == "cuda")
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
 
 
 def _parameter_groups(network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -62,6 +62,9 @@ class RetrainRequest:
     adapted: tuple[str, ...] = ()  # fields of the recipe that few images may change
     auto_rate: bool = False  # whether short runs choose the learning rate of each family
     teacher: bool = False  # whether the most accurate network is trained first and teaches others
+    fine_tune_int8: bool = (
+        False  # whether exported int8 files that lose over a point are fine-tuned
+    )
 
     @property
     def home(self) -> Path:
@@ -167,7 +170,7 @@ def retrain_front(
                 chosen = recipes.choose(group, families, home, work.validate)
                 outcomes += work.train(
                     [
-                        _training(network, chosen[network.name], seed, home, info, request.export)
+                        _training(network, chosen[network.name], seed, home, info, request)
                         for seed in range(request.seeds)  # each network once before a second seed
                         for network in group
                         if seed < seeds.get(network.name, 1)
@@ -218,11 +221,16 @@ def require_ranges(request: RetrainRequest) -> None:
         )
     if len(request.learning_rates) > MAX_RATES:
         raise ValueError(f"--learning-rate: accepted: at most {MAX_RATES} by commas")
-    if request.export:
-        from nas.deploy.export import require_format
+    if request.export or request.fine_tune_int8:
+        from nas.deploy.export import INT8_FORMATS, require_format
 
         for name in request.export:
             require_format(name)
+        if request.fine_tune_int8 and not set(INT8_FORMATS) & set(request.export):
+            raise ValueError(
+                "--fine-tune-int8: no int8 file is exported; accepted: with --export of "
+                + " or ".join(INT8_FORMATS)
+            )
 
 
 def _teacher_first(
@@ -239,7 +247,7 @@ def _training(
     seed: int,
     home: Path,
     info: DatasetInfo,
-    export: tuple[str, ...],
+    request: RetrainRequest,
 ) -> Training:
     labels: dict[str, Any] = {
         "network": network.name,
@@ -255,7 +263,8 @@ def _training(
         _folder(home, network, seed),
         network.macs(info),
         labels,
-        export,
+        request.export,
+        request.fine_tune_int8,
     )
 
 

@@ -26,6 +26,7 @@ from nas.study.resources import ClusterResources
 from nas.threads import cpu_threads
 from nas.training import Diverged, Recipe
 from nas.training.distillation import Teacher
+from nas.training.fine_tune_int8 import fine_tune_int8
 from nas.training.full import LoadTest, Progress, locked, retrain
 from nas.training.teacher import keep_logits
 from nas.tune.remote_folder import Changes, FolderWatch, read_folder, write_changes
@@ -50,6 +51,7 @@ class Training:
     macs: int  # of one image, to estimate the remaining time
     labels: Mapping[str, Any] | None  # for `metrics.json`; None: validate, without the test set
     export: tuple[str, ...] = ()  # formats
+    fine_tune_int8: bool = False  # whether an int8 file that loses over a point is fine-tuned
     teacher: Teacher | None = None  # the one that the recipe names
     teaches: bool = False  # whether its logits are kept
 
@@ -61,8 +63,11 @@ class Training:
         device: torch.device,
         threads: int | None,
         progress: Progress | None,
+        fine_tuned: Progress | None = None,
     ) -> dict[str, Any]:
         """Start or continue the training in `folder`.
+
+        `progress` is called after each epoch, `fine_tuned` after each one of fine-tuning in int8.
 
         Returns:
             The contents of `metrics.json`; without labels `val_accuracy` alone.
@@ -82,7 +87,19 @@ class Training:
         if self.export:
             from nas.deploy.export import export
 
-            metrics["export"] = export(folder, self.export, load_test, data.train)
+            fine_tune = partial(
+                fine_tune_int8,
+                data=data,
+                recipe=self.recipe,
+                seed=self.seed,
+                device=device,
+                threads=threads,
+                progress=fine_tuned,
+            )
+            metrics["export"] = export(
+                *(folder, self.export, load_test, data.train),
+                fine_tune=fine_tune if self.fine_tune_int8 else None,
+            )
         return metrics
 
 
@@ -110,6 +127,9 @@ class TrainingView(Protocol):
 
     def __call__(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """An epoch was trained."""
+
+    def fine_tuned(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        """The network was fine-tuned in int8 for an epoch."""
 
     def done(self, failed: str | None = None) -> None:
         """The training has ended, now or in an earlier run; `failed`: why it gave no network."""
@@ -205,7 +225,10 @@ def _run_in_process(
     threads: int | None,
 ) -> Outcome:
     try:
-        outcome: Outcome = training.run(training.folder, data, load_test, device, threads, view)
+        outcome: Outcome = training.run(
+            *(training.folder, data, load_test, device, threads, view),
+            fine_tuned=view.fine_tuned,
+        )
     except Exception as error:
         outcome = _as_failure(training, error)
     view.done(outcome.reason if isinstance(outcome, Failed) else None)
@@ -307,6 +330,8 @@ class _RayPool:
             logger.warning("%s", message.notice)
         if message.epoch is not None:
             view(*message.epoch)
+        if message.fine_tuned is not None:
+            view.fine_tuned(*message.fine_tuned)
         return message.outcome
 
 
@@ -315,6 +340,7 @@ class Message(NamedTuple):
 
     changes: Changes
     epoch: tuple[int, int, float, float] | None = None  # arguments of a `Progress`
+    fine_tuned: tuple[int, int, float, float] | None = None  # the same, of fine-tuning in int8
     notice: str | None = None  # why the node trains more slowly than it could
     outcome: dict[str, Any] | None = None
 
@@ -343,6 +369,7 @@ def _run_on_worker(
                     device,
                     threads,
                     lambda *epoch: messages.put(Message(watch.changes(), epoch)),
+                    lambda *epoch: messages.put(Message(watch.changes(), fine_tuned=epoch)),
                 )
                 notice = why_slow(device)
                 notice = notice and f"node {socket.gethostname()}: {notice}"

@@ -266,6 +266,14 @@ def test_a_teacher_and_a_grid_of_rates(run_runner: Callable[..., Any]) -> None:
     assert_one_line(run_runner("retrain", "front.json", *options), "--learning-rate")
 
 
+@pytest.mark.parametrize("options", [(), ("--export", "onnx,torch")])
+def test_fine_tuning_without_an_int8_file(run_runner: Callable[..., Any], options: Any) -> None:
+    Path("front.json").write_text(json.dumps(front()))
+    ran = run_runner("retrain", "front.json", "--fine-tune-int8", *options)
+    assert_one_line(ran, "--fine-tune-int8")
+    assert "accepted: with --export of int8 or tflite or c-array" in ran.err
+
+
 @pytest.mark.parametrize("rest", ["hunter@127.0.0.1:1/nas", "hunt/er@127.0.0.1:1/nas", "@@h/d"])
 @pytest.mark.parametrize("command", ["search", "status", "report"])
 def test_no_part_of_a_password_is_shown(

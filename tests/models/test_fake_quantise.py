@@ -20,6 +20,7 @@ from nas.models.fake_quantise import (
     FEWEST_IMAGES,
     PERCENTILE,
     Activation,
+    QuantisedDyClotNet,
     QuantisedLayer,
     calibration_images,
     fake_quantise,
@@ -111,6 +112,63 @@ def test_the_network_stays_and_the_copy_computes_almost_the_same() -> None:
     assert not torch.equal(int8_BK, float_BK)
     assert float((int8_BK - float_BK).norm() / float_BK.norm()) < 0.1
     assert len(int8_BK.unique()) <= 256
+
+
+def trainable() -> tuple[torch.nn.Module, QuantisedDyClotNet]:
+    """A folded network, and its int8 form that trains it."""
+    folded = fold(network())
+    quantised = QuantisedDyClotNet(folded).requires_grad_()  # type: ignore[arg-type]
+    quantised.calibrate(images())
+    quantised.train()
+    return folded, quantised
+
+
+def test_training_rounds_as_evaluation_does_and_keeps_its_weights() -> None:
+    folded, quantised = trainable()
+    before = [parameter.clone() for parameter in folded.parameters()]
+    x = images(200, seed=2)
+    with torch.inference_mode():
+        expected_BK = fake_quantise(network(), images())(x)
+    assert torch.equal(quantised(x).detach(), expected_BK)
+    assert all(map(torch.equal, before, folded.parameters()))
+
+
+def test_gradients_pass_a_rounding_within_its_range() -> None:
+    activation = Activation()
+    activation(torch.tensor([-1.0, 1.55]))  # steps of 0.01
+    x = torch.tensor([-1.2, -0.999, 0.123, 1.549, 1.7], requires_grad=True)
+    (activation(x) * torch.arange(1.0, 6.0)).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [0.0, 2.0, 3.0, 4.0, 0.0]
+
+
+def test_every_parameter_learns() -> None:
+    folded, quantised = trainable()
+    before = {name: parameter.clone() for name, parameter in folded.named_parameters()}
+    labels_B = torch.arange(64) % 10
+    optimizer = torch.optim.SGD(quantised.parameters(), lr=0.01)
+    losses = []
+    for _ in range(20):
+        loss = torch.nn.functional.cross_entropy(quantised(images()), labels_B)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.9 * losses[0]
+    still = [name for name, now in folded.named_parameters() if torch.equal(before[name], now)]
+    assert still == []
+
+
+def test_ranges_are_those_of_the_present_weights() -> None:
+    folded, quantised = trainable()
+    with torch.no_grad():
+        for parameter in folded.parameters():
+            parameter.mul_(1.1)
+    quantised.calibrate(images())
+    quantised.train()
+    x = images(50, seed=2)
+    with torch.inference_mode():
+        assert torch.equal(quantised(x), fake_quantise(folded, images())(x))
 
 
 def test_calibration_images_are_spread_over_the_split_and_fewer_where_they_are_large() -> None:
