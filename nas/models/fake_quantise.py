@@ -16,9 +16,9 @@ itself is not needed.
 - The input of the network, the output of each layer, the global means, and all steps of DCT are
   such activations; DCT's constants are quantised by their minimum and maximum. Means themselves
   are computed in float.
-- In training mode each forward pass rounds weights and constants. The gradient of a rounding is that
-  of the identity, and zero outside of the range (the straight-through estimator of Bengio et al.,
-  arXiv 1308.3432).
+- In training mode each forward pass rounds weights and constants. The gradient of a rounding is
+  that of the identity, and zero outside of the range (the straight-through estimator of Bengio et
+  al., arXiv 1308.3432).
 
 Shape suffixes as in `nas.models.fold`.
 """
@@ -271,9 +271,7 @@ class _Round(torch.autograd.Function):
     """See `_round`; its gradient is straight-through."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, scale: float | Tensor, least: int, greatest: int
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, scale: float | Tensor, least: int, greatest: int) -> Tensor:
         steps = (x / scale).round_()
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward((steps >= least) & (steps <= greatest))

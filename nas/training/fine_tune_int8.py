@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -62,12 +62,12 @@ def fine_tune_int8(
 
     Returns:
         The fine-tuned network, folded, in float, on the CPU: an int8 file is made of it as of
-        any. It is None where static quantisation of `network` is to be kept, since it costs no
-        more than a point or is the better of the two. Then what was measured: `skipped`, why
-        nothing was, for a network that is no `DyClotNet`; else `val_images`, `float_accuracy`,
-        `static_accuracy`, and `epochs` and `seconds` of the fine-tuning, 0 where none was
-        needed; `accuracy` after it, None without one or where its loss was no finite number;
-        and `kept`, whether the fine-tuned network is returned.
+        any. It is None where none was needed, or where it is no better than the trained one.
+
+        And what was measured: `val_images`, `float_accuracy` and `static_accuracy`, which is the
+        one in int8 before; `epochs` and `seconds`, 0 where none were needed; `accuracy` in int8
+        after them, None without any and where the loss was no finite number; `kept`, whether a
+        network is returned. Of a network that is no `DyClotNet` it is `skipped` alone, the reason.
     """
     if not isinstance(network, DyClotNet):
         return None, {"skipped": f"{type(network).__name__} is none of the search space"}
@@ -82,7 +82,8 @@ def fine_tune_int8(
             "seconds": 0.0,
             "kept": False,
         }
-        if measured["float_accuracy"] - measured["static_accuracy"] <= ACCEPTED_LOSS:
+        loss = round(measured["float_accuracy"] - measured["static_accuracy"], 9)
+        if loss <= ACCEPTED_LOSS:
             return None, measured
         start = time.perf_counter()
         for epoch in range(1, tuning.epochs + 1):
@@ -111,7 +112,8 @@ class _FineTuning:
         device: torch.device,
     ) -> None:
         info, ranges = data.info, calibration_images(data.train)
-        self.folded: DyClotNet = fold(network).to(device).to(memory_format=torch.channels_last)
+        folded = cast(DyClotNet, fold(network))  # a copy, whose parts are folded ones
+        self.folded = folded.to(device).to(memory_format=torch.channels_last)
         self.epochs = max(1, round(EPOCHS_SHARE * recipe.epochs))
         self._quantised = QuantisedDyClotNet(self.folded).requires_grad_()
         [(self._ranges_BCHW, _)] = Batches(ranges, info, len(ranges), device)
@@ -153,5 +155,5 @@ class _FineTuning:
             loss.backward()  # type: ignore[no-untyped-call]
             self._optimizer.step()
             self._step += 1
-            total += float(loss)
+            total += float(loss.detach())
         return total / steps
