@@ -90,7 +90,7 @@ class QuantisedDyClotNet(nn.Module):
         folded: the folded network, whose parameters it shares: what trains one trains the other.
     """
 
-    def __init__(self, folded: DyClotNet) -> None:
+    def __init__(self, folded: nn.Module) -> None:
         super().__init__()
         stem, stages, classifier = (getattr(folded, n) for n in ("stem", "stages", "classifier"))
         self.stem = nn.Sequential(Activation(), QuantisedLayer(stem[0], relu=True))
@@ -201,9 +201,8 @@ class QuantisedDCT(nn.Module):
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         """[B, C, H, W] to [B, p * C, H, W], in channels-last memory."""
-        scale_pC, shift_pC = self.scale, self.shift
-        if self.training:
-            scale_pC, shift_pC = _round_constant(scale_pC), _round_constant(shift_pC)
+        constants: list[Tensor] = [self.scale, self.shift]
+        scale_pC, shift_pC = map(_round_constant, constants) if self.training else constants
         g_BpC = self.recalibrator(x_BCHW).view(-1, *scale_pC.shape)
         shift_BpC = self.shifts(self.coefficients(g_BpC * scale_pC) + shift_pC)
         x_BHW1C = x_BCHW.permute(0, 2, 3, 1).unsqueeze(3)

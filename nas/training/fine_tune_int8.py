@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import nullcontext
-from typing import Any, cast
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +46,7 @@ def fine_tune_int8(
     device: torch.device,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> tuple[DyClotNet | None, dict[str, Any]]:
+) -> tuple[nn.Module | None, dict[str, Any]]:
     """Fine-tune a network in int8 where quantisation costs more than `ACCEPTED_LOSS`.
 
     It learns from labels alone: the recipe's teacher and mixup are left out.
@@ -112,8 +112,7 @@ class _FineTuning:
         device: torch.device,
     ) -> None:
         info, ranges = data.info, calibration_images(data.train)
-        folded = cast(DyClotNet, fold(network))  # a copy, whose parts are folded ones
-        self.folded = folded.to(device).to(memory_format=torch.channels_last)
+        self.folded = fold(network).to(device).to(memory_format=torch.channels_last)
         self.epochs = max(1, round(EPOCHS_SHARE * recipe.epochs))
         self._quantised = QuantisedDyClotNet(self.folded).requires_grad_()
         [(self._ranges_BCHW, _)] = Batches(ranges, info, len(ranges), device)
@@ -132,9 +131,9 @@ class _FineTuning:
 
     def accuracy(self, *, in_int8: bool = True) -> float:
         """Accuracy on the validation split, in int8 or in float."""
-        network: nn.Module = self.folded
+        network = self.folded
         if in_int8:
-            network = fake_quantise(self.folded, self._ranges_BCHW)
+            network = fake_quantise(network, self._ranges_BCHW)
         return accuracy(network, self._val, balanced=self._recipe.balanced)
 
     def train_epoch(self) -> float:

@@ -120,7 +120,7 @@ def trainable() -> tuple[torch.nn.Module, QuantisedDyClotNet]:
     for name, parameter in folded.named_parameters():
         if name.endswith("reduce.bias"):  # so that no recalibrator is silent at random
             parameter.fill_(0.5)
-    quantised = QuantisedDyClotNet(folded).requires_grad_()  # type: ignore[arg-type]
+    quantised = QuantisedDyClotNet(folded).requires_grad_()
     quantised.calibrate(images())
     quantised.train()
     return folded, quantised
