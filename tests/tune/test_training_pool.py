@@ -37,6 +37,9 @@ class Quiet:
     def __call__(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         self.epochs.append(epoch)
 
+    def fine_tuned(self, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        raise AssertionError("nothing is to be fine-tuned")
+
     def done(self, failed: str | None = None) -> None:
         self.ended += 1
 
