@@ -27,10 +27,16 @@ if TYPE_CHECKING:
 
 def show_plan(plan: Plan, file: TextIO) -> None:
     """Print what will be trained."""
+    again = (
+        f", and up to {format_duration(plan.again_seconds)} more where networks end below their "
+        "short schedule and are trained again"
+        if plan.again_seconds
+        else ""
+    )
     print(
         f"plan: {format_number(plan.trainings, 'training')} of "
         f"{format_number(plan.epochs, 'epoch')}, {format_number(plan.seeds, 'seed')} each, about "
-        f"{format_duration(plan.seconds)} on this machine: {', '.join(plan.networks)}",
+        f"{format_duration(plan.seconds)} on this machine{again}: {', '.join(plan.networks)}",
         file=file,
     )
 
@@ -125,7 +131,8 @@ def _export_line(name: str, exported: dict[str, Any]) -> str:
     )
     largest = max(exported["largest_difference"].values())
     quantised = "".join(
-        f"; {label}: {percent(int8['accuracy'])} of {int8['test_images']:,} test images (float "
+        f"; {label}: {percent(int8['accuracy'])} of "
+        f"{format_number(int8['test_images'], 'test image')} (float "
         f"{percent(int8['float_accuracy'])}), {format_bytes(int8['bytes'])} (float "
         f"{format_bytes(int8['float_bytes'])})"
         for key, label in (("int8", "int8"), ("int8_tflite", "int8 TensorFlow Lite"))

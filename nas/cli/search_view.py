@@ -52,8 +52,8 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
         "storage": hide_password(plan.storage),
         "trials stored": plan.num_trials,
         "budget": request.budget,
-        "space": f"{config.space.name}: {config.space.size:,} settings, "
-        f"{config.space.distinct_size:,} distinct architectures",
+        "space": f"{config.space.name}: {format_number(config.space.size, 'setting')}, "
+        f"{format_number(config.space.distinct_size, 'distinct architecture')}",
         "cost range": f"{format_count(plan.smallest.macs)} to {format_count(plan.largest.macs)} "
         "FLOPs (multiply-adds)",
         "limits": _limits(config.limits),
@@ -69,13 +69,17 @@ def describe_plan(plan: Plan) -> dict[str, Any]:
             else f" ({request.sampler} needs a cost that is known)"
         ),
         **({"latency on": config.machine} if config.machine else {}),
-        **({"from studies": ", ".join(s.describe() for s in plan.sources)} if plan.sources else {}),
+        **({"from studies": _describe_sources(plan)} if plan.sources else {}),
         **({"tried first": format_number(len(plan.first), "architecture")} if plan.first else {}),
         "seed": request.seed,
         "trial": device,
         "concurrency": plan.concurrency,
         "Ray": f"{request.ray_address or 'started on this machine'}: {plan.resources}",
     }
+
+
+def _describe_sources(plan: Plan) -> str:
+    return ", ".join(one.describe(plan.config.accuracy_label) for one in plan.sources)
 
 
 def print_plan(console: Console, plan: Plan) -> None:
@@ -87,6 +91,7 @@ def print_plan(console: Console, plan: Plan) -> None:
     )
     limited = plan.config.limits.given or plan.config.limits.max_latency is not None
     more = [*(["limits"] if limited else []), *(["accuracies"] if plan.config.quantized else [])]
+    more += ["from studies"] if plan.sources else []
     for name in ("study", *data_rows(plan), "space", "cost range", *more, "recipe", "trials"):
         if console.is_terminal:
             table.add_row(name, Text(str(described[name])))

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from nas.format import format_count, format_number
+from nas.study.objectives import accuracy_label
 from nas.study.status import StudyStatus
 
 
@@ -42,7 +43,7 @@ def _lines(status: StudyStatus) -> list[tuple[str, str]]:
         reasons = (f"{times} {reason}" for reason, times in status.reasons.items())
         lines.append(("failures", "; ".join(reasons)))
     lines.append(("front", format_number(status.front, "network")))
-    label = "int8 " * status.quantized + status.metric.replace("-", " ")
+    label = accuracy_label(status.metric, status.quantized)
     kind = "" if label == "accuracy" else f" {label}"
     lines += [
         (

@@ -101,8 +101,9 @@ def _class_names(labels: NDArray[np.integer], class_names: Sequence[str] | None)
     if class_names is None:
         names = tuple(map(str, range(len(present))))
         if present != set(range(len(present))):
+            count = format_number(len(present), "class", "classes")
             raise DatasetError(
-                f"labels: {len(present)} classes from {min(present)} to {max(present)}; accepted: "
+                f"labels: {count} from {min(present)} to {max(present)}; accepted: "
                 f"0 to {len(present) - 1}, or class_names that name classes without images too"
             )
     else:
@@ -114,7 +115,7 @@ def _class_names(labels: NDArray[np.integer], class_names: Sequence[str] | None)
         if present and not 0 <= min(present) <= max(present) < len(names):
             raise DatasetError(
                 f"labels: {min(present)} to {max(present)}; accepted: 0 to {len(names) - 1}, as "
-                f"there are {len(names)} class_names"
+                f"class_names names {format_number(len(names), 'class', 'classes')}"
             )
     if len(present) < 2:
         count = format_number(len(present), "class", "classes")

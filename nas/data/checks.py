@@ -32,7 +32,8 @@ def warn_of_pixels(info: DatasetInfo, train: Split, val: Split) -> list[str]:
     digest, times = Counter(trained).most_common(1)[0]
     if times > MANY * len(trained) and len(trained) > 1:
         warnings.append(
-            f"{times:,} of {len(trained):,} training images are identical once they are read"
+            f"{times:,} of {format_number(len(trained), 'training image')} are identical once they "
+            "are read"
         )
     labels = defaultdict(set)
     for digest, label in zip(trained, train.labels.tolist(), strict=True):
@@ -45,14 +46,14 @@ def warn_of_pixels(info: DatasetInfo, train: Split, val: Split) -> list[str]:
     copies = sum(digest in labels for digest in validated)
     if copies > LEAKED * len(validated):
         warnings.append(
-            f"{copies:,} of {len(validated):,} validation images are also training images, so "
-            "accuracies are too high"
+            f"{copies:,} of {format_number(len(validated), 'validation image')} with a copy among "
+            "the training images, so accuracies are too high"
         )
     counts = torch.bincount(train.labels, minlength=info.num_classes)
     largest, smallest = int(counts.argmax()), int(counts.argmin())
     if counts[largest] >= IMBALANCE * counts[smallest]:
         warnings.append(
-            f"classes differ in size: {int(counts[largest]):,} training images of "
+            f"classes differ in size: {format_number(int(counts[largest]), 'training image')} of "
             f"{info.class_names[largest]!r}, {int(counts[smallest]):,} of "
             f"{info.class_names[smallest]!r}; accuracy says little about the small ones; "
             "--metric balanced-accuracy counts classes alike"
@@ -75,8 +76,8 @@ def warn_of_files(
     copies = _copies(seen, test)
     if copies:
         warnings.append(
-            f"{copies:,} of {len(test):,} test images are also training or validation images, so "
-            "test accuracies are too high"
+            f"{copies:,} of {format_number(len(test), 'test image')} with a copy among the "
+            "training or validation images, so test accuracies are too high"
         )
     if counts.frames:
         warnings.append(
@@ -85,12 +86,12 @@ def warn_of_files(
         )
     if counts.stretched > STRETCHED * images:
         warnings.append(
-            f"{counts.stretched:,} of {images:,} images are more than twice as long as wide and "
-            "are squeezed to squares"
+            f"{counts.stretched:,} of {format_number(images, 'image')} more than twice as long as "
+            "wide, squeezed to squares"
         )
     if counts.enlarged > MANY * images:
         warnings.append(
-            f"{counts.enlarged:,} of {images:,} images are smaller than {size}x{size} and are "
+            f"{counts.enlarged:,} of {format_number(images, 'image')} smaller than {size}x{size}, "
             "enlarged; --image-size sets the size"
         )
     return warnings

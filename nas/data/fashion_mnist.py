@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nas.data.download import NotDownloaded, downloading
 from nas.data.splits import DatasetError, Labelled, Split
+from nas.format import format_number
 
 IMAGE_SIZE = 28
 CLASS_NAMES = (
@@ -56,7 +57,8 @@ def load(data_dir: Path, *, train: bool, download: bool = True) -> Labelled:
     if images.shape[1:] != (IMAGE_SIZE, IMAGE_SIZE):
         raise DatasetError(f"{files[0]}: images of {list(images.shape[1:])}; accepted: 28x28")
     if len(images) != len(labels):
-        raise DatasetError(f"{files[1]}: {len(labels)} labels for {len(images)} images")
+        counts = format_number(len(labels), "label"), format_number(len(images), "image")
+        raise DatasetError(f"{files[1]}: {counts[0]} for {counts[1]}")
     if len(labels) == 0 or int(labels.max()) >= len(CLASS_NAMES):
         raise DatasetError(
             f"{files[1]}: label {labels.max() if len(labels) else None}; accepted: 0 to 9"

@@ -354,7 +354,8 @@ def _accepted(path: Path) -> str:
 def describe_counts(counts: Mapping[str, int]) -> str:
     """Numbers of things, as in "75 .avif, 2 hidden"; the first few."""
     first = [f"{number:,} {what}" for what, number in list(counts.items())[:5]]
-    return ", ".join(first) + (f" and {len(counts) - 5} more kinds" if len(counts) > 5 else "")
+    more = len(counts) - len(first)
+    return ", ".join(first) + (f" and {format_number(more, 'more kind')}" if more else "")
 
 
 def _list(names: Iterator[str] | Sequence[str] | set[str]) -> str:

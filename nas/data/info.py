@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from nas.data.splits import MAX_IMAGE_SIZE, MIN_IMAGE_SIZE, Split
+from nas.format import format_number
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ class SplitRecord:
             self.test_fingerprint == now.test_fingerprint
         ):
             return ""
-        counts = f"{self.test:,} images then, {now.test:,} now"
+        images = format_number(self.test or 0, "image")
+        counts = f"{images} then, {now.test:,} now"
         if self.test == now.test:
-            counts = f"{now.test:,} images, not all with the same contents"
+            counts = f"{images}, not all with the same contents"
         return f"the test set has changed since the search began: {counts}"
 
     def change(self, now: SplitRecord) -> str:
@@ -106,8 +108,8 @@ class SplitRecord:
         if (self.train, self.val) == (now.train, now.val):
             return ""
         return (
-            f"{self.train:,} training and {self.val:,} validation images then, {now.train:,} and "
-            f"{now.val:,} now"
+            f"{self.train:,} training and {format_number(self.val, 'validation image')} then, "
+            f"{now.train:,} and {now.val:,} now"
         )
 
 

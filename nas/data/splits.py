@@ -14,6 +14,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from nas.format import format_number
+
 MIN_IMAGE_SIZE, MAX_IMAGE_SIZE = 4, 512  # pixels
 
 
@@ -121,8 +123,8 @@ def stratified(
         raise DatasetError(f"class {name} has 1 image; accepted: at least 2")
     if min(held_out, len(labels) - held_out) < len(classes):
         raise DatasetError(
-            f"{held_out} of {len(labels)} images cannot be held out; accepted: as many images in "
-            f"either part as there are classes, {len(classes)}"
+            f"{held_out:,} of {format_number(len(labels), 'image')} cannot be held out; "
+            f"accepted: as many images in either part as there are classes, {len(classes)}"
         )
     kept, out = train_test_split(
         np.arange(len(labels)), test_size=held_out, stratify=labels, random_state=seed

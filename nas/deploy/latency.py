@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from nas.deploy.onnx_runtime import ONNX_PACKAGES, open_session, to_onnx
 from nas.deploy.quantise import quantise_model
+from nas.format import format_number
 from nas.models import DyClotNet
 from nas.models.fold import fold
 from nas.models.native.fused import use_fused
@@ -153,7 +154,8 @@ def machine_identity(
         runs = f"torch {torch.__version__}"
     else:
         runs = f"onnxruntime {version('onnxruntime')}{', int8' if backend == INT8 else ''}"
-    return f"{_processor()}, {os.cpu_count()} cores, {threads} threads, {runs}"
+    cores = format_number(os.cpu_count() or 1, "core")
+    return f"{_processor()}, {cores}, {format_number(threads, 'thread')}, {runs}"
 
 
 def _processor() -> str:

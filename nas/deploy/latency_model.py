@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
+from nas.format import format_number
 from nas.space.arch import Arch, strided_size
 
 MIN_NETWORKS = 5  # measured, that a model needs
@@ -98,8 +99,9 @@ class LatencyModel:
     def __init__(self, archs: Sequence[Arch], latencies: Sequence[float], sizes: Sizes) -> None:
         if len(archs) < MIN_NETWORKS or len(archs) != len(latencies) or min(latencies) <= 0:
             raise ValueError(
-                f"{len(archs)} networks and {len(latencies)} latencies; accepted: a latency over "
-                f"0 for each of {MIN_NETWORKS} networks or more"
+                f"{format_number(len(archs), 'network')} and "
+                f"{format_number(len(latencies), 'latency', 'latencies')}; accepted: a latency "
+                f"over 0 for each of {MIN_NETWORKS} networks or more"
             )
         self.sizes = sizes
         self.weights = _fit(_rows(archs, sizes), np.array(latencies, dtype=np.float64))

@@ -122,7 +122,8 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
     if short and short["ranks"]:
         kendall, spearman = short["ranks"]["kendall"], short["ranks"]["spearman"]
         said.append(
-            f"Short against full accuracy of {short['networks']} networks of the front: "
+            f"Short against full accuracy of "
+            f"{format_number(short['networks'], 'network')} of the front: "
             f"Kendall's tau {_interval(kendall)}, Spearman {_interval(spearman)} (bootstrap over "
             "networks). Along a front accuracy grows with cost, so cost alone would give a high "
             "rank correlation."
@@ -150,10 +151,11 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
         low, high = 100 * row["joint_low"], 100 * row["joint_high"]
         equal = " of equal cost" if row["reference"] == EQUAL_COST_TWIN else ""
         said.append(
-            f"Pooled over the {row['pairs']} pairs with {LOOKS[row['family']][0]}{equal}: "
+            f"Pooled over {format_number(row['pairs'], 'pair')} with "
+            f"{LOOKS[row['family']][0]}{equal}: "
             f"{100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}, adjusted for "
-            f"{summary['comparisons']} comparisons, as the intervals above are not), "
-            f"{_verdict(low, high)}."
+            f"{format_number(summary['comparisons'], 'comparison')}, as the intervals above are "
+            f"not), {_verdict(low, high)}."
         )
     if left_out := summary.get("left_out"):
         which = "; ".join(f"{one['folder']} ({one['why']})" for one in left_out)
@@ -194,7 +196,7 @@ def _mark(row: dict[str, Any], summary: dict[str, Any]) -> str:
     if row["family"] == SEARCHED:
         same = len(row["not_told_apart_from"])
         marks += [] if row["non_dominated"] else ["dominated"]
-        marks += [f"= {same} other{'s' if same > 1 else ''}"] if same else []
+        marks += [f"= {format_number(same, 'other')}"] if same else []
         marks += [] if row.get("on_front", True) else ["no longer on the front"]
     return ", ".join(marks)
 

@@ -81,8 +81,9 @@ def _study_note(data: StudyData, finding: list[str], retrained: dict[str, Any] |
         f"- data: {_markdown(dataset.name)}, "
         f"{dataset.image_size}×{dataset.image_size}×{dataset.in_channels}"
         f"{config.recipe.size_note(dataset.image_size)}, "
-        f"{dataset.num_classes} classes\n"
-        f"- space: {_markdown(config.space.name)}, {config.space.distinct_size:,} architectures\n"
+        f"{format_number(dataset.num_classes, 'class', 'classes')}\n"
+        f"- space: {_markdown(config.space.name)}, "
+        f"{format_number(config.space.distinct_size, 'architecture')}\n"
         f"- recipe: {_markdown(config.recipe.name)}, "
         f"{format_number(config.recipe.epochs, 'epoch')}\n"
         f"- objectives: {', '.join(config.objectives.names)} ({labels})\n"
@@ -155,7 +156,7 @@ def _trial_note(data: StudyData, member: FrontMember) -> str:
             for name in costs()
             if attributes.get(name) is not None
         )
-        + f"\nStem of {arch.stem} channels, then\n\n"
+        + f"\nStem of {format_number(arch.stem, 'channel')}, then\n\n"
         "| stage | repeats | width | stride | expansion | p | hidden |\n"
         "|---|---|---|---|---|---|---|\n" + rows + f"\n\n{GLOSSARY}"
     )

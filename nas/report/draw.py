@@ -6,7 +6,7 @@ import math
 from html import escape
 
 from nas.data import DatasetInfo
-from nas.format import format_count
+from nas.format import format_count, format_number
 from nas.space.arch import Arch, StageArch, strided_size
 from nas.space.cost import LayerCost, layer_costs
 
@@ -31,7 +31,9 @@ def draw(arch: Arch, dataset: DatasetInfo) -> str:
     shares = _shares(arch, dataset)
     parts, x, size = [], 4.0, dataset.image_size
     parts.append(_bar(x + ENDS / 2 - 7, 14, arch.stem, widest, "#8fa3b5"))
-    parts.append(_text(x + ENDS / 2, ["stem", f"{arch.stem} channels", f"{size}×{size}"]))
+    parts.append(
+        _text(x + ENDS / 2, ["stem", format_number(arch.stem, "channel"), f"{size}×{size}"])
+    )
     spans = [("#8fa3b5", shares[0])]
     x += ENDS
     for stage, share in zip(arch.stages, shares[1:-1], strict=True):
@@ -41,7 +43,8 @@ def draw(arch: Arch, dataset: DatasetInfo) -> str:
         spans.append((COLOURS[stage.expansion], share))
         x += width
     parts.append(_bar(x + ENDS / 2 - 7, 14, dataset.num_classes, widest, "#8fa3b5"))
-    parts.append(_text(x + ENDS / 2, ["classifier", f"{dataset.num_classes} classes", ""]))
+    classes = format_number(dataset.num_classes, "class", "classes")
+    parts.append(_text(x + ENDS / 2, ["classifier", classes, ""]))
     spans.append(("#8fa3b5", shares[-1]))
     total = x + ENDS + 4
     parts.append(_strip(spans, total))

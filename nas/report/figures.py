@@ -7,6 +7,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from nas.format import format_number
 from nas.report.analysis import StudyData
 from nas.report.choice_plots import choices_figure, expansion_figure, importance_figure
 from nas.report.comparison_plots import comparison_figure, label_of_test
@@ -138,7 +139,7 @@ def _front_caption(data: StudyData, figure: go.Figure) -> str:
         elif front.error_y.array is not None:
             parts.append(
                 f"Bars: 95 % intervals by the binomial noise of "
-                f"{data.attributes['val_images']:,} images."
+                f"{format_number(data.attributes['val_images'], 'image')}."
             )
     below = [trace.name for trace in figure.data if trace.yaxis == "y2"]
     kinds = ["failed trials"] if "failed" in below else []

@@ -132,7 +132,8 @@ def _describe_expansions(data: StudyData, differences: list[Difference]) -> str:
     ]
     if undecided:
         sentences.append(
-            f"In {undecided} of {len(differences)} comparisons the difference is not significant."
+            f"In {undecided} of {format_number(len(differences), 'comparison')} the difference is "
+            "not significant."
         )
     sentences.append(
         "Intervals hold jointly with 95 % confidence, for the networks that this search chose "

@@ -194,9 +194,9 @@ def _subtitle(data: StudyData) -> str:
     return (
         f"{dataset.name}, {dataset.image_size}×{dataset.image_size}×{dataset.in_channels}"
         f"{config.recipe.size_note(dataset.image_size)}, "
-        f"{dataset.num_classes} classes · space {config.space.name}, "
-        f"{config.space.distinct_size:,} architectures · recipe {config.recipe.name}, "
-        f"{format_number(config.recipe.epochs, 'epoch')}"
+        f"{format_number(dataset.num_classes, 'class', 'classes')} · space {config.space.name}, "
+        f"{format_number(config.space.distinct_size, 'architecture')} · "
+        f"recipe {config.recipe.name}, {format_number(config.recipe.epochs, 'epoch')}"
         f"{f', {data.accuracy_label}' * (data.accuracy_label != 'accuracy')} · "
         f"sampler {data.attributes.get('sampler', 'not stored')}"
     )
@@ -207,7 +207,7 @@ def _shared(data: StudyData) -> list[str]:
     stored = data.attributes.get(SHARING)
     if stored is None:
         return [f"Informed by {one['name']}." for one in data.attributes.get(SOURCES, [])]
-    first, *others = Sharing.model_validate(stored).sentences()
+    first, *others = Sharing.model_validate(stored).sentences(data.accuracy_label)
     return [f"Earlier studies that informed the search: {first}", *others]
 
 
@@ -248,12 +248,12 @@ def _missing(data: StudyData) -> list[str]:
     if open_stages(data) and count < FEWEST_NETWORKS:
         notes.append(
             f"DCT is compared with pointwise once {FEWEST_NETWORKS} networks are trained to the "
-            f"end; there are {count}."
+            f"end; so far: {count}."
         )
     if count < FEWEST_FOR_IMPORTANCE:
         notes.append(
             f"The importance of choices is estimated once {FEWEST_FOR_IMPORTANCE} networks are "
-            f"trained to the end; there are {count}."
+            f"trained to the end; so far: {count}."
         )
     return notes
 

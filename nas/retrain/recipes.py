@@ -16,6 +16,24 @@ from nas.training import Recipe
 from nas.training.small_data import FEW_IMAGES, adapt, stretch
 
 
+def second_recipe(
+    recipe: Recipe, adapted: Collection[str], searched: Recipe, images: int
+) -> Recipe | None:
+    """The recipe that networks below their short schedule are trained again by, or None.
+
+    A recipe of the user's is taken as it is, also where it ends below the short schedule.
+
+    Args:
+        recipe: the first one, adapted to few images.
+        adapted: fields of it that few images may change.
+        searched: of the short schedule.
+        images: of the training split.
+    """
+    free = {"batch_size", "learning_rate"} <= {*adapted}
+    again = images < FEW_IMAGES and free and recipe.epochs >= searched.epochs
+    return stretch(searched, recipe.epochs) if again else None
+
+
 class NetworkRecipes:
     """The recipes that networks are trained by: of their family, adapted to few images.
 
@@ -50,10 +68,7 @@ class NetworkRecipes:
             one.family: adapt(own_recipe(one.family, recipe), images, adapted) for one in networks
         }
         searched = Recipe.model_validate(front.recipe)
-        # A recipe of the user's is taken as it is, also where it ends below the short schedule.
-        free = {"batch_size", "learning_rate"} <= {*adapted}
-        again = images < FEW_IMAGES and free and self._plain.epochs >= searched.epochs
-        self._second = stretch(searched, self._plain.epochs) if again else None
+        self._second = second_recipe(self._plain, adapted, searched, images)
         self._short = {entry.arch_id: entry.accuracy for entry in front.architectures}
 
     @property

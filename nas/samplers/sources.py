@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nas.format import format_number
 from nas.space.space import Choice, Value
 
 Description = Mapping[str, Value]
@@ -45,8 +46,9 @@ class Source:
         lengths = len(self.descriptions), len(self.errors), len(self.costs)
         if not 0 < lengths[0] == lengths[1] == lengths[2]:
             raise ValueError(
-                f"source {self.name}: {lengths[0]} descriptions, {lengths[1]} errors, "
-                f"{lengths[2]} costs; accepted: as many of each, at least one"
+                f"source {self.name}: {format_number(lengths[0], 'description')}, "
+                f"{format_number(lengths[1], 'error')}, {format_number(lengths[2], 'cost')}; "
+                "accepted: as many of each, at least one"
             )
         if not np.isfinite(np.asarray(self.errors, dtype=np.float64)).all():
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import re
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -13,7 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from nas.data import DatasetInfo, SplitRecord
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
-from nas.study.objectives import OBJECTIVES, Objectives
+from nas.study.objectives import OBJECTIVES, Objectives, accuracy_label
 from nas.training import Recipe
 from nas.version import __version__
 
@@ -42,7 +43,7 @@ class StudyConfig:
     @property
     def accuracy_label(self) -> str:
         """What a person reads over accuracies, such as accuracy, or int8 accuracy."""
-        return "int8 " * self.quantized + self.recipe.accuracy_label
+        return accuracy_label(self.recipe.metric, self.quantized)
 
     @property
     def timed(self) -> bool:
@@ -92,7 +93,7 @@ class StudyConfig:
                 Recipe.model_validate(attributes["recipe"]),
                 Objectives(tuple(attributes["objectives"])),
                 Limits(**attributes["limits"]),
-                attributes.get("machine"),
+                _counted(attributes.get("machine")),
                 None if splits is None else _SPLITS.validate_python(splits),
                 attributes.get("latency_backend", "pytorch" if "machine" in attributes else None),
                 attributes.get("quantized", False),
@@ -109,6 +110,11 @@ class StudyConfig:
                 f"study {study_name}: its stored settings cannot be read ({where}); "
                 "accepted: the version of this program that began it, or a new study"
             ) from None
+
+
+def _counted(machine: str | None) -> str | None:
+    """A machine as it is called now; studies of earlier versions say "1 threads"."""
+    return None if machine is None else re.sub(r", 1 (core|thread)s\b", r", 1 \1", machine)
 
 
 def software_versions() -> dict[str, str]:

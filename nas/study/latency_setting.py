@@ -48,15 +48,19 @@ def find_machine(threads: int, gpu: bool, backend: str) -> str:
     return machine_identity(torch.device("cuda" if gpu else "cpu"), threads, backend)
 
 
-def require_within(config: StudyConfig, gpu: bool, threads: int) -> None:
+def require_within(config: StudyConfig, gpu: bool, threads: int) -> float | None:
     """Make sure that one of the smallest networks is within the limit of latency.
+
+    Returns:
+        Seconds of the control network, with which the latencies of a study that begins are
+        compared with the limit; None where there is no limit.
 
     Raises:
         ValueError: all of them take longer.
     """
     limit, info = config.limits.max_latency, config.dataset
     if limit is None or config.latency_backend is None:
-        return
+        return None
     sizes = (info.image_size, info.in_channels, info.num_classes)
     device = torch.device("cuda" if gpu else "cpu")
     fastest = math.inf
@@ -66,7 +70,7 @@ def require_within(config: StudyConfig, gpu: bool, threads: int) -> None:
             taken = measure(network, *sizes[:2], device, backend=config.latency_backend)
         fastest = min(fastest, taken.seconds)
         if fastest <= limit:
-            return
+            return taken.control
     raise ValueError(
         f"--max-latency {1e3 * limit:g}ms: the smallest network of {config.space.name} takes "
         f"{format_latency(fastest)} here; accepted: more than that"

@@ -43,6 +43,11 @@ def percent(accuracy: float) -> str:
     return f"{100 * accuracy:.2f} %"
 
 
+def accuracy_label(metric: str, quantized: bool) -> str:
+    """What a person reads over accuracies, such as accuracy, or int8 balanced accuracy."""
+    return "int8 " * quantized + metric.replace("-", " ")
+
+
 OBJECTIVES: dict[str, Objective] = {
     # Fraction in [0, 1] on the validation split.
     "accuracy": Objective("maximize", "accuracy", percent, unit="fraction"),

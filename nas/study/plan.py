@@ -97,6 +97,7 @@ class Plan:
     largest: Cost
     sources: tuple[StudySource, ...] = ()  # earlier studies that inform the sampler
     first: tuple[Arch, ...] = ()  # architectures to train first
+    control_seconds: float | None = None  # see `nas.study.latency_setting.require_within`
 
 
 @dataclass(frozen=True)
@@ -216,7 +217,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     sizes = (data.info.image_size, data.info.in_channels, data.info.num_classes)
     smallest = cost(extreme(space, *sizes, lambda c: c.macs), *sizes)
     config.limits.require_reachable(space, *sizes)
-    require_within(config, gpus > 0, threads)
+    control = require_within(config, gpus > 0, threads)
     largest = extreme(space, *sizes, lambda c: c.macs, largest=True)
     if request.gpus_per_trial is None and gpus and not timed:
         # those of a data set that is read from a file do not stay on the GPU
@@ -241,6 +242,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         largest=cost(largest, *sizes),
         sources=checked.sources,
         first=first,
+        control_seconds=control,
     )
 
 

@@ -17,7 +17,7 @@ from nas.samplers.known_cost import FittedStudy
 from nas.samplers.parameters import SpaceExhausted, suggest
 from nas.study.choose_sampler import known_cost_sampler
 from nas.study.config import StudyConfig
-from nas.study.sources import StudySource, stored_sources
+from nas.study.sources import StudySource, other_accuracy, stored_sources
 
 MOST_TRIALS = 200  # of the simulated cold start
 SHARING = "sharing"  # the attribute of a study that holds what it took from its sources
@@ -35,6 +35,7 @@ class SourceShare(BaseModel):
     fingerprint: str
     num_trials: int  # that finished
     quantized: bool = False  # whether its accuracies are those of the networks in int8
+    metric: str | None = None  # of its recipe; None: not known
     shared: Annotated[float, Field(ge=0, le=1)] | None = None
     """Share of the differences between the study's trials that the source predicts, by the model;
     None while there is no model."""
@@ -51,27 +52,31 @@ class Sharing(BaseModel):
     """Estimate, from the model alone: trials that a cold start needs for the same hypervolume.
     None: more than `MOST_TRIALS`, or there is no model."""
 
-    def sentences(self) -> list[str]:
-        """The same for a reader."""
+    def sentences(self, measured: str) -> list[str]:
+        """The same for a reader.
+
+        Args:
+            measured: the study's own `StudyConfig.accuracy_label`.
+        """
         lines = []
         for source in self.sources:
             trials = format_number(source.num_trials, "finished trial")
-            trials += ", accuracies in int8" * source.quantized
+            trials += other_accuracy(source.metric, source.quantized, measured)
             text = f"{source.name} ({source.dataset}, {trials})"
             if source.shared is not None:
                 text += (
                     f": {100 * source.shared:.0f} % of the predicted differences are shared with it"
                 )
             lines.append(text)
-        if self.cold_trials is not None:
-            lines.append(
-                f"Estimate, from the model alone: a cold start needs about {self.cold_trials} "
-                f"finished trials for what these {self.trials} found."
+        if self.cold_trials is not None or any(one.shared is not None for one in self.sources):
+            needed = (
+                f"more than {format_number(MOST_TRIALS, 'finished trial')}"
+                if self.cold_trials is None
+                else f"about {format_number(self.cold_trials, 'finished trial')}"
             )
-        elif any(source.shared is not None for source in self.sources):
             lines.append(
-                f"Estimate, from the model alone: a cold start needs more than {MOST_TRIALS} "
-                f"finished trials for what these {self.trials} found."
+                f"Estimate, from the model alone: a cold start needs {needed} for what "
+                f"{format_number(self.trials, 'finished trial')} found."
             )
         return lines
 
@@ -115,6 +120,7 @@ def _share(source: StudySource, shared: float | None) -> SourceShare:
         fingerprint=source.fingerprint,
         num_trials=source.num_trials,
         quantized=source.quantized,
+        metric=source.metric,
         shared=None if shared is None else round(shared, 3),
     )
 

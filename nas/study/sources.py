@@ -29,7 +29,7 @@ from nas.space.space import SearchSpace, Setting, Value
 from nas.study.config import StudyConfig
 from nas.study.front import finished_trials, measured_front
 from nas.study.location import StudyLocation, find_study, folder_location, open_study
-from nas.study.objectives import known_values
+from nas.study.objectives import accuracy_label, known_values
 from nas.study.storage.engine import (
     StorageError,
     hide_password,
@@ -58,6 +58,7 @@ class StudySource:
     archs: tuple[Arch, ...]
     accuracies: tuple[float, ...]  # fractions, on the validation split; forecast of a stopped trial
     quantized: bool = False  # whether they are those of the networks in int8
+    metric: str | None = None  # of its recipe; None in studies of earlier versions
     log_variances: tuple[float, ...] = ()
     """Of the forecasts of log errors, 0 for a finished trial; empty: all trials finished."""
 
@@ -84,6 +85,7 @@ class StudySource:
             tuple(Arch.from_dict(trial.user_attrs["arch"]) for trial, _, _ in rows),
             tuple(accuracy for _, accuracy, _ in rows),
             config.quantized,
+            config.recipe.metric,
             tuple(variance for _, _, variance in rows),
         )
 
@@ -98,6 +100,7 @@ class StudySource:
             "archs": [arch.to_dict() for arch in self.archs],
             "accuracies": list(self.accuracies),
             "quantized": self.quantized,
+            "metric": self.metric,
             "log_variances": list(self.log_variances),
         }
 
@@ -111,10 +114,15 @@ class StudySource:
         }
         return cls(**({name: data[name] for name in data if name not in lists} | lists))
 
-    def describe(self) -> str:
-        """The source in a few words."""
+    def describe(self, measured: str) -> str:
+        """The source in a few words.
+
+        Args:
+            measured: the study's own `StudyConfig.accuracy_label`.
+        """
         trials = format_number(self.num_trials, "finished trial")
-        return f"{self.name} ({self.dataset}, {trials}{', accuracies in int8' * self.quantized})"
+        other = other_accuracy(self.metric, self.quantized, measured)
+        return f"{self.name} ({self.dataset}, {trials}{other})"
 
     def for_sampler(
         self, config: StudyConfig, expected: Callable[[Arch], tuple[float, ...]] = lambda arch: ()
@@ -140,6 +148,20 @@ class StudySource:
             [_setting(config.space, arch) for arch in self.archs],
             self.log_variances or None,
         )
+
+
+def other_accuracy(metric: str | None, quantized: bool, measured: str) -> str:
+    """What a source's accuracies are, where they are of another kind than the study's.
+
+    Args:
+        metric: of the source; None: not known.
+        quantized: whether the source's accuracies are those of the networks in int8.
+        measured: the study's own `StudyConfig.accuracy_label`.
+    """
+    label = accuracy_label(metric or "accuracy", quantized)
+    if label == measured or (metric is None and not quantized):
+        return ""
+    return f" of {label}; this study: {measured}"
 
 
 def describe_arch(arch: Arch) -> Description:

@@ -89,7 +89,8 @@ class SearchStudy:
         self._used_up = False  # the sampler has no candidate left
         self.failures: Counter[str] = Counter()  # by reason, since this object exists
         self.duplicates = 0  # suggestions that repeated a known architecture
-        # Seconds of the control network in the study's first measurement of latency.
+        # Seconds of the control network: before the first trial, where latency is limited, or in
+        # the study's first measurement of latency.
         self.control_seconds: float | None = study.user_attrs.get(CONTROL_SECONDS)
         self._joint, self._latency = joint, latency
         self._outcomes: dict[str, FrozenTrial] = {}  # finished or failed for good, by arch_id
@@ -240,7 +241,7 @@ class SearchStudy:
     def _control_seconds(self, measurement: Measurement) -> float:
         """Seconds of the control network that all latencies of the study are multiples of.
 
-        They are those of its first measurement: a machine that is slower later slows the
+        They are those of the first measurement of all: a machine that is slower later slows the
         network and the control alike, so that only their ratio compares.
         """
         if self.control_seconds is None:

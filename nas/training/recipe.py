@@ -48,11 +48,6 @@ class Recipe(BaseModel):
         """Whether classes count alike, whatever their size."""
         return self.metric == "balanced-accuracy"
 
-    @property
-    def accuracy_label(self) -> str:
-        """What heads a column of accuracies: accuracy, or balanced accuracy."""
-        return self.metric.replace("-", " ")
-
     def trained_size(self, image_size: int) -> int:
         """Side, in pixels, at which images of `image_size` x `image_size` pixels are trained."""
         most = self.image_size or MAX_IMAGE_SIZE

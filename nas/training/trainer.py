@@ -20,6 +20,7 @@ from torch.optim.swa_utils import update_bn
 from nas.data.batches import Batches
 from nas.data.info import DatasetInfo, SearchData
 from nas.data.splits import Split, resize, thin_out
+from nas.format import format_number
 from nas.models import DyClotNet
 from nas.models.fake_quantise import calibration_images, fake_quantise
 from nas.models.fold import fold
@@ -100,8 +101,8 @@ class Trainer:
         self._taught = teacher is not None
         if teacher is not None and teacher.logits.shape[1] != len(data.train):
             raise ValueError(
-                f"{teacher.logits.shape[1]:,} images have logits of the teacher; accepted: "
-                f"those of the {len(data.train):,} training images"
+                f"logits of the teacher for {format_number(teacher.logits.shape[1], 'image')}; "
+                f"accepted: for {format_number(len(data.train), 'training image')}"
             )
         self._generator = torch.Generator().manual_seed(seed)
         self._train = Batches(

@@ -21,6 +21,7 @@ from nas.files import write_json
 from nas.format import format_number
 from nas.models.reference import build_reference
 from nas.retrain.front_data import load_front_data
+from nas.retrain.recipes import second_recipe
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select, spread_over_cost
 from nas.retrain.short_run import SHARE
@@ -55,6 +56,7 @@ class Plan:
     seeds: int
     trainings: int  # references, and those at several learning rates, counted
     seconds: float  # expected, from start to end
+    again_seconds: float  # more at most: networks that end below their short schedule train again
 
 
 def plan_retraining(
@@ -119,9 +121,16 @@ def plan_retraining(
     if hours is not None and (stored := _stored(path, key)) is not None:
         return stored
     timed = _Timed([spec for group in groups for spec in group], data, recipe, pool)
+    searched = Recipe.model_validate(front.recipe)
+
+    def trained_again(epochs: int) -> bool:
+        first = recipe.model_copy(update={"epochs": epochs})
+        return second_recipe(first, request.adapted, searched, len(data.train)) is not None
+
     ladder = _ladder(len(groups), recipe.epochs, hours, epochs, seeds)
     plans = (
-        _plan(groups[:count], number, step, request, timed, pool) for count, number, step in ladder
+        _plan(groups[:count], number, step, request, timed, pool, again=trained_again(step))
+        for count, number, step in ladder
     )
     plan = next(plans)
     if hours is None:
@@ -180,6 +189,8 @@ def _plan(
     request: RetrainRequest,
     timed: _Timed,
     pool: Pool,
+    *,
+    again: bool,
 ) -> Plan:
     """The time of every network of the groups; the first of each is the searched one."""
     specs = {spec.name: spec for group in groups for spec in group}
@@ -197,12 +208,14 @@ def _plan(
         seconds.sort()
         before = seconds.pop() + LOGITS * max(timed.epoch(spec) for spec in specs.values())
     searched = sorted((group[0] for group in groups), key=timed.macs)
+    seconds_again = [timed.epoch(spec) * epochs for spec in searched]  # with one seed
     return Plan(
         networks=tuple(spec.name for spec in searched),
         epochs=epochs,
         seeds=seeds,
         trainings=trainings,
         seconds=MARGIN * (before + _makespan(seconds, pool.concurrency)),
+        again_seconds=MARGIN * _makespan(seconds_again, pool.concurrency) if again else 0.0,
     )
 
 

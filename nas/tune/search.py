@@ -33,7 +33,7 @@ from nas.study.sharing import Sharing, stored_sharing, update_sharing
 from nas.study.sources import store_sources
 from nas.study.storage.lock import Lock, lock_study, myself
 from nas.study.storage.retrying import StorageGone, open_retrying
-from nas.study.study import Candidate, SearchStudy
+from nas.study.study import CONTROL_SECONDS, Candidate, SearchStudy
 from nas.tune.run import SearchEnded, StopConditions, run
 from nas.tune.searcher import SearchView
 
@@ -171,6 +171,9 @@ def _open(plan: Plan, lock: Lock, received: list[int]) -> SearchStudy:
     study.set_user_attr("sampler", plan.sampler)
     study.set_user_attr("seed", request.seed)
     study.set_user_attr("val_images", images)
+    # Trials that start together would compare themselves with the limit by controls of their own.
+    if plan.control_seconds is not None and CONTROL_SECONDS not in study.user_attrs:
+        study.set_user_attr(CONTROL_SECONDS, plan.control_seconds)
     opened = SearchStudy(
         study,
         plan.config,

@@ -354,7 +354,7 @@ CASES = [
             train=16,
             val=4,
             test=6,
-            warns=("2 of 6 test images are also training or validation images",),
+            warns=("2 of 6 test images with a copy among the training or validation images",),
         ),
         then=copy_two,
     ),

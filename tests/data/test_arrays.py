@@ -27,6 +27,7 @@ def test_labels_from_1_on_make_no_phantom_class() -> None:
     ("labels", "more", "words"),
     [
         (LABELS * 2, {}, "10 classes from 0 to 18; accepted: 0 to 9"),
+        (LABELS * 0 + 5, {}, "1 class from 5 to 5; accepted"),
         (LABELS - 1, {}, "from -1 to 8"),
         (LABELS * 0, {}, "1 class; accepted: at least two"),
         (LABELS, {"class_names": ["a"] * 10}, "some are the same"),
@@ -68,7 +69,11 @@ def test_nothing_is_said_of_good_data() -> None:
         (IMAGES * 0, LABELS, "80 of 80 training images are identical"),
         (IMAGES * 0 + 3, LABELS, "the image hardly varies"),
         (np.repeat(IMAGES[:50], 2, 0), np.arange(100) % 2, "copy in another class"),
-        (np.repeat(IMAGES[:50], 2, 0), np.arange(100) // 50, "are also training images"),
+        (
+            np.repeat(IMAGES[:50], 2, 0),
+            np.arange(100) // 50,
+            "validation images with a copy among the training",
+        ),
         (IMAGES, np.array([0] * 92 + [1] * 8), "classes differ in size: 74 .* 6 of '1'"),
         (np.stack([IMAGES, IMAGES * 0, IMAGES], 3), LABELS, "the green channel hardly varies"),
     ],

@@ -19,6 +19,7 @@ from nas.data import (
     DatasetError,
     DatasetInfo,
     SearchData,
+    SplitRecord,
     datasets,
     download,
     fashion_mnist,
@@ -294,6 +295,9 @@ def test_a_changed_test_set_is_known_by_its_contents_alone(tmp_path: Path) -> No
     (tmp_path / "train" / "cat" / "000.png").unlink()
     smaller = load_search_data(name, Path("unused")).record
     assert before.change(smaller) == ("16 training and 4 validation images then, 15 and 4 now")
+    one = SplitRecord(1, 1, 1, "then")
+    assert one.test_change(SplitRecord(1, 1, 2, "now")).endswith("began: 1 image then, 2 now")
+    assert one.change(before) == "1 training and 1 validation image then, 16 and 4 now"
     digits = load_search_data("digits", Path("unused")).record
     assert digits.test_change(digits) == ""
 

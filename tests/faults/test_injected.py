@@ -74,7 +74,7 @@ def test_a_worker_on_another_machine_measures_no_latency(digits_info: DatasetInf
     here = trial(data, machine_identity(torch.device("cpu"), 1)).step()
     assert min(here["latency_ratio"], here["latency_control"]) > 0
     assert here["latency_noise"] > 0
-    there = trial(data, "another processor, 1 threads").step()
+    there = trial(data, "another processor, 1 thread").step()
     assert there["reason"].startswith("OtherMachine: latency is measured on another processor")
     assert "latency_ratio" not in there
 

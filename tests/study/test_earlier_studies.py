@@ -1,5 +1,6 @@
 """Earlier studies as sources of a new one, through the Python interface and the command line."""
 
+import html
 import json
 import math
 import subprocess
@@ -85,7 +86,7 @@ def test_the_second_search_stores_its_source_and_says_what_it_shared(info, stora
     assert set(tried(storage, "second")[:3]) <= known
     assert front.sharing is not None
     assert front.sharing.sources[0].shared > 0.5
-    assert "first (digits, " in front.sharing.sentences()[0]
+    assert "first (digits, " in front.sharing.sentences("accuracy")[0]
 
 
 def test_a_source_takes_forecasts_of_trials_that_were_stopped_early(info):
@@ -249,16 +250,31 @@ def test_bad_sources_are_one_line(info, storage, source, message):
     assert "new" not in optuna.get_all_study_names(open_storage(storage))
 
 
-def test_a_source_in_int8_is_called_so(info, tmp_path):
+@pytest.mark.parametrize(
+    ("attribute", "changed", "kind"),
+    [
+        ("quantized", True, "int8 accuracy"),
+        (
+            "recipe",
+            get_recipe("short-cpu", epochs=2, metric="balanced-accuracy").model_dump(mode="json"),
+            "balanced accuracy",
+        ),
+    ],
+)
+def test_a_source_of_another_kind_of_accuracy_is_called_so(
+    info, tmp_path, attribute, changed, kind
+):
     url = f"sqlite:///{tmp_path / 'own.db'}"
     search(info, url, "first", 4)
-    study(url, "first").set_user_attr("quantized", True)
+    study(url, "first").set_user_attr(attribute, changed)
     front = search(info, url, "second", 5, sources=["first"])
     (source,) = stored_sources(study(url, "second"))
-    assert source.quantized
-    assert source.describe() == "first (digits, 4 finished trials, accuracies in int8)"
-    assert front.sharing.sources[0].quantized
-    assert "trials, accuracies in int8)" in front.sharing.sentences()[0]
+    words = f"first (digits, 4 finished trials of {kind}; this study: accuracy)"
+    assert source.describe("accuracy") == words
+    assert source.describe(kind) == "first (digits, 4 finished trials)"
+    assert front.sharing.sentences("accuracy")[0].startswith(words)
+    page = render(read_study(study(url, "second"), stored_config(study(url, "second"))))
+    assert words in html.unescape(page)
 
 
 def test_samplers_that_use_no_sources_are_refused(info, storage):

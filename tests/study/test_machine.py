@@ -18,8 +18,10 @@ from nas.study.measurement import Measurement
 from nas.study.plan import Request, make_plan
 from nas.study.resources import ClusterResources, Node
 from nas.study.storage.engine import open_storage, sqlite_url
+from nas.study.storage.lock import lock_study
 from nas.study.study import Candidate, SearchStudy
 from nas.study.trial_state import trial_state
+from nas.tune.search import _open
 
 ROOT = Path(__file__).parents[2]
 HERE = ClusterResources((Node(2),), 1)
@@ -53,8 +55,13 @@ def test_another_machine_is_refused_in_one_line(
 ) -> None:
     config = begin(request_for_latency)
     assert make_plan(request_for_latency, HERE).config.to_attributes() == config.to_attributes()
-    with pytest.raises(ValueError, match=r"latencies .* 1 threads.* in the study, .* 2 threads"):
+    with pytest.raises(ValueError, match=r"latencies .* 1 thread,.* in the study, .* 2 threads"):
         make_plan(replace(request_for_latency, cpus_per_trial=2), HERE)
+    storage = open_storage(sqlite_url(request_for_latency.results / "timed" / "study.db"))
+    before = str(config.machine).replace(" 1 thread,", " 1 threads,")  # as earlier versions said
+    assert before != config.machine
+    optuna.load_study(study_name="timed", storage=storage).set_user_attr("machine", before)
+    assert make_plan(request_for_latency, HERE).config.machine == config.machine
     monkeypatch.setattr(module, "machine_identity", lambda *of: "another processor")
     with pytest.raises(
         ValueError, match=r"latencies .* in the study, this is another processor"
@@ -148,6 +155,35 @@ def test_the_smallest_networks_have_the_fewest_multiply_adds_and_the_fewest_oper
     counts = {arch: (len(operators(arch, *sizes)), cost(arch, *sizes).macs) for arch in archs}
     assert counts[short] == min(counts.values())
     assert {stage.expansion for stage in short.stages} == {"pointwise"}
+
+
+def test_a_limited_study_has_one_control_before_its_first_trial(
+    request_for_latency: Request,
+) -> None:
+    """Trials that start together are compared with the limit by what is stored of them."""
+    request = replace(request_for_latency, objectives="accuracy,macs", max_latency=1.0)
+    plan = make_plan(request, HERE)
+    assert plan.control_seconds is not None
+    assert make_plan(request_for_latency, HERE).control_seconds is None
+    plan.folder.mkdir()
+    for again in (plan, replace(plan, control_seconds=9.0)):  # a study keeps the one that it has
+        lock = lock_study(plan.storage, plan.study_name)
+        try:
+            study = _open(again, lock, [])
+        finally:
+            lock.release()
+        assert study.control_seconds == plan.control_seconds
+    first, second = study.ask(), study.ask()
+    assert first is not None
+    assert second is not None
+    for candidate, control in ((first, 0.5), (second, 0.1)):  # of its own, beside each
+        timed = Measurement(
+            *(0.9, 8, 1.0, [(8, 0.9)]),
+            latency_ratio=2.0, latency_noise=0.01, latency_control=control,
+        )  # fmt: skip
+        study.complete(candidate.number, timed)
+        stored = study.study.trials[candidate.number].user_attrs["latency"]
+        assert stored == 2.0 * plan.control_seconds
 
 
 def test_a_refused_network_is_not_asked_for_again(request_for_latency: Request) -> None:

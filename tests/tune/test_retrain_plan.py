@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import pytest
 from digits_front import NOWHERE, write_digits_front
 
+from nas.cli.retrain_view import show_plan
 from nas.space.arch import Arch, StageArch
+from nas.study.front_file import load_front
 from nas.training import get_recipe
+from nas.training.small_data import ADAPTED
 from nas.tune import retrain_plan as module
 from nas.tune.resources import this_machine
 from nas.tune.retrain import RetrainRequest
@@ -79,6 +83,29 @@ def test_a_teacher_and_short_runs_take_their_time(
     assert taught.seconds == pytest.approx(plain.seconds * (1 + 2 / 3 / (6 * 60)))
     both = planned(replace(request_, teacher=True, concurrency=2), None)
     assert both.seconds > two.seconds * 1.3  # one training, then five on two places
+
+
+def test_the_time_of_second_trainings_is_said_where_there_may_be_some(
+    request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network below its short schedule trains again, by a recipe that the user left free."""
+    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1e-3)
+    short, free = get_recipe("short-cpu"), replace(request_, adapted=ADAPTED)
+    archs = [entry.build_arch() for entry in load_front(request_.front).architectures]
+    write_digits_front(request_.front.parent, archs, [0.5] * 6, short, knee=2)
+    plain, again = planned(replace(free, adapted=()), None), planned(free, None)
+    longer = planned(replace(free, references=("twin",)), None, seeds=2)
+    assert plain.again_seconds == 0
+    assert again.again_seconds == pytest.approx(again.seconds)
+    assert longer.again_seconds == pytest.approx(again.again_seconds)  # with one seed, no twins
+    assert longer.seconds > again.seconds
+    fewer = planned(replace(free, recipe=get_recipe("full", epochs=4), adapted=ADAPTED[1:]), None)
+    assert fewer.again_seconds == 0  # shorter than the short schedule
+    for plan, said in ((plain, False), (again, True)):
+        file = io.StringIO()
+        show_plan(plan, file)
+        assert ("more where networks end below their short schedule" in file.getvalue()) == said
+        assert file.getvalue().count("\n") == 1
 
 
 def test_too_few_hours_are_one_line(request_: RetrainRequest) -> None:
