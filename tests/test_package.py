@@ -62,7 +62,7 @@ def test_the_installed_package_searches_retrains_predicts_and_reports(
     programs: Path, tmp_path: Path
 ) -> None:
     program = programs / "nas"
-    short = ("--epochs", "1", "--train-images", "200")
+    short = ("--epochs", "1", "--train-images", "200", "--concurrency", "1")
     searched = run(
         tmp_path, program, "search", "--budget", 3, "--dataset", "digits", "--space", "tiny", *short
     )

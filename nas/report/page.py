@@ -207,7 +207,7 @@ def _shared(data: StudyData) -> list[str]:
     stored = data.attributes.get(SHARING)
     if stored is None:
         return [f"Informed by {one['name']}." for one in data.attributes.get(SOURCES, [])]
-    first, *others = Sharing.model_validate(stored).sentences(data.accuracy_label)
+    first, *others = Sharing.model_validate(stored).sentences()
     return [f"Earlier studies that informed the search: {first}", *others]
 
 

@@ -52,16 +52,15 @@ class Sharing(BaseModel):
     """Estimate, from the model alone: trials that a cold start needs for the same hypervolume.
     None: more than `MOST_TRIALS`, or there is no model."""
 
-    def sentences(self, measured: str) -> list[str]:
-        """The same for a reader.
+    measured: str | None = None
+    """The study's own `StudyConfig.accuracy_label`; None: not known."""
 
-        Args:
-            measured: the study's own `StudyConfig.accuracy_label`.
-        """
+    def sentences(self) -> list[str]:
+        """The same for a reader."""
         lines = []
         for source in self.sources:
             trials = format_number(source.num_trials, "finished trial")
-            trials += other_accuracy(source.metric, source.quantized, measured)
+            trials += other_accuracy(source.metric, source.quantized, self.measured)
             text = f"{source.name} ({source.dataset}, {trials})"
             if source.shared is not None:
                 text += (
@@ -102,6 +101,7 @@ def update_sharing(
         sources=tuple(_share(source, shares.get(source.name)) for source in sources),
         trials=0 if fitted is None else len(fitted.finished),
         cold_trials=None if fitted is None else _cold_trials(fitted, config, seed, images),
+        measured=config.accuracy_label,
     )
     study.set_user_attr(SHARING, sharing.model_dump(mode="json"))
     return sharing

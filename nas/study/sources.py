@@ -150,16 +150,16 @@ class StudySource:
         )
 
 
-def other_accuracy(metric: str | None, quantized: bool, measured: str) -> str:
+def other_accuracy(metric: str | None, quantized: bool, measured: str | None) -> str:
     """What a source's accuracies are, where they are of another kind than the study's.
 
     Args:
         metric: of the source; None: not known.
         quantized: whether the source's accuracies are those of the networks in int8.
-        measured: the study's own `StudyConfig.accuracy_label`.
+        measured: the study's own `StudyConfig.accuracy_label`; None: not known.
     """
     label = accuracy_label(metric or "accuracy", quantized)
-    if label == measured or (metric is None and not quantized):
+    if measured in (None, label) or (metric is None and not quantized):
         return ""
     return f" of {label}; this study: {measured}"
 

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pandas as pd
 import pytest
+from in_process import Ran
 from optuna.trial import TrialState
 
 from nas.stopping.right_images import decode
@@ -44,7 +46,9 @@ def counted(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
     return [trial for trial in trials if "duplicate_of" not in trial.user_attrs]
 
 
-def test_search_then_continue_then_nothing_left_to_do(tmp_path: Path) -> None:
+def test_search_then_continue_then_nothing_left_to_do(
+    tmp_path: Path, run_runner: Callable[..., Ran]
+) -> None:
     first = search(tmp_path, *QUICK, "--budget", "4")
     assert first.returncode == 0, first.stderr
     study = open_study(tmp_path)
@@ -52,7 +56,7 @@ def test_search_then_continue_then_nothing_left_to_do(tmp_path: Path) -> None:
     before = {t.user_attrs["arch_id"]: t.values for t in counted(study)}
     assert len(before) == 4
 
-    second = search(tmp_path, *QUICK, "--budget", "6", "--json")
+    second = search(tmp_path, *QUICK, "--budget", "6", "--concurrency", "1", "--json")
     assert second.returncode == 0, second.stderr
     result = json.loads(second.stdout)
     assert result["counted"] == 6
@@ -72,49 +76,49 @@ def test_search_then_continue_then_nothing_left_to_do(tmp_path: Path) -> None:
         shares = [[epoch, decode(text).mean()] for epoch, text in kept["right"]]
         assert shares == kept["curve"]
 
-    third = search(tmp_path, *QUICK, "--budget", "6")
-    assert third.returncode == 0
-    assert "Pareto front" in third.stdout
+    third = run_runner("search", *QUICK, "--budget", "6")
+    assert third.code == 0
+    assert "Pareto front" in third.out
     assert len(counted(open_study(tmp_path))) == 6
 
-    refused = search(tmp_path, *BASE, "--study", "t", "--epochs", "2", "--budget", "6")
-    assert refused.returncode == 2
-    assert "--epochs: 1 in the study, 2 asked; accepted: the study's settings" in refused.stderr
-    assert refused.stderr.splitlines()[1:] == refused.stderr.splitlines()[-1:]
+    refused = run_runner("search", *BASE, "--study", "t", "--epochs", "2", "--budget", "6")
+    assert refused.code == 2
+    assert "--epochs: 1 in the study, 2 asked; accepted: the study's settings" in refused.err
+    assert refused.err.splitlines()[1:] == refused.err.splitlines()[-1:]
 
 
-def test_a_search_of_int8_accuracies_says_so_and_stays_one(tmp_path: Path) -> None:
+def test_a_search_of_int8_accuracies_says_so_and_stays_one(
+    tmp_path: Path, run_runner: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Neither ONNX nor its runtime is needed: here both cannot be imported."""
     (tmp_path / "without").mkdir()
     for name in ("onnx", "onnxruntime"):
         (tmp_path / "without" / f"{name}.py").write_text("raise ImportError")
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        path = f"{tmp_path / 'without'}:{os.environ.get('PYTHONPATH', '')}"
-        return subprocess.run(
-            command(*QUICK, *arguments),
-            cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
-            timeout=300,
-        )  # fmt: skip
-
-    plan = run("--quantized", "--budget", "3", "--dry-run")
-    assert "accuracies     of the networks in int8\n" in plan.stdout
-    first = run("--quantized", "--budget", "3")
+        monkeypatch.setitem(sys.modules, name, None)
+    path = f"{tmp_path / 'without'}:{os.environ.get('PYTHONPATH', '')}"
+    plan = run_runner("search", *QUICK, "--quantized", "--budget", "3", "--dry-run")
+    assert "accuracies     of the networks in int8\n" in plan.out
+    first = subprocess.run(
+        command(*QUICK, "--quantized", "--budget", "3", "--concurrency", "1"),
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
     assert first.returncode == 0, first.stderr
     assert "accuracies: of the networks in int8\n" in first.stderr
     assert json.loads((tmp_path / "results/t/front.json").read_text())["quantized"] is True
-    refused = run("--budget", "4")
-    assert refused.returncode == 2
-    assert "--quantized: yes in the study, no asked; accepted: the study's" in refused.stderr
-    assert sum("error" in line for line in refused.stderr.splitlines()) == 1
+    refused = run_runner("search", *QUICK, "--budget", "4")
+    assert refused.code == 2
+    assert "--quantized: yes in the study, no asked; accepted: the study's" in refused.err
+    assert sum("error" in line for line in refused.err.splitlines()) == 1
 
 
-def test_dry_run_writes_nothing(tmp_path: Path) -> None:
-    ran = search(tmp_path, *QUICK, "--budget", "4", "--dry-run")
-    assert ran.returncode == 0, ran.stderr
+def test_dry_run_writes_nothing(tmp_path: Path, run_runner: Callable[..., Ran]) -> None:
+    before = list(tmp_path.iterdir())
+    ran = run_runner("search", *QUICK, "--budget", "4", "--dry-run")
+    assert ran.code == 0, ran.err
     for name in ("space", "data set", "recipe", "cost range", "concurrency"):
-        assert f"\n{name} " in "\n" + ran.stdout
-    assert list(tmp_path.iterdir()) == []
+        assert f"\n{name} " in "\n" + ran.out
+    assert list(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -143,9 +147,8 @@ def test_interrupted_search_continues(tmp_path: Path, number: signal.Signals) ->
 
 
 def test_timeout_ends_the_search_and_keeps_it(tmp_path: Path) -> None:
-    ran = search(
-        tmp_path, *BASE, "--study", "t", "--epochs", "300", "--budget", "3", "--timeout", "15s"
-    )
+    slow = (*BASE, "--study", "t", "--epochs", "300", "--budget", "3", "--concurrency", "1")
+    ran = search(tmp_path, *slow, "--timeout", "15s")
     assert ran.returncode == 0, ran.stderr
     assert "--timeout reached" in ran.stdout
     assert TrialState.RUNNING not in {t.state for t in open_study(tmp_path).get_trials()}
@@ -164,7 +167,8 @@ def test_second_driver_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_diverging_trials_fail_with_their_reason_and_end_the_search(tmp_path: Path) -> None:
-    ran = search(tmp_path, *QUICK, "--budget", "5", "--learning-rate", "100", "--max-failures", "1")
+    hot = ("--learning-rate", "100", "--max-failures", "1", "--concurrency", "1")
+    ran = search(tmp_path, *QUICK, "--budget", "5", *hot)
     failed = [t for t in open_study(tmp_path).get_trials() if t.state == TrialState.FAIL]
     reasons = [t.user_attrs["reason"] for t in failed]
     if ran.returncode == 1:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+
+from in_process import exit_code
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -60,8 +64,16 @@ def replaced(arguments: list[str], options: dict[str, str]) -> list[str]:
 
 
 def run(folder: Path, command: str, arguments: list[str]) -> str:
-    """Run `runners/COMMAND.py` in `folder`; its standard output."""
-    return _run(folder, [str(ROOT / "runners" / f"{command}.py"), *arguments])
+    """Run `runners/COMMAND.py` in `folder`; its standard output.
+
+    What trains has a process of its own.
+    """
+    if command == "retrain" or (command == "search" and "--dry-run" not in arguments):
+        return _run(folder, [str(ROOT / "runners" / f"{command}.py"), *arguments])
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as errors:
+        code = exit_code(folder, command, *arguments)
+    assert code == 0, errors.getvalue()
+    return out.getvalue()
 
 
 def run_example(folder: Path, code: str) -> str:

@@ -27,7 +27,7 @@ from documents import (
     run_example,
 )
 
-QUICK = {"--budget": "3", "--epochs": "1", "--train-images": "100"}
+QUICK = {"--budget": "3", "--epochs": "1", "--train-images": "100", "--concurrency": "1"}
 SETUP = re.compile(r"python3 -m venv|\. \.venv|pip install")  # run by the tests of the package
 PROGRAM = [
     (document, line)

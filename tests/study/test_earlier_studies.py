@@ -1,10 +1,7 @@
 """Earlier studies as sources of a new one, through the Python interface and the command line."""
 
 import html
-import json
 import math
-import subprocess
-import sys
 from pathlib import Path
 
 import optuna
@@ -39,7 +36,6 @@ from nas.training import get_recipe
 from nas.tune.run import SearchEnded
 from nas.tune.search import _sharing
 
-ROOT = Path(__file__).parents[2]
 TINY = SearchSpace.from_yaml("tiny")
 RECIPE = get_recipe("short-cpu", epochs=2)
 
@@ -86,7 +82,7 @@ def test_the_second_search_stores_its_source_and_says_what_it_shared(info, stora
     assert set(tried(storage, "second")[:3]) <= known
     assert front.sharing is not None
     assert front.sharing.sources[0].shared > 0.5
-    assert "first (digits, " in front.sharing.sentences("accuracy")[0]
+    assert "first (digits, " in front.sharing.sentences()[0]
 
 
 def test_a_source_takes_forecasts_of_trials_that_were_stopped_early(info):
@@ -272,7 +268,7 @@ def test_a_source_of_another_kind_of_accuracy_is_called_so(
     words = f"first (digits, 4 finished trials of {kind}; this study: accuracy)"
     assert source.describe("accuracy") == words
     assert source.describe(kind) == "first (digits, 4 finished trials)"
-    assert front.sharing.sentences("accuracy")[0].startswith(words)
+    assert front.sharing.sentences()[0].startswith(words)
     page = render(read_study(study(url, "second"), stored_config(study(url, "second"))))
     assert words in html.unescape(page)
 
@@ -324,13 +320,6 @@ def test_spaces_share_an_architecture_exactly_where_one_is_in_both():
     assert not TINY.shares_architecture(SearchSpace.from_dict(schema, "deep"))
 
 
-def command(*words, cwd):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "runners" / "search.py"), *map(str, words)],
-        cwd=cwd, capture_output=True, text=True, timeout=600,
-    )  # fmt: skip
-
-
 def test_without_the_source_front_the_first_trials_are_those_of_a_cold_start(info, storage):
     search(info, storage, "cold", 4)
     search(info, storage, "spread", 4, sources=["first"], source_front=False)
@@ -338,25 +327,3 @@ def test_without_the_source_front_the_first_trials_are_those_of_a_cold_start(inf
     assert tried(storage, "spread") == tried(storage, "cold")
     assert set(tried(storage, "from front")) <= set(tried(storage, "first"))
     assert tried(storage, "from front") != tried(storage, "cold")
-
-
-def test_command_line_shows_sources_in_its_plan(info, tmp_path):
-    folder = tmp_path / "results" / "before"
-    folder.mkdir(parents=True)
-    front = search(info, f"sqlite:///{folder / 'study.db'}", "before", 8)
-    (tmp_path / "list.json").write_text(json.dumps([entry.arch for entry in front.architectures]))
-    words = ("--budget", 9, "--space", "tiny", "--dataset", "digits", "--dry-run", "--json", "-q")
-    done = command(*words, "--from-study", "before", "--try", tmp_path / "list.json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    plan = json.loads(done.stdout)
-    assert plan["from studies"].startswith("before (digits, ")
-    assert plan["tried first"] == f"{len(front.architectures)} architectures"
-    bad = command(*words, "--try", tmp_path / "none.json", cwd=tmp_path)
-    assert bad.returncode == 2
-    assert bad.stderr.startswith("error: --try ")
-    assert bad.stderr.count("\n") == 1
-    alone = command(*words, "--no-source-front", cwd=tmp_path)
-    assert alone.returncode == 2
-    assert alone.stderr == "error: --no-source-front: accepted: with --from-study\n"
-    with pytest.raises(ValueError, match="no such study"):
-        read_source("x", tmp_path, StudyLocation("y", "", None), TINY)

@@ -121,7 +121,7 @@ def test_a_search_waits_for_gpus_and_takes_what_suits_them(
 
 def test_a_search_says_that_there_is_no_compiler(cluster: Cluster, tmp_path: Path) -> None:
     search = start(cluster, tmp_path, "--dataset", "digits", "--epochs", "1", "--study", "t",
-                   "--gpus-per-trial", "0", "--quiet")  # fmt: skip
+                   "--gpus-per-trial", "0", "--concurrency", "1", "--quiet")  # fmt: skip
     _, errors = search.communicate(timeout=240)
     assert search.returncode == 0, errors
     (warning,) = (line for line in errors.splitlines() if line.startswith("warning: "))

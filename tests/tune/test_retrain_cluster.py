@@ -12,7 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from digits_front import write_digits_front
 from ray.cluster_utils import Cluster
+
+from nas.space.limits import extreme
+from nas.space.space import SearchSpace
+from nas.training import get_recipe
 
 ROOT = Path(__file__).parents[2]
 EPOCHS = 20
@@ -57,8 +62,9 @@ def ended(process: subprocess.Popen[str]) -> str:
 
 
 def test_a_node_is_lost_and_the_networks_come_back(cluster: Cluster, tmp_path: Path) -> None:
-    ended(start(tmp_path, "search.py", "--dataset", "digits", "--epochs", "1", "--budget", "1",
-                "--study", "t", "--space", str(ROOT / "search_spaces/tiny.yaml")))  # fmt: skip
+    cheapest = extreme(SearchSpace.from_yaml("tiny"), 8, 1, 10, lambda cost: cost.macs)
+    short = get_recipe("short-cpu", epochs=1)
+    write_digits_front(tmp_path / "results/t", [cheapest], [0.1], short)
     lost = cluster.add_node(num_cpus=1)
     arguments = ("results/t/front.json", "--seeds", "2", "--epochs", str(EPOCHS), "--json",
                  "--threads", "1")  # fmt: skip

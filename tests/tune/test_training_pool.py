@@ -22,7 +22,7 @@ from nas.tune.training_pool import Failed, Pool, Training, choose_pool, training
 
 NOWHERE = Path("unused")
 HERE = Pool(None, 1, 1.0, 0.0, 1)
-RECIPE = get_recipe("full", epochs=12, batch_size=50)
+RECIPE = get_recipe("full", epochs=8, batch_size=50)
 MEASURED = {"seconds": 0, "latency": 0}  # differ between two trainings
 
 
@@ -89,7 +89,7 @@ def test_at_a_time_as_one_after_the_other(
     everyone.clear()
     with training_runner(data, load_test, HERE) as run:
         alone = run(trainings(tmp_path / "alone"), Quiet)
-    assert [one.epochs for one in everyone.values()] == [list(range(1, 13))] * 3
+    assert [one.epochs for one in everyone.values()] == [list(range(1, 9))] * 3
     hot = RECIPE.model_copy(update={"learning_rate": 100.0, "weight_decay": 1.0})
     diverging = replace(trainings(tmp_path)[0], name="hot", recipe=hot, folder=tmp_path / "hot")
     killer = threading.Thread(target=kill_one, args=(tmp_path / "together",), daemon=True)
@@ -107,7 +107,7 @@ def test_at_a_time_as_one_after_the_other(
     for name in ("network 0", "network 1", "network 2"):
         seen = everyone[name].epochs
         assert seen == sorted(set(seen))
-        assert seen[-1] == 12
+        assert seen[-1] == 8
     assert capfd.readouterr() == ("", "")  # of Ray, that a worker died
 
 
