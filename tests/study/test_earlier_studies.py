@@ -207,7 +207,7 @@ def test_a_study_without_a_trial_keeps_its_sources_or_takes_what_is_asked_for(in
     assert [one.name for one in stored_sources(study(storage, "begun"))] == ["third"]
 
 
-@pytest.mark.parametrize("text", ["://x", "mysql://me:secret@host/db", "sqlite:///none.db#x"])
+@pytest.mark.parametrize("text", ["x", "://x", "mysql://me:secret@host/db", "sqlite:///none.db#x"])
 def test_a_database_that_cannot_be_a_source_is_one_line_that_names_the_option(text):
     with pytest.raises(ValueError, match=r"^--from-study.*accepted") as raised:
         read_source(text, Path("results"), StudyLocation("own", "", None), TINY)
