@@ -119,13 +119,19 @@ def test_too_few_hours_are_one_line(request_: RetrainRequest) -> None:
         planned(replace(request_, ray_address="auto"), 1)
 
 
-def test_the_same_request_has_the_same_plan(request_: RetrainRequest) -> None:
+def test_the_same_request_has_the_same_plan(
+    request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1e-3)
     path = request_.front.parent / "retrained" / PLAN
     planned(request_, 1)
     assert not path.exists()  # a dry run writes nothing
     first = planned(request_, 1, keep=True)
     stored = path.read_text()
-    assert planned(request_, 1, keep=True) == first
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_seconds_per_image", lambda *_: 5e-3)  # a busy machine
+        assert planned(request_, 1, keep=True) == first
+        assert planned(replace(request_, select="top:6"), 1) != first
     assert path.read_text() == stored
     path.write_text("{")
     assert planned(request_, 1, keep=True).networks == first.networks
