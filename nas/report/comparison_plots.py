@@ -151,7 +151,7 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
         low, high = 100 * row["joint_low"], 100 * row["joint_high"]
         equal = " of equal cost" if row["reference"] == EQUAL_COST_TWIN else ""
         said.append(
-            f"Pooled over {format_number(row['pairs'], 'pair')} with "
+            f"Pooled over the {format_number(row['pairs'], 'pair')} with "
             f"{LOOKS[row['family']][0]}{equal}: "
             f"{100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}, adjusted for "
             f"{format_number(summary['comparisons'], 'comparison')}, as the intervals above are "
