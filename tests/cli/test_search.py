@@ -148,7 +148,7 @@ def test_interrupted_search_continues(tmp_path: Path, number: signal.Signals) ->
 
 def test_timeout_ends_the_search_and_keeps_it(tmp_path: Path) -> None:
     slow = (*BASE, "--study", "t", "--epochs", "300", "--budget", "3", "--concurrency", "1")
-    ran = search(tmp_path, *slow, "--timeout", "15s")
+    ran = search(tmp_path, *slow, "--timeout", "12s")
     assert ran.returncode == 0, ran.stderr
     assert "--timeout reached" in ran.stdout
     assert TrialState.RUNNING not in {t.state for t in open_study(tmp_path).get_trials()}

@@ -92,7 +92,8 @@ def test_workers_killed_all_through(
 
 def start_two(make_search: Callable[..., Search], storage: str | None) -> None:
     """Exactly one of two drivers runs; the other one names it and ends."""
-    search = make_search(storage=storage, budget=2)
+    one = ("--sampler", "random", "--concurrency", "1")
+    search = make_search(storage=storage, budget=2, options=one)
     drivers = [search.start(), search.start()]
     end = time.monotonic() + 120
     while all(driver.poll() is None for driver in drivers):

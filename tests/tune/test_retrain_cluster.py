@@ -30,6 +30,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster
     for name, value in {
         "RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "PYTHONPATH": str(ROOT),
         "TMPDIR": str(tmp_path / "node"), "RAY_TMPDIR": "/tmp",
+        "RAY_health_check_period_ms": "500",  # or it takes 15 s to see that a node is lost
     }.items():  # fmt: skip
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path / "node")
