@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy import stats
 
-from nas.deploy.latency import machine_identity, measure
+from nas.deploy.latency import machine_identity, measure, stored_identity
 from nas.files import write_json
 from nas.format import format_count
 from nas.models import DyClotNet
@@ -155,7 +155,7 @@ def run_and_report(
 def _read(path: Path, machine: str, batch: int) -> dict[str, Any]:
     try:
         earlier: dict[str, Any] = json.loads(path.read_bytes())
-        recorded = (earlier["machine"], earlier["batch"])
+        recorded = (stored_identity(earlier["machine"]), earlier["batch"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"--against: {path} cannot be read ({type(error).__name__})") from None
     if recorded != (machine, batch):

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from nas.deploy.latency import machine_identity, measure, require_backend
+from nas.deploy.latency import machine_identity, measure, require_backend, stored_identity
 from nas.deploy.latency_model import LatencyModel, Sizes
 from nas.files import write_json
 from nas.models import DyClotNet
@@ -90,7 +90,7 @@ def run_and_report(space: Path, backends: Sequence[str], json_path: Path | None)
         require_backend(backend, gpu=False)
         machine = machine_identity(cpu, 1, backend)
         of = report.setdefault(backend, {"machine": machine, "rows": []})
-        if of["machine"] != machine:
+        if stored_identity(of["machine"]) != machine:
             raise ValueError(f"--json: {json_path} is of {of['machine']}, this is {machine}")
         missing = drawn[len(of["rows"]) :]
         for arch in shown(backend)(missing, len(missing)):

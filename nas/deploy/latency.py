@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import re
 import statistics
 import time
 from collections.abc import Callable
@@ -156,6 +157,11 @@ def machine_identity(
         runs = f"onnxruntime {version('onnxruntime')}{', int8' if backend == INT8 else ''}"
     cores = format_number(os.cpu_count() or 1, "core")
     return f"{_processor()}, {cores}, {format_number(threads, 'thread')}, {runs}"
+
+
+def stored_identity(machine: str) -> str:
+    """A machine's identity as `machine_identity` writes it; earlier versions wrote "1 threads"."""
+    return re.sub(r", 1 (core|thread)s\b", r", 1 \1", machine)
 
 
 def _processor() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import re
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -12,6 +11,7 @@ import optuna
 from pydantic import TypeAdapter, ValidationError
 
 from nas.data import DatasetInfo, SplitRecord
+from nas.deploy.latency import stored_identity
 from nas.space.limits import Limits
 from nas.space.space import SearchSpace
 from nas.study.objectives import OBJECTIVES, Objectives, accuracy_label
@@ -93,7 +93,7 @@ class StudyConfig:
                 Recipe.model_validate(attributes["recipe"]),
                 Objectives(tuple(attributes["objectives"])),
                 Limits(**attributes["limits"]),
-                _counted(attributes.get("machine")),
+                stored_identity(attributes["machine"]) if "machine" in attributes else None,
                 None if splits is None else _SPLITS.validate_python(splits),
                 attributes.get("latency_backend", "pytorch" if "machine" in attributes else None),
                 attributes.get("quantized", False),
@@ -110,11 +110,6 @@ class StudyConfig:
                 f"study {study_name}: its stored settings cannot be read ({where}); "
                 "accepted: the version of this program that began it, or a new study"
             ) from None
-
-
-def _counted(machine: str | None) -> str | None:
-    """A machine as it is called now; studies of earlier versions say "1 threads"."""
-    return None if machine is None else re.sub(r", 1 (core|thread)s\b", r", 1 \1", machine)
 
 
 def software_versions() -> dict[str, str]:
