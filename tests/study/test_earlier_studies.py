@@ -1,6 +1,7 @@
 """Earlier studies as sources of a new one, through the Python interface and the command line."""
 
 import html
+import json
 import math
 from pathlib import Path
 
