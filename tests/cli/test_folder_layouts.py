@@ -368,8 +368,8 @@ CASES = [
             warns=(
                 "13 of 13 training images are identical",
                 "13 training images with a copy in another",
-                "3 of 3 validation images are also",
-                "4 of 4 test images are also",
+                "3 of 3 validation images with a copy among",
+                "4 of 4 test images with a copy among",
             )
         ),
     ),

@@ -257,5 +257,5 @@ def test_a_student_is_of_its_teacher_alone(
     with pytest.raises(ValueError, match=r"another recipe \(teacher: \w{12} there, None asked\)"):
         train(STUDENT, data, tmp_path)
     more = taught.model_copy(update={"train_images": 300})
-    with pytest.raises(ValueError, match="200 images have logits"):
+    with pytest.raises(ValueError, match="logits of the teacher for 200 images; accepted: for 300"):
         train(STUDENT, data, tmp_path / "more", more, teacher=teacher)
