@@ -167,8 +167,7 @@ def test_second_driver_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_diverging_trials_fail_with_their_reason_and_end_the_search(tmp_path: Path) -> None:
-    hot = ("--learning-rate", "100", "--max-failures", "1", "--concurrency", "1")
-    ran = search(tmp_path, *QUICK, "--budget", "5", *hot)
+    ran = search(tmp_path, *QUICK, "--budget", "5", "--learning-rate", "100", "--max-failures", "1")
     failed = [t for t in open_study(tmp_path).get_trials() if t.state == TrialState.FAIL]
     reasons = [t.user_attrs["reason"] for t in failed]
     if ran.returncode == 1:
