@@ -28,7 +28,7 @@ from nas.retrain.statistics import (
 from nas.space.arch import Arch
 from nas.study.front_file import FrontFile
 from nas.training import Recipe
-from nas.training.full import METRICS
+from nas.training.folder import METRICS
 from nas.training.pretrained import DESCRIPTION, Description, read_description
 
 SUMMARY = "summary.json"
@@ -124,10 +124,11 @@ def summarise(
 def read_summary(folder: Path) -> dict[str, Any] | None:
     """The `summary.json` of a `retrained` folder; None where there is none or it is damaged."""
     try:
-        summary: dict[str, Any] = json.loads((folder / SUMMARY).read_bytes())
+        summary = json.loads((folder / SUMMARY).read_bytes())
     except (OSError, ValueError):
         return None
-    return summary if summary.get("schema_version") == SCHEMA_VERSION else None
+    known = isinstance(summary, dict) and summary.get("schema_version") == SCHEMA_VERSION
+    return summary if known else None
 
 
 def _runs(front: FrontFile, *homes: Path) -> tuple[list[_Run], list[dict[str, str]]]:

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
-import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from safetensors.torch import save as save_tensors
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -28,15 +21,20 @@ from nas.training import checkpoint
 from nas.training.class_results import class_results
 from nas.training.distillation import Teacher
 from nas.training.evaluate import EVALUATION_BATCH, predict
-from nas.training.pretrained import DESCRIPTION, WEIGHTS, Description, read_description
+from nas.training.folder import (
+    HISTORY,
+    METRICS,
+    describe,
+    finished_metrics,
+    locked,
+    require_same,
+    write_history,
+)
+from nas.training.pretrained import DESCRIPTION, WEIGHTS, Description
 from nas.training.recipe import Recipe
 from nas.training.trainer import Trainer
-from nas.version import __version__
 
 CHECKPOINT = "checkpoint.pt"
-HISTORY = "history.csv"
-METRICS = "metrics.json"
-VERSIONED = ("torch", "torchvision")
 
 Progress = Callable[[int, int, float, float], None]
 """Called after each epoch with epoch, epochs, training loss and validation accuracy."""
@@ -95,9 +93,9 @@ def retrain(
     given = None if teacher is None else teacher.network
     if given != recipe.teacher:
         raise ValueError(f"teacher: {given}; accepted: {recipe.teacher}, as the recipe says")
-    description = _describe(network, data.info, recipe, seed)
+    description = describe(network, data.info, recipe, seed)
     with locked(folder):
-        finished = _finished(folder, description)
+        finished = finished_metrics(folder, description)
         if finished is not None:
             return finished
         run = _Run(description, data, recipe, folder, device, threads, teacher)
@@ -105,53 +103,6 @@ def retrain(
         if load_test is None:
             return {"val_accuracy": run.history[-1]["val_accuracy"]}
         return run.finish(load_test, labels or {}, measure)
-
-
-def require_settings(
-    network: Arch | str,
-    info: DatasetInfo,
-    recipes: Sequence[Recipe],
-    seed: int,
-    folder: Path,
-) -> None:
-    """Check before any work starts whether `retrain` would refuse a folder.
-
-    Args:
-        network: an architecture, or the name of a reference network.
-        info: the data set.
-        recipes: any of them may be the one that is trained by; the first is named in the error.
-        seed: seed of the training.
-        folder: folder of the network; it may be missing.
-
-    Raises:
-        ValueError: the folder holds a network with other settings, or is damaged.
-    """
-    if not (folder / DESCRIPTION).exists():
-        return
-    stored = read_description(folder).settings()
-    recipe = next((one for one in recipes if _plain(one) == stored["recipe"]), recipes[0])
-    _require_same(stored, _describe(network, info, recipe, seed), folder)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a training's folder, made if need be, from every other training.
-
-    Raises:
-        ValueError: another process trains there, or it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise ValueError(f"{folder}: another process trains there") from None
-    except OSError as error:
-        raise ValueError(f"{folder}: cannot be written ({error.strerror})") from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class _Run:
@@ -183,7 +134,7 @@ class _Run:
         state = checkpoint.load(folder / CHECKPOINT)
         if state is not None:
             stored = Description.model_validate(state["settings"] | {"versions": {}})
-            _require_same(stored.settings(), description, folder)
+            require_same(stored.settings(), description, folder)
             if state.get("logits") != self._logits:
                 raise ValueError(
                     f"{folder}: its training began with other logits of the teacher; accepted: "
@@ -231,7 +182,7 @@ class _Run:
             "history": self.history,
         }
         checkpoint.save(self.folder / CHECKPOINT, state)
-        _write_history(self.folder / HISTORY, self.history)
+        write_history(self.folder / HISTORY, self.history)
         return loss, val_accuracy
 
     def finish(
@@ -270,7 +221,7 @@ class _Run:
         )
         write_atomic(self.folder / WEIGHTS, weights)
         write_json(self.folder / DESCRIPTION, described.model_dump(mode="json"))
-        _write_history(self.folder / HISTORY, self.history)
+        write_history(self.folder / HISTORY, self.history)
         write_json(self.folder / METRICS, metrics)
         checkpoint.remove(self.folder / CHECKPOINT)
         return metrics
@@ -291,66 +242,3 @@ def count_macs(network: nn.Module, info: DatasetInfo, device: torch.device) -> i
     with FlopCounterMode(display=False) as counter:
         network.eval()(image)
     return int(counter.get_total_flops()) // 2
-
-
-def _describe(network: Arch | str, info: DatasetInfo, recipe: Recipe, seed: int) -> Description:
-    return Description(
-        arch_id=None if isinstance(network, str) else network.arch_id,
-        arch=None if isinstance(network, str) else network.to_dict(),
-        reference=network if isinstance(network, str) else None,
-        dataset=info.to_dict(),
-        recipe=_plain(recipe),
-        seed=seed,
-        versions={"python": platform.python_version(), "nas": __version__}
-        | {package: version(package) for package in VERSIONED},
-    )
-
-
-def _plain(recipe: Recipe) -> dict[str, Any]:
-    return recipe.model_dump(mode="json")
-
-
-def _finished(folder: Path, wanted: Description) -> dict[str, Any] | None:
-    """The metrics of a finished training; None where the training is not finished.
-
-    Raises:
-        ValueError: the folder holds a network with other settings, or damaged files.
-    """
-    if (folder / DESCRIPTION).exists():
-        _require_same(read_description(folder).settings(), wanted, folder)
-    path = folder / METRICS
-    if not (path.exists() and (folder / WEIGHTS).exists()):
-        return None
-    try:
-        metrics: dict[str, Any] = json.loads(path.read_bytes())
-        metrics["test_accuracy"]
-    except (OSError, ValueError, TypeError, KeyError):
-        raise ValueError(f"{path}: damaged; remove it to train again") from None
-    return metrics
-
-
-def _require_same(stored: dict[str, Any], wanted: Description, folder: Path) -> None:
-    settings = wanted.settings()
-    for key, value in settings.items():
-        if stored.get(key) != value:
-            detail = _first_difference(stored.get(key), value)
-            raise ValueError(
-                f"{folder}: holds a network trained with another {key}{detail}; "
-                "accepted: the same settings, or that folder moved away"
-            )
-
-
-def _first_difference(stored: Any, wanted: Any) -> str:
-    key = ""
-    if isinstance(stored, dict) and isinstance(wanted, dict):
-        name = min(n for n in stored.keys() | wanted.keys() if stored.get(n) != wanted.get(n))
-        key, stored, wanted = f"{name}: ", stored.get(name), wanted.get(name)
-    return f" ({key}{stored} there, {wanted} asked)"[:160]
-
-
-def _write_history(path: Path, history: list[dict[str, Any]]) -> None:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_atomic(path, text.getvalue())

@@ -117,15 +117,16 @@ def read_description(folder: Path) -> Description:
     try:
         with path.open("rb") as file:
             content = file.read(MAX_DESCRIPTION_BYTES + 1)
-        if len(content) > MAX_DESCRIPTION_BYTES:
-            raise ValueError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes")
-        return Description.model_validate(json.loads(content))
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    if len(content) > MAX_DESCRIPTION_BYTES:
+        raise ValueError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes")
+    try:
+        return Description.model_validate(json.loads(content))
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         message = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"{path}: {field + ': ' if field else ''}{message}") from None
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # also a number of more digits than Python reads
         raise ValueError(f"{path}: not valid JSON") from None

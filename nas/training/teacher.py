@@ -18,7 +18,7 @@ from nas.models.fold import fold
 from nas.models.native.fused import use_fused
 from nas.training.distillation import Teacher
 from nas.training.evaluate import EVALUATION_BATCH
-from nas.training.full import METRICS
+from nas.training.folder import METRICS
 from nas.training.pretrained import Description, load_pretrained, read_description
 from nas.training.recipe import Recipe
 from nas.training.trainer import shorten

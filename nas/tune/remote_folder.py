@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nas.files import write_atomic
-from nas.training.full import METRICS
+from nas.training.folder import METRICS
 
 
 class Changes(NamedTuple):

@@ -24,7 +24,7 @@ from nas.study.front_file import load_front
 from nas.study.resources import ClusterResources, require_gpu_share, require_reachable
 from nas.training import Recipe
 from nas.training.distillation import Teacher
-from nas.training.full import require_settings
+from nas.training.folder import require_settings
 from nas.training.small_data import adapt
 from nas.training.teacher import read_teacher
 from nas.tune.training_pool import (

@@ -27,7 +27,8 @@ from nas.threads import cpu_threads
 from nas.training import Diverged, Recipe
 from nas.training.distillation import Teacher
 from nas.training.fine_tune_int8 import fine_tune_int8
-from nas.training.full import LoadTest, Progress, locked, retrain
+from nas.training.folder import locked
+from nas.training.full import LoadTest, Progress, retrain
 from nas.training.teacher import keep_logits
 from nas.tune.remote_folder import Changes, FolderWatch, read_folder, write_changes
 from nas.tune.searcher import MAX_ATTEMPTS, WORKER_DIED

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from nas.data import Batches, SearchData, Split, load_test_data
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.training import Recipe, accuracy, get_recipe
+from nas.training import folder as folder_module
 from nas.training import full as module
 from nas.training.full import retrain
 from nas.training.pretrained import load_pretrained, read_description
@@ -150,7 +152,11 @@ def test_a_training_killed_while_it_writes_continues_to_the_same_result(
         budget -= 1
         write(path, content)
 
-    monkeypatch.setattr(module, "write_atomic", limited)
+    def write_by(function: Callable[[Path, str | bytes], None]) -> None:
+        for writing in (module, folder_module):
+            monkeypatch.setattr(writing, "write_atomic", function)
+
+    write_by(limited)
     kills = 0
     while True:
         budget = 1
@@ -162,7 +168,7 @@ def test_a_training_killed_while_it_writes_continues_to_the_same_result(
             assert kills < 20
             if kills > 6:
                 budget = 100
-                monkeypatch.setattr(module, "write_atomic", write)
+                write_by(write)
     assert kills > 3
     assert metrics | {"seconds": 0} == finished[1] | {"seconds": 0}
 
@@ -278,6 +284,7 @@ def other_weights(folder: Path) -> None:
         (lambda folder: (folder / "arch.json").unlink(), "arch.json: cannot be read"),
         (lambda folder: (folder / "model.safetensors").unlink(), "safetensors: cannot be read"),
         (lambda folder: (folder / "arch.json").write_text("{"), "not valid JSON"),
+        (lambda folder: (folder / "arch.json").write_text("9" * 5_000), "arch.json: not valid"),
         (lambda folder: (folder / "arch.json").write_text("[]"), "arch.json: "),
         (lambda folder: (folder / "arch.json").write_text("{}"), "dataset: Field required"),
         (unfinished, "not finished"),

@@ -17,7 +17,7 @@ from nas.data import SearchData, Split, load_search_data, load_test_data
 from nas.space.arch import Arch, StageArch
 from nas.study.resources import ClusterResources, Node
 from nas.training import get_recipe
-from nas.training.full import HISTORY
+from nas.training.folder import HISTORY
 from nas.tune.training_pool import Failed, Pool, Training, choose_pool, training_runner
 
 NOWHERE = Path("unused")
