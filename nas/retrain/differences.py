@@ -32,11 +32,11 @@ def differences(rows: Sequence[Row], noise: Noise) -> dict[str, Any]:
         - `comparisons`: the number of all of these.
     """
     pairs = _pairs(rows)
-    kinds: dict[str, list[tuple[Row, Row]]] = {}
+    kinds: dict[tuple[str, str], list[tuple[Row, Row]]] = {}  # by kind of twin, and family
     for network, reference in pairs:
         if reference["of"] == network["name"]:
             kind = reference["name"].removesuffix(f"-{network['name']}")
-            kinds.setdefault(f"{kind}, {reference['family']}", []).append((network, reference))
+            kinds.setdefault((kind, reference["family"]), []).append((network, reference))
     kinds = {kind: several for kind, several in kinds.items() if len(several) > 1}
     comparisons = len(pairs) + len(kinds)
     return {
@@ -51,13 +51,9 @@ def differences(rows: Sequence[Row], noise: Noise) -> dict[str, Any]:
             for network, reference in pairs
         ],
         "pooled": [
-            {
-                "reference": kind.split(", ")[0],
-                "family": several[0][1]["family"],
-                "pairs": len(several),
-            }
+            {"reference": kind, "family": family, "pairs": len(several)}
             | _mean_difference(several, noise, comparisons)
-            for kind, several in kinds.items()
+            for (kind, family), several in kinds.items()
         ],
         "comparisons": comparisons,
     }

@@ -61,7 +61,7 @@ def choose_rates(
     if len(rates) == 1:
         return {family: _at(recipes[family], rates[0]) for family in families}
     path = home / FOLDER / CHOICES
-    choices = _read(path)
+    choices = read_choices(path)
     grids = {
         family: sorted(rates) if short is None else short.rates(recipes[family])
         for family in families
@@ -86,8 +86,10 @@ def choose_rates(
             _set_aside(median[family], recipes[family], home)
     while to_try:
         tried = [(family, rate) for family in to_try for rate in to_try[family]]
-        found = validate([_try(median[f], _at(recipes[f], rate), home, short) for f, rate in tried])
-        for (family, rate), accuracy in zip(tried, found, strict=True):
+        validated = validate(
+            [_try(median[f], _at(recipes[f], rate), home, short) for f, rate in tried]
+        )
+        for (family, rate), accuracy in zip(tried, validated, strict=True):
             accuracies[family][rate] = accuracy
         best = {
             family: _best(accuracies[family])
@@ -118,7 +120,7 @@ def choose_rates(
 
 def chosen_rate(home: Path, family: str) -> float | None:
     """The learning rate that was chosen for a family before; None where none was."""
-    recorded = _read(home / FOLDER / CHOICES).get(family, {}).get("rate")
+    recorded = read_choices(home / FOLDER / CHOICES).get(family, {}).get("rate")
     return None if recorded is None else float(recorded)
 
 
@@ -172,13 +174,20 @@ def own_recipe(family: str, recipe: Recipe) -> Recipe:
     return recipe if rate is None else _at(recipe, rate)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_choices(path: Path) -> dict[str, Any]:
+    """What was chosen before, from a `choices.json`; empty where nothing was.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     try:
-        choices: dict[str, Any] = json.loads(path.read_bytes())
+        choices = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):
-        raise ValueError(f"{path}: damaged; remove it to choose again") from None
+        choices = None
+    if not isinstance(choices, dict):
+        raise ValueError(f"{path}: damaged; remove it to choose again")
     return choices
 
 

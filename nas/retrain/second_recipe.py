@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from nas.files import write_json
 from nas.format import format_number
-from nas.retrain.learning_rate import Validate
+from nas.retrain.learning_rate import Validate, read_choices
 from nas.retrain.references import NetworkSpec
 from nas.study.objectives import percent
 from nas.training import Recipe
@@ -41,7 +40,7 @@ def train_again(
         validate: trains; 0 stands for a training that failed.
     """
     known = [one for one in networks if one.name in short]
-    choices = _read(home)
+    choices = read_choices(home / FOLDER / CHOICES)
     asked = {
         one.name: {"first": _plain(recipes[one.name]), "second": _plain(second)} for one in known
     }
@@ -75,7 +74,7 @@ def train_again(
 def describe_second_trainings(home: Path) -> list[str]:
     """A sentence for each network that was trained twice."""
     sentences = []
-    for name, choice in sorted(_read(home).items()):
+    for name, choice in sorted(read_choices(home / FOLDER / CHOICES).items()):
         first, second = (_name(choice[key]) for key in ("first", "second"))
         accuracies = choice["val_accuracy"]
         other = "-first" if choice["chosen"] == "second" else ""
@@ -96,17 +95,6 @@ def _exchange(home: Path, name: str) -> None:
     if own.exists():
         own.rename(aside.with_name(f"{name}-first"))
     aside.rename(own)
-
-
-def _read(home: Path) -> dict[str, Any]:
-    path = home / FOLDER / CHOICES
-    try:
-        choices: dict[str, Any] = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        raise ValueError(f"{path}: damaged; remove it to choose again") from None
-    return choices
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class StepGraph:
                 self._record(step, *inputs)
             assert self._graph is not None
             assert self._output is not None
-            torch._foreach_copy_(self._inputs, inputs)
+            for static, given in zip(self._inputs, inputs, strict=True):
+                static.copy_(given)
             self._graph.replay()
             return self._output
 

@@ -29,7 +29,7 @@ def evaluate_images(
     counts_K = batches.class_counts
     right_K = torch.zeros_like(counts_K, device=batches.device)
     right_K = right_K.scatter_add_(0, batches.labels, right_N.long()).cpu()
-    return float((right_K / counts_K)[counts_K > 0].double().mean()), right_N.cpu()
+    return float((right_K.double() / counts_K)[counts_K > 0].mean()), right_N.cpu()
 
 
 @torch.inference_mode()
