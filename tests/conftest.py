@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import optuna
@@ -70,6 +72,22 @@ def tiny_config(tiny_space: SearchSpace, digits_info: DatasetInfo) -> StudyConfi
         Objectives(("accuracy", "macs")),
         Limits(),
     )
+
+
+@pytest.fixture
+def clock_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Callable[[float], datetime.datetime]]:
+    """Local times in the night in which summer time ends: 03:00 is followed by 02:00.
+
+    It gives the local time so many minutes later, without a zone, as `datetime.now` does.
+    """
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    change = datetime.datetime(2026, 10, 25, 1, tzinfo=datetime.UTC).timestamp()
+    yield lambda minutes: datetime.datetime.fromtimestamp(change + 60 * minutes)
+    monkeypatch.undo()
+    time.tzset()
 
 
 @pytest.fixture(name="synthetic_study")

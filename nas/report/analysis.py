@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
@@ -106,7 +107,7 @@ def read_trials(
     `OBJECTIVES` and one for each choice of the space, None where the choice has no effect.
     `state` is one of `nas.study.trial_state.STATES`; `on_front` says whether a trial is given as
     a member of the front; `estimate`, `interval` and `front_probability` are those of its
-    `Estimate`.
+    `Estimate`; `started` and `ended` are in UTC.
 
     Args:
         name: of the study.
@@ -160,8 +161,8 @@ def _row(trial: FrozenTrial, config: StudyConfig) -> dict[str, Any]:
         "state": trial_state(trial),
         "arch": Arch.from_dict(attributes["arch"]) if "arch" in attributes else None,
         "curve": attributes.get("curve", []),
-        "started": trial.datetime_start,
-        "ended": trial.datetime_complete,
+        "started": _utc(trial.datetime_start),
+        "ended": _utc(trial.datetime_complete),
     }
     setting: dict[str, Any] = {}
     for choice in config.space.choices:
@@ -171,13 +172,19 @@ def _row(trial: FrozenTrial, config: StudyConfig) -> dict[str, Any]:
     return row | setting
 
 
+def _utc(time: datetime | None) -> datetime | None:
+    """A local time, as Optuna has it, in UTC, where differences are what passed."""
+    return None if time is None else time.astimezone(UTC).replace(tzinfo=None)
+
+
 def hypervolume_table(data: StudyData) -> pd.DataFrame:
     """Hypervolume after each finished trial in the order in which they ended.
 
     Columns: `trial` (how many were finished or stopped by then), `hours` (since the start,
     without pauses between two runs of the program), `hypervolume`.
     """
-    done = data.trials[data.trials["state"].isin(["finished", "stopped"])].sort_values("ended")
+    done = data.trials[data.trials["state"].isin(["finished", "stopped"])]
+    done = done.sort_values("ended", kind="stable")
     scale = ObjectiveScale(data.config)
     tracker, names = scale.tracker(), data.config.objectives.names
     rows, hours = [], _hours(done)

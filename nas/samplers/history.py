@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from typing import NamedTuple
 
 import numpy as np
@@ -19,8 +19,8 @@ RETRIED = ("interrupted", "never_launched")
 """Reasons of failure after which the architecture may be suggested again."""
 REPEATS_RUNNING = "repeats_running"
 """Reason of failure of a trial that repeats a running one."""
-ASKING = timedelta(seconds=10)
-"""A trial that started within this time and lacks parameters is still being asked for."""
+ASKING = 10.0
+"""A trial that started within so many seconds and lacks parameters is still being asked for."""
 
 
 class EndedTrial(NamedTuple):
@@ -78,7 +78,7 @@ def read(
     names = {choice.name for choice in candidates.encoding.choices}
     start = next((t.datetime_start for t in trials if t.number == current), None)
     # Sorted by their end, so that a new trial never comes before an old one.
-    trials = sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number))
+    trials = sorted(trials, key=order_of_end)
     for trial in trials:
         if trial.number == current:
             continue
@@ -89,8 +89,9 @@ def read(
         code = candidates.encoding.encode(setting)
         if code is None:
             if start and trial.state == TrialState.RUNNING and setting.keys() <= names:
-                begun = trial.datetime_start or datetime.min
-                if trial.number < current and start - begun < ASKING:
+                begun = trial.datetime_start
+                recent = begun and start.timestamp() - begun.timestamp() < ASKING
+                if trial.number < current and recent:
                     history.asking.append(trial.number)
             continue
         retried = trial.state == TrialState.FAIL and trial.user_attrs.get("reason") in RETRIED
@@ -112,6 +113,16 @@ def read(
         else:
             history.pending.append(code)
     return history
+
+
+def order_of_end(trial: FrozenTrial) -> tuple[float, int]:
+    """Sorts trials by their end, those that have not ended last.
+
+    Optuna's times are local ones without a zone. When summer time ends the clock shows an hour
+    twice, so they are compared as instants.
+    """
+    end = trial.datetime_complete
+    return math.inf if end is None else end.timestamp(), trial.number
 
 
 def curve(trial: FrozenTrial) -> dict[int, float]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ from nas.samplers.encoding import Encoding
 from nas.samplers.error_model import MIN_FINISHED
 from nas.samplers.error_posterior import draw_errors
 from nas.samplers.gaussian_process import FitError
-from nas.samplers.history import EndedTrial, curve
+from nas.samplers.history import EndedTrial, curve, order_of_end
 from nas.space.space import Choice
 from nas.study.config import StudyConfig
 
@@ -70,8 +69,7 @@ def estimate_trials(
         if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
         and "duplicate_of" not in trial.user_attrs
     ]
-    # In the order of their end, as the sampler sees them.
-    ended.sort(key=lambda trial: (trial.datetime_complete or datetime.max, trial.number))
+    ended.sort(key=order_of_end)  # as the sampler sees them
     finished = [trial for trial in ended if trial.state == TrialState.COMPLETE]
     if not finished:
         return {}
@@ -90,8 +88,8 @@ def estimate_trials(
     columns = [config.objectives.names.index(name) for name in config.objectives.costs]
     costs = np.array([[trial.values[column] for column in columns] for trial in finished])
     measured = np.array([_accuracy(trial) for trial in finished])
-    found = make_estimates(measured, costs, errors, images)
-    return {trial.number: one for trial, one in zip(finished, found, strict=True)}
+    estimates = make_estimates(measured, costs, errors, images)
+    return {trial.number: one for trial, one in zip(finished, estimates, strict=True)}
 
 
 def _accuracy(trial: FrozenTrial) -> float:

@@ -10,7 +10,6 @@ those that are expected to be a little over it are measured too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from nas.deploy.latency_model import MIN_NETWORKS, LatencyModel, Sizes, left_out_errors
 from nas.format import format_number, three_digits
 from nas.samplers import KnownCostSampler
+from nas.samplers.history import order_of_end
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.limits import least
@@ -122,14 +122,13 @@ def _fitted(measured: Sequence[Measured], config: StudyConfig) -> LatencyModel:
 
 def measured_latencies(study: optuna.Study) -> list[Measured]:
     """Architectures and their seconds, each once, in the order in which the trials ended."""
-    found: dict[str, Measured] = {}
-    trials = study.get_trials(deepcopy=False)
-    for trial in sorted(trials, key=lambda t: (t.datetime_complete or datetime.max, t.number)):
+    measured: dict[str, Measured] = {}
+    for trial in sorted(study.get_trials(deepcopy=False), key=order_of_end):
         attributes = trial.user_attrs
         if "latency" in attributes and "arch" in attributes:
             arch = Arch.from_dict(attributes["arch"])
-            found.setdefault(arch.arch_id, (arch, float(attributes["latency"])))
-    return list(found.values())
+            measured.setdefault(arch.arch_id, (arch, float(attributes["latency"])))
+    return list(measured.values())
 
 
 class PredictionError(BaseModel):

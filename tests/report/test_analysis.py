@@ -8,7 +8,7 @@ import numpy as np
 import optuna
 import pytest
 
-from nas.report.analysis import hypervolume_table, read_study, table2_networks
+from nas.report.analysis import hypervolume_table, read_study, read_trials, table2_networks
 from nas.report.effects import compare_expansions, importance
 from nas.report.objective_scale import ObjectiveScale, extreme_cost
 from nas.space.arch import Arch
@@ -102,6 +102,20 @@ def test_time_without_a_running_trial_does_not_count(
     found.trials.loc[20:, ["started", "ended"]] += datetime.timedelta(days=3)
     assert hypervolume_table(found)["hours"].iloc[-1] == pytest.approx(before)
     assert before == pytest.approx(40 * 4 / 3600)
+
+
+def test_hours_are_those_that_passed_when_summer_time_ends(
+    synthetic_study: SyntheticStudy,
+    tiny_config: StudyConfig,
+    clock_set_back: Callable[[float], datetime.datetime],
+) -> None:
+    trials = synthetic_study(tiny_config, 40, failed=0).get_trials()
+    for index, trial in enumerate(trials):
+        trial.datetime_start, trial.datetime_complete = map(
+            clock_set_back, (4 * index - 80, 4 * index - 76)
+        )
+    hours = hypervolume_table(read_trials("night", tiny_config, trials, {}))["hours"]
+    assert hours.tolist() == pytest.approx([4 * (index + 1) / 60 for index in range(40)])
 
 
 def test_overlapping_trials_count_once(

@@ -84,6 +84,17 @@ def test_reads_what_optuna_reads(study, storage):
         assert storage.get_all_trials(study._study_id, states=states) == wanted
 
 
+def test_a_time_is_read_as_the_instant_that_was_written(study, clock_set_back):
+    """Also in the hour that the clock shows twice."""
+    ends = [clock_set_back(minutes) for minutes in (-90, -30, 30, 90)]
+    for end in ends:
+        trial = create_trial(values=[0.0, 0.0])
+        trial.datetime_start = trial.datetime_complete = end
+        study.add_trial(trial)
+    read = [trial.datetime_complete.timestamp() for trial in study.get_trials()]
+    assert read == [end.timestamp() for end in ends]
+
+
 def test_reads_many_trials(study, monkeypatch):
     monkeypatch.setattr(optuna_private, "AT_ONCE", 7)
     for depth in range(20):

@@ -213,7 +213,10 @@ def _read_trials(session: Session, statement: Select[Any]) -> list[FrozenTrial]:
 
 
 def _local(time: datetime.datetime | None) -> datetime.datetime | None:
-    """A time of the database, which is in UTC, in this machine's time zone."""
+    """A time of the database, which is in UTC, in this machine's time zone, without naming it.
+
+    Of an hour that the clock shows twice it says which one is meant (`fold`); Optuna does not.
+    """
     if time is None:
         return None
-    return time.replace(tzinfo=datetime.UTC).astimezone().replace(tzinfo=None)
+    return datetime.datetime.fromtimestamp(time.replace(tzinfo=datetime.UTC).timestamp())
