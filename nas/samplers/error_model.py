@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nas.pareto import non_dominated
 from nas.samplers.anova_kernel import AnovaKernel
 from nas.samplers.binomial_noise import BinomialNoise
 from nas.samplers.candidates import Candidates
@@ -16,6 +15,7 @@ from nas.samplers.encoding import Code
 from nas.samplers.fitted_sources import FittedSources
 from nas.samplers.gaussian_process import fit
 from nas.samplers.history import EndedTrial, History
+from nas.samplers.informative import near_front_and_random
 from nas.samplers.outcome_transform import GAP, SOURCE_GAP, OutcomeTransformFamily
 from nas.samplers.points import Points
 from nas.samplers.posteriors import Posteriors
@@ -205,7 +205,12 @@ class ErrorModel:
         trials, errors = _finished(fitted)
         self._noise = BinomialNoise(self._costs([t.code for t in trials]), errors, self._images)
         final = self.final_errors(fitted)
-        rows = self._informative(final.codes, final.denoised)
+        rows = near_front_and_random(
+            self._costs(final.codes),
+            final.denoised,
+            MAX_FITTED,
+            np.random.default_rng([self._seed, 2, len(final.codes)]),
+        )
         codes = [final.codes[row] for row in rows]
         self._used = self._which_used(codes, final.denoised[rows])
         points = self.points(codes)
@@ -222,25 +227,6 @@ class ErrorModel:
         posteriors = Posteriors(kernel, samples, self._masked(self._pool), exact=exact)
         self._fitted, self._posteriors = fitted, posteriors
         return self._posteriors
-
-    def _informative(self, codes: Sequence[Code], errors: Array) -> NDArray[np.int64]:
-        """All rows; of more than `MAX_FITTED`, half the nearest to the front, half random."""
-        if len(codes) <= MAX_FITTED:
-            return np.arange(len(codes))
-        costs = self._candidates.costs(codes)
-        excess = excess_errors(costs, errors)
-        order = np.argsort(excess, kind="stable")
-        rng = np.random.default_rng([self._seed, 2, len(codes)])
-        others = rng.choice(order[MAX_FITTED // 2 :], MAX_FITTED - MAX_FITTED // 2, replace=False)
-        return np.sort(np.concatenate([order[: MAX_FITTED // 2], others]))
-
-
-def excess_errors(costs: Array, errors: Array) -> Array:
-    """By how much errors, [N], exceed the lowest one at no higher costs, [N, costs]."""
-    points = np.column_stack([costs, errors])
-    front = points[non_dominated(points)]
-    lowest = [front[(front[:, :-1] <= cost).all(axis=1), -1].min() for cost in costs]
-    return np.asarray(errors - lowest, dtype=np.float64)
 
 
 def _finished(ended: Sequence[EndedTrial]) -> tuple[list[EndedTrial], Array]:

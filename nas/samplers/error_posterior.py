@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from nas.samplers.candidates import Candidates
 from nas.samplers.encoding import Code, Encoding
-from nas.samplers.error_model import MAX_FITTED, ErrorModel, excess_errors
+from nas.samplers.error_model import MAX_FITTED, ErrorModel
 from nas.samplers.history import EndedTrial, History
+from nas.samplers.informative import near_front_and_random
 from nas.samplers.posteriors import Posteriors
 from nas.space.space import Choice
 from nas.threads import blas_threads
@@ -110,11 +111,8 @@ def _joint_trials(ended: Sequence[EndedTrial], costs: Array) -> list[int]:
     if len(finished) <= MAX_JOINT:
         return finished  # stopped trials lie far from the front
     errors = np.array([ended[i].error for i in finished])
-    excess = excess_errors(costs[finished], errors)
-    order = np.argsort(excess, kind="stable")
-    half = MAX_JOINT // 2
-    others = np.random.default_rng(len(finished)).choice(order[half:], half, replace=False)
-    return sorted(finished[i] for i in (*order[:half], *others))
+    rng = np.random.default_rng(len(finished))
+    return [finished[i] for i in near_front_and_random(costs[finished], errors, MAX_JOINT, rng)]
 
 
 def _alone(

@@ -1,7 +1,8 @@
 """The known-cost sampler: only accuracy is modelled, costs are exact.
 
-After an initial design (`initial_design.py`) it suggests the candidate of the largest expected
-hypervolume improvement (`ehvi.py`) under a Gaussian process of error (`error_model.py`).
+After an initial design (`initial_design.py`) it suggests the candidate (`maximise.py`) of the
+largest expected hypervolume improvement (`ehvi.py`) under a Gaussian process of error
+(`error_model.py`).
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 
-from nas.samplers.acquisition import PRESELECTED, EnsembleEHVI
-from nas.samplers.candidates import CLIMBERS, Candidates, Costs
+from nas.samplers.acquisition import EnsembleEHVI
+from nas.samplers.candidates import Candidates, Costs
 from nas.samplers.encoding import Code, Encoding
 from nas.samplers.error_model import MIN_FINISHED, ErrorModel
 from nas.samplers.gaussian_process import FitError
 from nas.samplers.history import History, read
 from nas.samplers.initial_design import spread_start
+from nas.samplers.maximise import best_candidates
 from nas.samplers.parameters import SpaceExhausted, distribution
 from nas.samplers.sources import Description, Source
 from nas.space.space import Choice, Setting
@@ -37,9 +39,6 @@ _log = logging.getLogger(__name__)
 
 START = 6  # trials of the initial design
 SOURCE_START = 10  # trials of it in a study with sources, as long as their fronts are worth it
-ROUNDS = 3  # hill climbing on the expected improvement takes at most so many rounds
-BATCH_PARTS = 4  # parts of the range of cost from which a batch is chosen, for each of its trials
-PRESELECTED_ENUMERABLE = 200  # as `PRESELECTED`, in an enumerable space
 
 
 class FittedStudy(NamedTuple):
@@ -129,6 +128,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         self._suggested: dict[tuple[str, int], Setting] = {}
         self._expected = 1  # trials that will be asked for before any result is told
         self._batch: list[Code] = []  # suggestions that were chosen with the one before
+        self._batch_of = ""  # name of the study that they are for
         self._lock = threading.Lock()  # `study.optimize(n_jobs=...)` asks from several threads
 
     def renew(
@@ -165,7 +165,12 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
 
         Their suggestions then come from one look at the model, each chosen beside those
         before it, which takes little longer than one suggestion.
+
+        Raises:
+            ValueError: `asks` is below 1.
         """
+        if asks < 1:
+            raise ValueError(f"asks: {asks}; accepted: 1 or more")
         with self._lock:
             self._expected, self._batch = asks, []
 
@@ -176,7 +181,8 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         Raises:
             FitError: numerical failure.
         """
-        candidates = self._candidates or self._draw_candidates(0)
+        # Candidates of its own: another thread may ask, and changes those that it asks by.
+        candidates = self._make_candidates(seed=[self._seed, 0, 0])
         history = read(study, -1, candidates, self._objective, {})
         if len(history.finished) < MIN_FINISHED:
             return None
@@ -230,7 +236,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
             last = len(study.directions) - 1
             raise ValueError(f"objective: {self._objective}; accepted: 0 to {last} in this study")
         candidates = self._candidates or self._draw_candidates(0)
-        if self._batch:
+        if self._batch and self._batch_of == study.study_name:
             return candidates.encoding.decode(self._batch.pop(0))
         suggested = {n: s for (name, n), s in self._suggested.items() if name == study.study_name}
         history = read(study, number, candidates, self._objective, suggested)
@@ -251,6 +257,7 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
                 untried = candidates.untried(history.tried)
         count, self._expected = self._expected, 1
         code, *self._batch = self._suggest(candidates, history, untried, self._rng(number), count)
+        self._batch_of = study.study_name
         if not self._batch:  # there is no model yet
             self._expected = max(1, count - 1)
         return candidates.encoding.decode(code)
@@ -309,7 +316,9 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
                 return [front_member]
         if modelled and self._model is not None:
             try:
-                return self._best(candidates, self._model, history, untried, rng, count)
+                posteriors = self._model.condition(history)
+                acquisition = EnsembleEHVI(self._model, posteriors, history, candidates)
+                return best_candidates(acquisition, candidates, history, untried, rng, count)
             except FitError as error:
                 self._model = None
                 _log.warning("known-cost: %s; this trial is from the initial design", error)
@@ -325,47 +334,3 @@ class KnownCostSampler(optuna.samplers.BaseSampler):
         if not self._source_front or self._model is None or not self._model.sources.models:
             return None
         return self._model.source_start(history, untried, front_only=front_only)
-
-    @staticmethod
-    def _best(
-        candidates: Candidates,
-        model: ErrorModel,
-        history: History,
-        untried: list[int],
-        rng: np.random.Generator,
-        count: int,
-    ) -> list[Code]:
-        """The candidates of the largest expected improvement."""
-        acquisition = EnsembleEHVI(model, model.condition(history), history, candidates)
-        preselected = PRESELECTED_ENUMERABLE if candidates.enumerable else PRESELECTED
-        codes, values = acquisition.score_pool(untried, preselected)
-        of_pool = dict(zip(codes, values.tolist(), strict=True))
-        best = codes[int(values.argmax())]
-        if candidates.enumerable:
-            return [best] if count == 1 else acquisition.choose_batch(of_pool, count)
-        top = [codes[i] for i in np.argsort(-values, kind="stable")[:CLIMBERS]]
-
-        def is_untried(code: Code) -> bool:
-            return candidates.info(code).identity not in history.tried
-
-        scores: dict[Code, float] = {best: float(values.max())}
-        nearby = [
-            *candidates.near_front(acquisition.front, rng),
-            *candidates.neighbours(top, rng),
-        ]
-        for _ in range(ROUNDS):
-            before = max(scores.values())
-            new = [code for code in nearby if code not in scores and is_untried(code)]
-            if not new:
-                break
-            new, values = acquisition.score(new)
-            scores.update(zip(new, values.tolist(), strict=True))
-            if max(scores.values()) <= before:
-                break
-            climbers = sorted(scores, key=lambda code: -scores[code])[:CLIMBERS]
-            nearby = candidates.neighbours(climbers, rng)
-        if count == 1:
-            return [max(scores, key=lambda code: scores[code])]
-        every = acquisition.score_over_costs(untried, BATCH_PARTS * count) | of_pool | scores
-        distinct = {candidates.info(code).identity: code for code in every}
-        return acquisition.choose_batch({code: every[code] for code in distinct.values()}, count)

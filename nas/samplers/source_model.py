@@ -23,6 +23,7 @@ from scipy.linalg import cho_solve, cholesky, solve_triangular
 from nas.samplers.anova_kernel import AnovaKernel, Covariance
 from nas.samplers.binomial_noise import BinomialNoise
 from nas.samplers.gaussian_process import FitError, fit
+from nas.samplers.informative import near_front_and_random
 from nas.samplers.outcome_transform import OutcomeTransformFamily
 from nas.samplers.points import Points
 from nas.samplers.sources import Description, DescriptionEncoding, Source
@@ -69,7 +70,7 @@ class SourceModel:
         errors = np.where(measured, errors, np.maximum(errors, denoised[measured].min()))
         denoised = np.where(measured, denoised, errors)
         log_variances = np.where(measured, log_variances, forecast)
-        rows = _best_and_random(costs, denoised, MAX_OBSERVED, rng)
+        rows = near_front_and_random(costs, denoised, MAX_OBSERVED, rng)
         errors, denoised, log_variances = errors[rows], denoised[rows], log_variances[rows]
         codes = self._encoding.array([source.descriptions[row] for row in rows])
         self._observed = Points(codes, scale(costs[rows]))
@@ -141,17 +142,3 @@ class SourcePosterior:
         explained = np.einsum("np,np->n", self.whitened, self.whitened)
         left: Array = self.kernel.diagonal(self.points) - explained
         return np.maximum(left, 0.0)
-
-
-def _best_and_random(
-    costs: Array, errors: Array, count: int, rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """All rows; of more than `count`, half those closest to the front, half random."""
-    if len(errors) <= count:
-        return np.arange(len(errors))
-    no_dearer = (costs[None] <= costs[:, None]).all(axis=-1)
-    excess = errors - np.where(no_dearer, errors[None], np.inf).min(axis=1)
-    order = np.argsort(excess, kind="stable")
-    half = count // 2
-    others = rng.choice(order[half:], count - half, replace=False)
-    return np.sort(np.concatenate([order[:half], others]))

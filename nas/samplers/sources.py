@@ -50,6 +50,11 @@ class Source:
                 f"{format_number(lengths[1], 'error')}, {format_number(lengths[2], 'cost')}; "
                 "accepted: as many of each, at least one"
             )
+        if self.settings is not None and len(self.settings) != lengths[0]:
+            raise ValueError(
+                f"source {self.name}: {len(self.settings)} settings of {lengths[0]} architectures; "
+                "accepted: one of each, or None in its place"
+            )
         if not np.isfinite(np.asarray(self.errors, dtype=np.float64)).all():
             raise ValueError(
                 f"source {self.name}: an error is not finite; accepted: finite numbers"

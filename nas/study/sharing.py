@@ -155,10 +155,10 @@ def _cold_trials(
         predicted = point(setting)
         error = predicted[-1]
         told = error if images is None else rng.binomial(images, error) / images
-        costs = iter(sampler.costs(setting))
-        values = [1.0 - told if name == "accuracy" else next(costs, 0.0)
-                  for name in config.objectives.names]  # fmt: skip
-        cold.tell(trial, values)
+        costs = zip(config.objectives.known_names, sampler.costs(setting), strict=True)
+        values = {"accuracy": 1.0 - told, **dict(costs)}
+        # The sampler takes no notice of a latency.
+        cold.tell(trial, [values.get(name, 0.0) for name in config.objectives.names])
         if tracker.add(predicted) >= target - 1e-12:
             return number
     return None

@@ -229,6 +229,7 @@ def test_encoding_takes_unknown_numbers_for_the_nearest_one():
         ({"log_variances": [0.1]}, "for each error"),
         ({"log_variances": [0.1, -0.1]}, "0 or more"),
         ({"log_variances": [0.1, 0.1]}, "at least one measured"),
+        ({"settings": [None]}, "1 settings of 2 architectures"),
     ],
 )
 def test_bad_sources_are_refused(change, message):

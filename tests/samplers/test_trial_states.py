@@ -70,6 +70,20 @@ def test_a_batch_ends_with_what_was_announced():
     assert suggest(study.ask()) == suggest(continued.ask())
 
 
+def test_a_batch_is_of_the_study_that_was_asked():
+    """What was chosen for one study may be tried already in another one."""
+    sampler = KnownCostSampler(CHOICES, macs)
+    one, other = new_study(sampler), new_study(sampler)
+    search(None, 14, study=one)
+    other.add_trials(one.trials)
+    sampler.expect(2)
+    first = suggest(one.ask())
+    assert suggest(other.ask()) == first  # the same as alone
+    for asks in (0, -1):
+        with pytest.raises(ValueError, match="asks: "):
+            sampler.expect(asks)
+
+
 def test_failed_out_of_memory_and_stopped_trials_are_not_suggested_again():
     study = new_study(KnownCostSampler(CHOICES, macs))
     seen = set()
@@ -191,3 +205,17 @@ def test_a_queued_trial_keeps_its_values():
     study = new_study(KnownCostSampler(CHOICES, macs))
     study.enqueue_trial({"width": 3, "kind": "dct", "r": 8, "depth": 2})
     assert suggest(study.ask()) == {"width": 3, "kind": "dct", "r": 8, "depth": 2, "fixed": 7}
+
+
+def test_trials_are_in_the_order_of_their_end_when_summer_time_ends(clock_set_back):
+    """Half an hour later the clock shows an earlier time."""
+    sampler = KnownCostSampler(CHOICES, macs)
+    before = new_study(sampler)
+    search(sampler, 2, study=before)
+    trials = before.get_trials()
+    for trial, minutes in zip(trials, (-10, 20), strict=True):
+        trial.datetime_complete = clock_set_back(minutes)
+    study = new_study(sampler)
+    study.add_trials(trials)
+    history = read(study, -1, sampler._draw_candidates(0), 0, {})
+    assert history.errors == [1 - trial.values[0] for trial in trials]
