@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import torch
+from optuna.storages import BaseStorage
 
 from nas.data import DatasetInfo, SearchData
 from nas.progress import Meter
@@ -46,6 +48,19 @@ Epochs count from 1 and grow, up to the last epoch of the recipe; an accuracy is
 0 to 1 on the validation split. An accuracy that is not a finite number, and an exception
 `nas.training.Diverged`, fail the trial.
 """
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "space": (SearchSpace,),
+    "data": (SearchData, DatasetInfo),
+    "budget": (int,),
+    "recipe": (Recipe, type(None)),
+    "objectives": (Objectives, type(None)),
+    "limits": (Limits, type(None)),
+    "seed": (int,),
+    "max_failures": (int,),
+    "threads": (int,),
+}
+_LEAST = {"budget": 1, "threads": 1, "max_failures": 0, "seed": 0}
 
 
 def run_search(
@@ -109,32 +124,14 @@ def run_search(
             `train` gave something that is not accepted; the trial is then queued again.
         nas.training.Diverged: more trials than `max_failures` did.
     """
-    for what, value, kinds in (
-        ("space", space, SearchSpace),
-        ("data", data, (SearchData, DatasetInfo)),
-        ("budget", budget, int),
-        ("recipe", recipe, (Recipe, type(None))),
-        ("objectives", objectives, (Objectives, type(None))),
-        ("limits", limits, (Limits, type(None))),
-        ("seed", seed, int),
-        ("max_failures", max_failures, int),
-        ("threads", threads, int),
-    ):
-        if not isinstance(value, kinds) or isinstance(value, bool):
-            names = [kind.__name__ for kind in (kinds if isinstance(kinds, tuple) else (kinds,))]
-            accepted = " or ".join(names).replace("NoneType", "None")
-            raise ValueError(f"{what}: {type(value).__name__} {value!r:.40}; accepted: {accepted}")
-    for what, number, least in (
-        ("budget", budget, 1), ("threads", threads, 1), ("max_failures", max_failures, 0),
-        ("seed", seed, 0),
-    ):  # fmt: skip
-        if number < least:
-            raise ValueError(f"{what}: {number}; accepted: {least} or more")
+    _check_arguments({
+        "space": space, "data": data, "budget": budget, "recipe": recipe, "seed": seed,
+        "objectives": objectives, "limits": limits, "quantized": quantized,
+        "max_failures": max_failures, "threads": threads,
+    })  # fmt: skip
     info = data.info if isinstance(data, SearchData) else data
     if train is not None and recipe is None:
         raise ValueError("recipe: none; accepted: with `train` one whose epochs are the training's")
-    if not isinstance(quantized, bool):
-        raise ValueError(f"quantized: {quantized!r:.40}; accepted: True or False")
     if train is not None and quantized:
         raise ValueError("quantized: accuracies are what `train` gives; accepted: without `train`")
     recipe = recipe or default_recipe(info.name, torch.cuda.is_available())
@@ -163,25 +160,29 @@ def run_search(
         space, info, recipe, objectives, limits, splits=splits, quantized=quantized
     )
     with _lock(storage, name), working_threads:
-        found = _sources(sources, sampler, config, storage, name)
-        study = _open(config, sampler, budget, seed, images, storage, name, found, source_front)
-        study.try_first(usable(list(first), config))
-        with nullcontext() if quiet else Meter(name, budget, study.counted) as meter:
-            while (candidate := study.ask()) is not None:
-                try:
-                    _run(study, candidate, train, images)
-                except Diverged:
-                    study.fail(candidate.number, DIVERGED)
-                    if study.failures.total() > max_failures:
-                        raise
-                except BaseException:
-                    study.interrupt(candidate.number)
-                    raise
-                else:
-                    if meter is not None:
-                        meter.ended()
-        sharing = update_sharing(study.study, config, seed, images)
-        return front_file(name, config, front(study.study, config), sharing)
+        earlier = _sources(sources, sampler, config, storage, name)
+        with _database(storage) as database:
+            chosen = (sampler, earlier, source_front)
+            study = _open(config, *chosen, budget, seed, images, database, name)
+            study.try_first(usable(list(first), config))
+            with nullcontext() if quiet else Meter(name, budget, study.counted) as meter:
+                _run_trials(study, train, images, max_failures, meter)
+            sharing = update_sharing(study.study, config, seed, images)
+            return front_file(name, config, front(study.study, config), sharing)
+
+
+def _check_arguments(arguments: Mapping[str, Any]) -> None:
+    """Raise ValueError for an argument of `run_search` of another type, or too small a number."""
+    for what, kinds in _KINDS.items():
+        value = arguments[what]
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            accepted = " or ".join(kind.__name__ for kind in kinds).replace("NoneType", "None")
+            raise ValueError(f"{what}: {type(value).__name__} {value!r:.40}; accepted: {accepted}")
+    for what, least in _LEAST.items():
+        if arguments[what] < least:
+            raise ValueError(f"{what}: {arguments[what]}; accepted: {least} or more")
+    if not isinstance(arguments["quantized"], bool):
+        raise ValueError(f"quantized: {arguments['quantized']!r:.40}; accepted: True or False")
 
 
 class _Training:
@@ -209,6 +210,25 @@ class _Training:
             accuracy = trainer.evaluate()
             self.right.append((rung, encode(trainer.right)))
             yield rung, accuracy
+
+
+def _run_trials(
+    study: SearchStudy, train: Train, images: int | None, max_failures: int, meter: Meter | None
+) -> None:
+    """Train until the study asks for nothing more, or too many trials diverge."""
+    while (candidate := study.ask()) is not None:
+        try:
+            _run(study, candidate, train, images)
+        except Diverged:
+            study.fail(candidate.number, DIVERGED)
+            if study.failures.total() > max_failures:
+                raise
+        except BaseException:
+            study.interrupt(candidate.number)
+            raise
+        else:
+            if meter is not None:
+                meter.ended()
 
 
 def _run(
@@ -289,6 +309,18 @@ def _lock(storage: str | None, name: str) -> Iterator[None]:
             lock.release()
 
 
+@contextmanager
+def _database(storage: str | None) -> Iterator[BaseStorage | None]:
+    """The database of a stored study, whose connections are closed at the end."""
+    opened = None if storage is None else open_storage(storage, create=True)
+    try:
+        yield opened
+    finally:
+        if opened is not None:
+            opened.remove_session()
+            opened.engine.dispose()
+
+
 def _sources(
     asked: Iterable[str], sampler: str, config: StudyConfig, storage: str | None, name: str
 ) -> tuple[StudySource, ...]:
@@ -310,13 +342,13 @@ def _sources(
 def _open(
     config: StudyConfig,
     sampler: str,
+    sources: tuple[StudySource, ...],
+    source_front: bool,
     budget: int,
     seed: int,
     images: int | None,
-    storage: str | None,
+    database: BaseStorage | None,
     name: str,
-    sources: tuple[StudySource, ...],
-    source_front: bool,
 ) -> SearchStudy:
     """Create the study or continue it.
 
@@ -324,7 +356,7 @@ def _open(
         ValueError: it was started with another configuration.
     """
     opened = optuna.create_study(
-        storage=None if storage is None else open_storage(storage, create=True),
+        storage=database,
         study_name=name,
         directions=config.objectives.directions,
         load_if_exists=True,

@@ -97,6 +97,21 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [file]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux's list of open files")
+def test_a_study_that_was_read_holds_no_connection(tmp_path: Path) -> None:
+    """As many studies may be read as there are, whatever a server's limit of connections is."""
+    file = tmp_path / "study.db"
+    storage = open_storage(sqlite_url(file), create=True)
+    optuna.create_study(storage=storage, study_name="s").ask()
+    storage.remove_session()
+    storage.engine.dispose()
+    (location,) = find_studies(tmp_path, sqlite_url(file), None)
+    read = [find_study(location.storage, location.name) for _ in range(3)]
+    assert [len(study.get_trials()) for study in read if study is not None] == [1, 1, 1]
+    links = [os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()]
+    assert not [link for link in links if link.startswith(str(file))]
+
+
 def test_a_file_without_tables_is_left_alone(tmp_path: Path) -> None:
     file = tmp_path / "study.db"
     file.touch()

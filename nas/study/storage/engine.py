@@ -6,6 +6,7 @@ import os
 import sqlite3
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -77,7 +78,8 @@ def open_storage(url: str, *, create: bool = False) -> StudyStorage:
     Args:
         url: of the database.
         create: make what is missing (file, tables) and let SQLite log ahead of writing, so
-            that readers never block the search. Without it nothing is changed.
+            that readers never block the search. Without it nothing is changed, and no connection
+            outlasts its use: one process may read more studies than PostgreSQL has connections.
 
     Raises:
         StorageError: the database cannot be reached or written, or it is none.
@@ -86,11 +88,13 @@ def open_storage(url: str, *, create: bool = False) -> StudyStorage:
     sqlite = parsed.get_backend_name() == "sqlite"
     if sqlite:
         _prepare_sqlite(Path(str(parsed.database)), create)
-    arguments = (
+    arguments: dict[str, Any] = (
         {"connect_args": {"timeout": BUSY_TIMEOUT}}
         if sqlite
         else {"pool_pre_ping": True, "connect_args": POSTGRES_CONNECTION}
     )
+    if not create:
+        arguments["poolclass"] = sqlalchemy.NullPool
     try:
         if not create and not has_tables(url):
             raise StorageError(f"--storage {hide_password(parsed)}: holds no study")
