@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import datetime
+from json import JSONDecodeError
 from typing import Any
 
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
 
 from nas.study.front import FrontMember, front
 from nas.study.location import StudyLocation, open_study
-from nas.study.storage.engine import hide_password
+from nas.study.storage.engine import first_line, hide_password
 from nas.study.storage.lock import lock_owner
 from nas.study.study import ENDED
 from nas.study.trial_state import STATES, trial_state
@@ -31,19 +35,28 @@ class StudyStatus:
     metric: str = "accuracy"  # what accuracies are; see `Recipe.metric`
     quantized: bool = False  # whether they are those of the networks in int8
     best: tuple[dict[str, Any], ...] = ()  # cheapest, knee if any, most accurate of the front
-    last_activity: str | None = None  # ISO 8601, in the time zone of the driver
+    last_activity: str | None = None  # ISO 8601, in the time zone of this machine
     owner: str | None = None  # of the lock
     left_running: int = 0  # trials of a driver that died; --repair queues them again
 
 
 def study_status(location: StudyLocation) -> StudyStatus:
     """The status of a study; one that cannot be read has a `problem`."""
-    shown = hide_password(location.storage)
     try:
-        study, config = open_study(location)
-        owner = lock_owner(location.storage, location.name)
+        return _read_status(location)
+    except (StorageInternalError, SQLAlchemyError) as error:
+        problem = first_line(error)
+    except (LookupError, JSONDecodeError) as error:
+        problem = f"its trials cannot be read ({error})"
     except ValueError as error:
-        return StudyStatus(location.name, shown, problem=" ".join(str(error).split()))
+        problem = str(error)
+    shown = hide_password(location.storage)
+    return StudyStatus(location.name, shown, problem=" ".join(problem.split()))
+
+
+def _read_status(location: StudyLocation) -> StudyStatus:
+    study, config = open_study(location)
+    owner = lock_owner(location.storage, location.name)
     trials = study.get_trials(deepcopy=False)
     launched = [trial for trial in trials if "duplicate_of" not in trial.user_attrs]
     states = Counter(trial_state(trial) for trial in launched)
@@ -51,7 +64,7 @@ def study_status(location: StudyLocation) -> StudyStatus:
     running = sum(trial.state == TrialState.RUNNING for trial in trials)
     return StudyStatus(
         study=location.name,
-        storage=shown,
+        storage=hide_password(location.storage),
         counted=len({t.user_attrs["arch_id"] for t in launched if t.state in ENDED}),
         repeats=len(trials) - len(launched),
         states={state: states[state] for state in STATES if states[state]},
@@ -88,4 +101,7 @@ def _points(members: list[FrontMember]) -> list[dict[str, Any]]:
 
 def _last_activity(trials: list[FrozenTrial]) -> str | None:
     times = [time for t in trials for time in (t.datetime_start, t.datetime_complete) if time]
-    return max(times).isoformat(sep=" ", timespec="seconds") if times else None
+    if not times:
+        return None
+    last = max(times, key=datetime.timestamp)  # instants: a clock may show an hour twice
+    return last.isoformat(sep=" ", timespec="seconds")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -105,6 +107,30 @@ def test_one_study_of_several(run_runner: Callable[..., Any], study: optuna.Stud
     (status,) = look(run_runner, "--study", "one")
     assert status["study"] == "one"
     assert run_runner("status", "--study", "missing").code == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE trial_user_attributes SET value_json = '{'",
+        "UPDATE trials SET state = 'LOST'",
+        "ALTER TABLE trial_values RENAME TO other",
+    ],
+)
+def test_a_damaged_study_hides_no_other_one(
+    run_runner: Callable[..., Any], study: optuna.Study, tiny_config: StudyConfig, change: str
+) -> None:
+    make_study(Path("results/two").absolute(), tiny_config)
+    with contextlib.closing(sqlite3.connect("results/one/study.db")) as connection:
+        connection.execute(change)
+        connection.commit()
+    ran = run_runner("status", "--json")
+    assert ran.code == 1
+    damaged, whole = json.loads(ran.out)
+    assert damaged["study"] == "one"
+    assert damaged["problem"]
+    assert whole["problem"] is None
+    assert whole["counted"] == 3
 
 
 def test_repair_queues_what_was_left_and_writes_the_files(
