@@ -66,9 +66,9 @@ class Meter:
     """
 
     def __init__(self, title: str, total: int, done: int = 0) -> None:
-        console = Console(stderr=True)
+        console = Console(stderr=True, markup=False)  # names and paths may hold brackets
         self._bar = RichProgress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("left"),
@@ -120,7 +120,7 @@ class TrainingBars:
 
     def say(self, line: str) -> None:
         """Show a line above the bars."""
-        self._bars.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        self._bars.console.print(line, highlight=False, soft_wrap=True)
 
     def expect(self, trainings: int, work: int) -> None:
         """Announce a number of trainings, and the sum of multiply-adds per image times epochs."""
@@ -180,7 +180,7 @@ class TrainingBar:
 
     def _print(self, text: str) -> None:
         line = f"{self._own.description}: {one_line(text)}"
-        self._bars.console.print(line, highlight=False, markup=False)
+        self._bars.console.print(line, highlight=False)
 
 
 class _Count(ProgressColumn):
@@ -195,13 +195,13 @@ class _Count(ProgressColumn):
 @contextmanager
 def training_bars(quiet: bool) -> Iterator[TrainingBars]:
     """Bars that are visible while the context is open; `quiet` shows nothing."""
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, markup=False)
     with RichProgress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=20),
         _Count(),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=console,
         speed_estimate_period=24 * 3600,  # an epoch may take long
         disable=quiet or not console.is_terminal,

@@ -24,6 +24,18 @@ def test_steps_pass_and_lines_count_them_from_what_was_there(
         assert re.fullmatch(rf"replays: {done}/5, \d+ s, about \d+ s left", line)
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_name_with_brackets_is_shown_as_it_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, terminal: bool
+) -> None:
+    """Rich would take it for markup: leave out `[small]`, and raise an error at `[/]`."""
+    monkeypatch.setattr(meter, "LINE_EVERY", 0.0)
+    if terminal:
+        monkeypatch.setenv("FORCE_COLOR", "1")
+    assert list(shown("images[small][/]")("ab", 2)) == ["a", "b"]
+    assert "images[small][/]" in capsys.readouterr().err
+
+
 def test_what_is_soon_done_shows_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(shown("replays")("abc", 3)) == ["a", "b", "c"]
     assert capsys.readouterr() == ("", "")

@@ -43,7 +43,8 @@ def show_plan(plan: Plan, file: TextIO) -> None:
 
 def show_retrained(retrained: Retrained) -> None:
     """Print the retrained networks, the comparison, and the files that were written."""
-    console = Console(width=None if Console().is_terminal else PLAIN_WIDTH)
+    # Without markup: classes, folders and errors may hold brackets.
+    console = Console(width=None if Console().is_terminal else PLAIN_WIDTH, markup=False)
     if retrained.summary is not None:
         console.print(_table(retrained.summary))
         for line in describe_retraining(retrained.summary):
@@ -59,7 +60,7 @@ def show_retrained(retrained: Retrained) -> None:
         console.print(note, highlight=False)
     if retrained.summary is not None:
         for word, line in next_steps(retrained.summary, trained, command_line):
-            console.print(f"{word:8} {line}", highlight=False, soft_wrap=True, markup=False)
+            console.print(f"{word:8} {line}", highlight=False, soft_wrap=True)
     for path in [*(measured["folder"] for measured in retrained.metrics), *retrained.files]:
         print(f"written: {path}")
     for failure in retrained.failures:

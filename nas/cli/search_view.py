@@ -96,20 +96,16 @@ def print_plan(console: Console, plan: Plan) -> None:
         if console.is_terminal:
             table.add_row(name, Text(str(described[name])))
         else:
-            console.print(
-                f"{name}: {described[name]}", highlight=False, markup=False, soft_wrap=True
-            )
+            console.print(f"{name}: {described[name]}", highlight=False, soft_wrap=True)
     console.print(table, highlight=False)
     for text in plan.data.notes.warnings:
-        console.print(f"warning: {text}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"warning: {text}", highlight=False, soft_wrap=True)
 
 
 def print_result(plan: Plan, result: SearchResult) -> None:
     """Print the result, the files that were written, and the commands that follow."""
     study = result.study
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PLAIN_WIDTH)
+    console = Console(width=None if Console().is_terminal else PLAIN_WIDTH, markup=False)
     print(
         f"{format_number(study.counted, 'architecture')} of a budget of {study.budget} "
         f"in study {plan.study_name}, "

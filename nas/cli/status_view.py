@@ -16,7 +16,8 @@ from nas.study.status import StudyStatus
 
 def show_status(statuses: Sequence[StudyStatus]) -> None:
     """Print each study as a few lines."""
-    console = Console(highlight=False, soft_wrap=True)
+    # Without markup: names, paths and errors may hold brackets.
+    console = Console(highlight=False, soft_wrap=True, markup=False)
     for status in statuses:
         table = Table.grid(padding=(0, 2, 0, 0))
         for name, text in _lines(status):

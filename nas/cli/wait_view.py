@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from rich.console import Console
+from rich.text import Text
 
 from nas.format import format_duration, format_number, parse_duration
 from nas.study.resources import ClusterResources
@@ -43,7 +44,7 @@ def find_workers(
     if address is None:
         return find_resources(None)
     trials, cpus, gpus = needed
-    console = Console(stderr=True, quiet=quiet)
+    console = Console(stderr=True, quiet=quiet, markup=False)  # IPv6 addresses have brackets
     last_line, last_time = "", 0.0
 
     def waiting(resources: ClusterResources, left: float) -> None:
@@ -55,7 +56,7 @@ def find_workers(
             f"{format_number(gpus, 'GPU')} each"
         )
         rest = f"for {format_duration(left)} more (--wait-for-workers)"
-        status.update(f"{line}; {rest}")
+        status.update(Text(f"{line}; {rest}"))
         if not console.is_terminal and (
             line != last_line or time.monotonic() - last_time >= LINE_EVERY
         ):
