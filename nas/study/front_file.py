@@ -178,16 +178,7 @@ def load_front(path: str | Path) -> FrontFile:
         ValueError: one line with the file, the field, what is wrong and what is accepted.
     """
     path = Path(path)
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"front file {path}: larger than {MAX_FILE_BYTES} bytes")
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(f"front file {path}: cannot be read ({error.strerror})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ValueError(f"front file {path}: not valid JSON ({error})") from None
-    except ValueError as error:
-        raise ValueError(f"front file {path}: {error}") from None
+    data = read_json(path, f"front file {path}", "the front.json of a study")
     try:
         return FrontFile.model_validate(data)
     except ValidationError as error:
@@ -195,6 +186,30 @@ def load_front(path: str | Path) -> FrontFile:
         where = ".".join(str(part) for part in first["loc"])
         message = first["msg"].removeprefix("Value error, ")
         raise ValueError(f"front file {path}: {where + ': ' if where else ''}{message}") from None
+
+
+def read_json(path: Path, what: str, accepted: str) -> Any:
+    """The plain values of a JSON file of at most `MAX_FILE_BYTES`.
+
+    Args:
+        path: the file.
+        what: names it in the message.
+        accepted: what it should be, for the message.
+
+    Raises:
+        ValueError: one line; it cannot be read, is too large or is not valid JSON.
+    """
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError(f"larger than {MAX_FILE_BYTES} bytes")
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        why = f"cannot be read ({error.strerror})"
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        why = f"not valid JSON ({error})"
+    except ValueError as error:  # too large, a number of 5,000 digits, a path with a null byte
+        why = str(error)
+    raise ValueError(f"{what}: {why}; accepted: {accepted}")
 
 
 def trials_table(study: optuna.Study, estimates: Mapping[int, Estimate]) -> pd.DataFrame:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace
 from nas.study.config import StudyConfig
-from nas.study.front_file import MAX_FILE_BYTES
+from nas.study.front_file import read_json
 
 ACCEPTED = "a front.json, or a JSON list of architectures"
 
@@ -21,16 +20,7 @@ def read_architectures(path: Path) -> list[Arch]:
     Raises:
         ValueError: one line with the file, what is wrong and what is accepted.
     """
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ValueError(f"--try {path}: larger than {MAX_FILE_BYTES} bytes")
-        data = json.loads(path.read_bytes())
-    except OSError as error:
-        raise ValueError(
-            f"--try {path}: cannot be read ({error.strerror}); accepted: {ACCEPTED}"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        raise ValueError(f"--try {path}: not valid JSON; accepted: {ACCEPTED}") from None
+    data = read_json(path, f"--try {path}", ACCEPTED)
     rows = data.get("architectures") if isinstance(data, dict) else data
     if not isinstance(rows, list) or not rows:
         raise ValueError(f"--try {path}: holds no architectures; accepted: {ACCEPTED}")
