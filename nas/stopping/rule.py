@@ -65,7 +65,8 @@ class StoppingSettings:
     """Settings of the stopping rule. The equations are those of this module's docstring.
 
     Raises:
-        ValueError: `confidence` is not between 0 and 1.
+        ValueError: `confidence` is not between 0 and 1, `first_odds` not over 0, `cost_range`
+            below 1 or `rung_factor` not over 1.
     """
 
     confidence: float = 0.96  # q in (1), in (0, 1); higher stops fewer trials
@@ -81,6 +82,12 @@ class StoppingSettings:
     def __post_init__(self) -> None:
         if not 0 < self.confidence < 1:
             raise ValueError(f"confidence: {self.confidence}; accepted: a number between 0 and 1")
+        if not self.first_odds > 0:
+            raise ValueError(f"first_odds: {self.first_odds}; accepted: a number over 0")
+        if not self.cost_range >= 1:
+            raise ValueError(f"cost_range: {self.cost_range}; accepted: 1 or more")
+        if not self.rung_factor > 1:
+            raise ValueError(f"rung_factor: {self.rung_factor}; accepted: a number over 1")
 
 
 DEFAULT_SETTINGS = StoppingSettings()

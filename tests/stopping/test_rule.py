@@ -246,6 +246,15 @@ def test_confidence_out_of_range(confidence: float) -> None:
         StoppingSettings(confidence=confidence)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("first_odds", 0.0), ("cost_range", 0.9), ("rung_factor", 1.0)]
+)
+def test_other_settings_out_of_range(name: str, value: float) -> None:
+    """A ratio of 1 would have no end of rungs."""
+    with pytest.raises(ValueError, match=f"{name}: {value}; accepted: "):
+        StoppingSettings(**{name: value})
+
+
 def test_neg_log_error_orders_accuracies_up_to_a_perfect_one() -> None:
     for images in (None, 360):
         values = [neg_log_error(a, images) for a in (0.0, 0.5, 0.9, 0.99, 1.0)]
