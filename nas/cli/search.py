@@ -291,7 +291,7 @@ def _run(plan: Plan, *, as_json: bool, verbose: bool, quiet: bool) -> int:
     from nas.cli.search_view import print_plan, print_result, result_json
     from nas.tune.search import search as run_search
 
-    errors = Console(stderr=True)
+    errors = Console(stderr=True, markup=False)  # data and paths may hold brackets
     if verbose:
         handler = RichHandler(
             console=errors, show_level=False, show_path=False, log_time_format="%H:%M:%S"
@@ -310,4 +310,4 @@ def _run(plan: Plan, *, as_json: bool, verbose: bool, quiet: bool) -> int:
         return 0
     if result.ended.signal_number is not None:
         return 128 + result.ended.signal_number
-    return 0 if result.ended.why.startswith("--timeout") else EXIT_FAILED
+    return EXIT_FAILED if result.ended.failed else 0

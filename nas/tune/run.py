@@ -42,10 +42,11 @@ class SearchEnded(BaseException):
     It is not an `Exception`, since for those Tune would wait until its trials end.
     """
 
-    def __init__(self, why: str, signal_number: int | None = None) -> None:
+    def __init__(self, why: str, signal_number: int | None = None, *, failed: bool = False) -> None:
         super().__init__(why)
         self.why = why
         self.signal_number = signal_number
+        self.failed = failed  # whether it was an error, not the user's wish
 
 
 def run(
@@ -152,10 +153,11 @@ class StopCallback(tune.Callback):  # type: ignore[misc]
         failures = self._study.failures
         if failures.total() > self._stops.max_failures:
             reason, times = failures.most_common(1)[0]
-            raise SearchEnded(
+            why = (
                 f"{format_number(failures.total(), 'trial')} failed, more than --max-failures "
                 f"{self._stops.max_failures}; most often ({format_number(times, 'time')}): {reason}"
             )
+            raise SearchEnded(why, failed=True)
 
     def _kill_hanging(self, trials: list[Any], latest: float) -> None:
         """Kill the actors of trials that started before `latest`; Tune starts new ones."""
