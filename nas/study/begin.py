@@ -26,9 +26,9 @@ def require_same(
     Raises:
         ValueError: naming what differs.
     """
-    if found := differences(stored, asked):
+    if differing := differences(stored, asked):
         raise ValueError(
-            f"study {study_name} was started otherwise: {in_one_line(found)}; "
+            f"study {study_name} was started otherwise: {in_one_line(differing)}; "
             f"accepted: the study's settings and files, or a new study with {new_study}"
         )
 

@@ -21,26 +21,28 @@ MAX_NAMED = 3  # differences that a line names
 
 def differences(stored: StudyConfig, asked: StudyConfig) -> list[str]:
     """Each setting that is asked for otherwise than stored; what follows from it is left out."""
-    found = [*_data(stored, asked), *_recipe(stored, asked)]
+    differing = [*_data(stored, asked), *_recipe(stored, asked)]
     if space := _space(stored.space, asked.space):
-        found.append(space)
+        differing.append(space)
     if stored.objectives != asked.objectives:
         names = (",".join(config.objectives.names) for config in (stored, asked))
-        found.append(_differ("--objectives", *names))
+        differing.append(_differ("--objectives", *names))
     if stored.quantized != asked.quantized:
-        found.append(_differ("--quantized", *map(_yes_or_no, (stored.quantized, asked.quantized))))
-    found += _limits(stored.limits, asked.limits)
+        differing.append(
+            _differ("--quantized", *map(_yes_or_no, (stored.quantized, asked.quantized)))
+        )
+    differing += _limits(stored.limits, asked.limits)
     if stored.machine != asked.machine and stored.timed == asked.timed:
-        found.append(
+        differing.append(
             f"latencies were measured on {stored.machine} in the study, this is {asked.machine}"
         )
-    return found
+    return differing
 
 
-def in_one_line(found: list[str]) -> str:
+def in_one_line(differing: list[str]) -> str:
     """The first few differences, and how many more there are."""
-    more = len(found) - MAX_NAMED
-    return "; ".join(found[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
+    more = len(differing) - MAX_NAMED
+    return "; ".join(differing[:MAX_NAMED]) + (f"; and {more} more" if more > 0 else "")
 
 
 def images_changed(info: DatasetInfo, then: SplitRecord | None, now: SplitRecord | None) -> str:
@@ -83,13 +85,13 @@ def _data(stored: StudyConfig, asked: StudyConfig) -> Iterator[str]:
     same_pixels = then.fingerprint == now.fingerprint
     options = [("--image-size", then.image_size, now.image_size)]
     options += [("--channels", then.in_channels, now.in_channels)]
-    found = [_differ(*one) for one in options if one[1] != one[2]]
+    differing = [_differ(*one) for one in options if one[1] != one[2]]
     backgrounds = then.background, now.background
     # One appears by itself where the images have transparent pixels.
     if backgrounds[0] != backgrounds[1] and (same_pixels or None not in backgrounds):
-        found.append(_differ("--background", *backgrounds))
-    if found:
-        yield from found
+        differing.append(_differ("--background", *backgrounds))
+    if differing:
+        yield from differing
     elif then.class_names != now.class_names:
         yield _differ("classes", *(_few(info.class_names) for info in (then, now)))
     elif not same_pixels:

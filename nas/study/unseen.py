@@ -44,9 +44,9 @@ def draw_unseen(
         left = [arch for arch in space.architectures() if usable(arch)]
         return rng.choice(left) if left else None
     drawn = (space.sample(rng) for _ in range(MAX_DRAWS))
-    found = next((arch for arch in drawn if usable(arch)), None)
-    if found is not None:
-        return found
+    chosen = next((arch for arch in drawn if usable(arch)), None)
+    if chosen is not None:
+        return chosen
     # Few architectures of a large space may be within the limits.
     admitted = config.limits.all_admitted(space, sizes)
     if latency is not None:  # none of very many may be worth measuring
