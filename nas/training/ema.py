@@ -34,7 +34,8 @@ class WeightAverage:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         averaged, current = _tensors(self.network), _tensors(network)
-        get_ema_multi_avg_fn(decay)(averaged, current, self.updates)
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
+        update(averaged, current, self.updates)
 
 
 def _tensors(network: nn.Module) -> list[Tensor]:
