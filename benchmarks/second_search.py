@@ -2,8 +2,10 @@
 
 Each kind of second search is made twice, as a cold start and with the first search as its source
 (`--from-study`). The measure is the number of trials and the seconds of training until the
-hypervolume of its finished trials reaches the final one of the cold start, for both. The search
-with a source gets half the trials of the cold start, and as many where half do not get it there.
+hypervolume of its finished trials reaches the final one of the cold start, for both; and, since the
+last steps of a search are made of lucky measurements, what the cold start takes for the hypervolume
+that the search with a source has after some of its trials. The search with a source gets half the
+trials of the cold start, and as many where half do not get it there.
 Run as `python runners/benchmark.py second-search --folder DIR --json FILE`; the studies in DIR, and
 so the whole measurement, continue where they were cut.
 """
@@ -48,6 +50,7 @@ KINDS = {
     "at most 1 M to 4 M multiply-adds": ("small", "short"),
 }
 KEY = ("kind", "seed")
+MARKS = (0.1, 0.25, 0.5)  # of the cold start's trials
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ class SecondSearches:
         cold = progress_of(self.run(seed, second))
         for share in (0.5, 1):
             found = compare(cold, progress_of(self.run(seed, second, first, share)))
-            if found["source_trials"] is not None:
+            if found["source"] is not None:
                 break
         return {"kind": kind, "seed": seed} | found
 
@@ -135,18 +138,35 @@ def progress_of(database: Path) -> list[tuple[float, float]]:
 def compare(
     cold: Sequence[tuple[float, float]], warm: Sequence[tuple[float, float]]
 ) -> dict[str, Any]:
-    """Trials and training seconds until the cold start's final hypervolume, of both.
+    """What a search with a source takes beside a cold start.
 
-    None where the search with a source does not reach it; `share` is its hypervolume after half
-    the cold start's trials as a share of the cold start's final one.
+    Args:
+        cold: see `progress_of`.
+        warm: the same of the search with a source.
+
+    Returns:
+        `cold` and `source`, until the cold start's final hypervolume; and for each of `MARKS`
+        `source`, what the search with a source took until then, `share`, its hypervolume as a
+        share of the cold start's final one, and `cold`, until the cold start has as much. What was
+        taken is a pair of trials and seconds of training, or None where that is never reached.
     """
-    goal, half = cold[-1][1], min(len(warm), len(cold) // 2)
-    found: dict[str, Any] = {"share": warm[half - 1][1] / goal}
-    for name, curve in (("cold", cold), ("source", warm)):
-        reached = next((n for n, (_, volume) in enumerate(curve) if volume >= goal), None)
-        found[f"{name}_trials"] = None if reached is None else reached + 1
-        found[f"{name}_seconds"] = None if reached is None else curve[reached][0]
-    return found
+    goal = cold[-1][1]
+    marks = []
+    for mark in MARKS:
+        trials = min(len(warm), round(mark * len(cold)))
+        seconds, volume = warm[trials - 1]
+        marks.append(
+            {"source": (trials, seconds), "share": volume / goal, "cold": _until(cold, volume)}
+        )
+    return {"cold": _until(cold, goal), "source": _until(warm, goal), "marks": marks}
+
+
+def _until(progress: Sequence[tuple[float, float]], goal: float) -> tuple[int, float] | None:
+    """Trials and seconds of training until a hypervolume is reached."""
+    for trials, (seconds, volume) in enumerate(progress, 1):
+        if volume >= goal:
+            return trials, seconds
+    return None
 
 
 def run_and_report(searches: SecondSearches, seeds: int, json_path: Path | None) -> None:
@@ -169,15 +189,21 @@ def run_and_report(searches: SecondSearches, seeds: int, json_path: Path | None)
 
     for _ in shown("second searches")(steps(), len(work), len(work) - len(left)):
         pass
-    summary = summarise(list(file))
-    file.write({"summary": summary})
-    Console(width=None if Console().is_terminal else 150).print(table(list(file), summary))
+    file.write({"summary": summarise(list(file))})
+    heading, *lines = second_search_rows(list(file))
+    grid = Table(*heading)
+    for line in lines:
+        grid.add_row(*line)
+    Console(width=None if Console().is_terminal else 150).print(grid)
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """For each kind the medians over seeds of the shares that the search with a source took.
+    """Medians over the seeds of each kind; None where the median search never gets there.
 
-    A search that does not reach the goal counts as infinitely long, and a median of such as None.
+    Returns:
+        For each kind `seeds`; `trials` and `seconds` until the cold start's final hypervolume, as
+        shares of the cold start's; and for each of `MARKS` the `share` of that hypervolume, and
+        the `trials` and `seconds` that a cold start takes for as much, as multiples.
     """
     summary = []
     for kind in KINDS:
@@ -185,34 +211,53 @@ def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         if not own:
             continue
         line: dict[str, Any] = {"kind": kind, "seeds": len(own)}
-        for unit in ("trials", "seconds"):
-            shares = median(
-                math.inf if row[f"source_{unit}"] is None
-                else row[f"source_{unit}"] / row[f"cold_{unit}"]
-                for row in own
-            )  # fmt: skip
-            line[unit] = shares if math.isfinite(shares) else None
-        summary.append(line | {"hypervolume": median(row["share"] for row in own)})
+        line |= _ratios([(row["source"], row["cold"]) for row in own])
+        line["marks"] = [
+            {"share": median(mark["share"] for mark in marks)}
+            | _ratios([(mark["cold"], mark["source"]) for mark in marks])
+            for marks in zip(*(row["marks"] for row in own), strict=True)
+        ]
+        summary.append(line)
     return summary
 
 
-def table(rows: Sequence[dict[str, Any]], summary: Sequence[dict[str, Any]]) -> Table:
-    """A row for each kind and seed, and the medians."""
-    grid = Table(title="Until the cold start's final hypervolume")
-    for column in ("second search", "seed", "trials, cold", "with the source", "training s, cold",
-                   "with the source", "hypervolume at half"):  # fmt: skip
-        grid.add_column(column, justify="left" if column == "second search" else "right")
-    for row in rows:
-        numbers = [
-            "never" if row[f"{name}_{unit}"] is None else f"{row[f'{name}_{unit}']:.0f}"
-            for unit in ("trials", "seconds")
-            for name in ("cold", "source")
+def _ratios(pairs: Sequence[tuple[Any, Any]]) -> dict[str, float | None]:
+    """Medians of what was taken of each pair, the first over the second."""
+    medians: dict[str, float | None] = {}
+    for position, unit in enumerate(("trials", "seconds")):
+        ratios = [
+            math.inf if first is None else first[position] / second[position]
+            for first, second in pairs
         ]
-        grid.add_row(row["kind"], str(row["seed"]), *numbers, f"{row['share']:.3f}")
-    for line in summary:
-        trials, seconds = (
-            "never" if line[unit] is None else f"{line[unit]:.2f}x"
-            for unit in ("trials", "seconds")
-        )
-        grid.add_row(line["kind"], "median", "", trials, "", seconds, f"{line['hypervolume']:.3f}")
-    return grid
+        medians[unit] = median(ratios) if math.isfinite(median(ratios)) else None
+    return medians
+
+
+def second_search_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """A heading; a line for each search and each kind: what a cold start takes for as much."""
+    heading = ["second search", "seed"]
+    for mark in MARKS:
+        heading += [f"hypervolume after {mark:.0%} of the trials", "times less: trials, training s"]
+    heading.append("cold start's final one reached with")
+    lines = []
+    for line in summarise(rows):
+        for row in (row for row in rows if row["kind"] == line["kind"]):
+            (alone,) = summarise([row])
+            lines.append([row["kind"], str(row["seed"]), *_cells(alone)])
+        lines.append([line["kind"], "median", *_cells(line)])
+    return [heading, *lines]
+
+
+def _cells(line: dict[str, Any]) -> list[str]:
+    cells = []
+    for mark in line["marks"]:
+        cells += [f"{mark['share']:.3f}", f"{_times(mark['trials'])}, {_times(mark['seconds'])}"]
+    reached = line["trials"]
+    text = "not with as many trials"
+    if reached is not None:
+        text = f"{reached:.2f} of the trials, {line['seconds']:.2f} of the training s"
+    return [*cells, text]
+
+
+def _times(ratio: float | None) -> str:
+    return "never" if ratio is None else f"{ratio:.1f}x"
