@@ -15,6 +15,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     samplers.sampler_synthetic,
     samplers.sampler_peers,
     samplers.transfer,
+    searches.second_search,
     samplers.device_search,
     samplers.estimates,
     searches.end_to_end,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from statistics import median
+from typing import Any
 
 from benchmarks.docs_tables.markdown import BENCHMARKS, interval, read, spread, table
 from benchmarks.end_to_end import NAMES as BASELINE_NAMES
 from benchmarks.recorded_coverage import coverage, own_noise, recorded_searches
+from benchmarks.second_search import MARKS, summarise
 from nas.stopping.rule import StoppingSettings
 
 WHOLE_SEARCHES = {"digits": "end-to-end.json", "Fashion-MNIST": "end-to-end-fashion-mnist.json"}
@@ -53,6 +57,33 @@ def early_stopping() -> str:
     return table(
         ["of the same search without stopping", "trials", "hypervolume", "training seconds"], lines
     )
+
+
+def second_search() -> str:
+    """What a cold start takes for as much as a search with a source: medians (least to most)."""
+    file = read(BENCHMARKS / "second-search.json")
+    lines = []
+    for line in file["summary"]:
+        searches = [summarise([row])[0] for row in file["rows"] if row["kind"] == line["kind"]]
+        cells = []
+        for index, mark in enumerate(line["marks"]):
+            each = [one["marks"][index] for one in searches]
+            cells += [_multiple(mark, each, unit) for unit in ("trials", "seconds")]
+        reached = [one["trials"] for one in searches if one["trials"] is not None]
+        cells.append(f"{len(reached)} of {len(searches)}")
+        lines.append([line["kind"], *cells])
+    heading = []
+    for mark in MARKS:
+        heading += [f"after {mark * file['setting']['budget']:.0f}: trials", "training s"]
+    return table(["second search", *heading, "reached"], lines)
+
+
+def _multiple(middle: Mapping[str, Any], each: Sequence[Mapping[str, Any]], unit: str) -> str:
+    """A median and a range, where the end of the cold start is beyond what it reached."""
+    found = [math.inf if one[unit] is None else one[unit] for one in each]
+    numbers = (math.inf if middle[unit] is None else middle[unit], min(found), max(found))
+    one, low, high = (f"{n:.1f}" if math.isfinite(n) else "never" for n in numbers)
+    return f"{one} ({low} to {high})"
 
 
 def stopping() -> str:
