@@ -7,7 +7,7 @@ A search calls `load_search_data`, which gives it no pixel of a test image; only
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -99,7 +99,8 @@ def load_search_data(
         image_size: side that the images are resized to; None for the data set's own, and
             32 for a folder.
         channels: 1 or 3, of a folder's images; None: 1 where all of them are grey.
-        background: colour behind transparent pixels of a folder's images; None: white.
+        background: colour behind transparent pixels of a folder's images, accepted there alone;
+            None: white.
         val_fraction: of the training set; None for the data set's own.
         seed: of the stratified split into training and validation.
         download: whether what is not found may be downloaded, and what does not fit into
@@ -117,6 +118,10 @@ def load_search_data(
         )
     source = SOURCES[name]
     own_channels = source.shape[0]
+    if background is not None:
+        raise DatasetError(
+            f"--background: {name} has no transparent pixels; accepted: with {ACCEPTED[-1]}"
+        )
     if channels not in (None, own_channels):
         raise DatasetError(f"--channels {channels}: {name} has {own_channels}; accepted: auto")
     own_size = source.shape[-1]
@@ -202,7 +207,7 @@ def resolve_dataset(
     if name in SOURCES:
         return name, "asked for"
     if name != "auto":
-        whole = folder_path(name).absolute()
+        whole = folder_path(name, ("auto", *ACCEPTED)).absolute()
         try:
             return FOLDER_PREFIX + os.fsencode(whole).decode(), "asked for"
         except UnicodeDecodeError:
@@ -221,17 +226,26 @@ def resolve_dataset(
     return wanted, f"{device}, and {wanted} is on this machine"
 
 
-def folder_path(name: str) -> Path:
+def folder_path(name: str, accepted: Sequence[str] = ACCEPTED) -> Path:
     """The path in folder:PATH.
+
+    Args:
+        name: of a data set.
+        accepted: what the message says is accepted.
 
     Raises:
         DatasetError: it is none.
     """
     text = name.removeprefix(FOLDER_PREFIX)
     if text == name or not text or "\0" in text:
-        raise DatasetError(f"--dataset: {name[:80]!r}; accepted: {', '.join(ACCEPTED)}")
+        meant = f"; did you mean {FOLDER_PREFIX}{name}?" if _is_folder(name) else ""
+        raise DatasetError(f"--dataset: {name[:80]!r}; accepted: {', '.join(accepted)}{meant}")
     # The same bytes in every locale, whatever it makes of those that are not ASCII
     return Path(os.fsdecode(text.encode("utf-8", "surrogateescape"))).expanduser()
+
+
+def _is_folder(name: str) -> bool:
+    return len(name) <= 80 and "\0" not in name and Path(name).is_dir()
 
 
 def _outline(name: str, source: Source, size: int) -> SearchData:

@@ -82,7 +82,7 @@ def parse_reference(name: str) -> tuple[str, float]:
     family, width = (match[1], float(match[2] or 1)) if match else ("", 0.0)
     if family not in REFERENCES or not 0 < width <= MAX_WIDTH:
         raise ValueError(
-            f"reference: {name[:40]!r}; accepted: {', '.join(REFERENCES)}, or one with a width "
+            f"--reference: {name[:40]!r}; accepted: {', '.join(REFERENCES)}, or one with a width "
             f"above 0, at most {MAX_WIDTH}, such as mobilenetv2-0.25"
         )
     return family, width

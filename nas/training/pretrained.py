@@ -118,7 +118,10 @@ def read_description(folder: Path) -> Description:
         with path.open("rb") as file:
             content = file.read(MAX_DESCRIPTION_BYTES + 1)
     except OSError as error:
-        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+        raise ValueError(
+            f"{path}: cannot be read ({error.strerror}); accepted: the folder of a retrained "
+            "network, such as results/STUDY/retrained/ARCH_ID"
+        ) from None
     if len(content) > MAX_DESCRIPTION_BYTES:
         raise ValueError(f"{path}: larger than {MAX_DESCRIPTION_BYTES} bytes")
     try:

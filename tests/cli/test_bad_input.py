@@ -35,6 +35,7 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*SEARCH, "--metric", "f1"), "--metric"),
     ((*SEARCH, "--channels", "2"), "--channels"),
     ((*SEARCH, "--channels", "3"), "digits has 1"),
+    ((*SEARCH, "--background", "red"), "digits has no transparent pixels"),
     (("search", "--budget", "3", "--dataset", "folder:x", "--background", "colour"), "colour"),
     ((*SEARCH, "--learning-rate", "-1"), "--learning-rate"),
     ((*SEARCH, "--max-macs", "20X"), "--max-macs"),
@@ -69,7 +70,8 @@ ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((*SEARCH, "--gpus-per-trial", "nan"), "--gpus-per-trial"),
     ((*SEARCH, "--ray-address", "127.0.0.1:1"), "--ray-address"),
     (("retrain", "missing.json"), "missing.json"),
-    (("predict", "missing", "image.png"), "missing"),
+    (("retrain", "."), "accepted: the front.json of a study"),
+    (("predict", "missing", "image.png"), "accepted: the folder of a retrained network"),
     (("predict", "missing", "image.png", "--top", "0"), "--top"),
 ]
 
@@ -172,6 +174,13 @@ def test_data_folders(
     make(Path("images"))
     ran = run_runner("search", "--budget", "3", "--dataset", "folder:images")
     assert_one_line(ran, names)
+
+
+def test_a_folder_without_its_prefix(run_runner: Callable[..., Any]) -> None:
+    Path("photos").mkdir()
+    ran = run_runner("search", "--budget", "3", "--dataset", "photos")
+    assert_one_line(ran, "'photos'; accepted: auto, digits, ")
+    assert "did you mean folder:photos?" in ran.err
 
 
 def test_a_file_that_is_no_database(run_runner: Callable[..., Any]) -> None:
