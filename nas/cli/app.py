@@ -7,13 +7,13 @@ from typing import Annotated
 import typer
 
 from nas.cli import predict, report, retrain, search, status
-from nas.cli.options import run_app, version_option
+from nas.cli.options import OPTIONS, help_option, run_app, version_option
 
 HELP = """Search for small ConvNets with the best accuracy at each cost, and use them.
 
-The networks are DyClotNets. Their bottlenecks expand channels by a dynamic
-clone transformer (DCT): each channel is cloned, and each clone is shifted by
-a value that depends on the image.
+The networks are DyClotNets. Their bottleneck blocks expand channels with a
+dynamic clone transformer (DCT): each channel is cloned, and each clone is
+shifted by a coefficient that depends on the image.
 
 \b
   nas search --budget 200
@@ -29,8 +29,11 @@ for _module in (search, report, retrain, predict, status):
     app.registered_commands += _module.app.registered_commands
 
 
-@app.callback()
-def _nas(version: Annotated[bool, version_option("Options")] = False) -> None:
+@app.callback(add_help_option=False)
+def _nas(
+    version: Annotated[bool, version_option(OPTIONS)] = False,
+    help_: Annotated[bool, help_option(OPTIONS)] = False,
+) -> None:
     """Options of the program itself."""
 
 

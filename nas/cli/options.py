@@ -24,6 +24,9 @@ from nas.version import __version__
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 
+OPTIONS = "Options"
+"""The panel of a command whose help has only one."""
+
 SYNONYMS = {
     "trials": "--budget",
     "n-trials": "--budget",
@@ -138,11 +141,6 @@ def option(panel: str, metavar: str, text: str, *names: str, **more: Any) -> Any
     return typer.Option(
         *names, help=text, metavar=metavar, rich_help_panel=panel, show_default=False, **more
     )
-
-
-def plain_option(text: str, *names: str, **more: Any) -> Any:
-    """An option of a command whose help has no panels."""
-    return typer.Option(*names, help=text, **more)
 
 
 def version_option(panel: str) -> Any:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import print_json, version_option
+from nas.cli.options import OPTIONS, help_option, option, print_json, version_option
 from nas.cli.program import announce
 
 HELP = """Classify images with a retrained network.
@@ -21,7 +21,7 @@ HELP = """Classify images with a retrained network.
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command(help=HELP, no_args_is_help=True)
+@app.command(help=HELP, no_args_is_help=True, add_help_option=False)
 def predict(
     folder: Annotated[
         Path,
@@ -31,21 +31,26 @@ def predict(
     ],
     images: Annotated[
         list[Path] | None,
-        typer.Argument(help="Image files.", metavar="IMAGE...", show_default=False),
+        typer.Argument(help="Image files.", metavar="IMAGE", show_default=False),
     ] = None,
     device: Annotated[
         str | None,
-        typer.Option(
-            help="Show whether the network fits a device, such as stm32f746, in int8, and the "
-            "memory of each layer."
+        option(
+            OPTIONS,
+            "NAME",
+            "Show whether the network fits a device, such as stm32f746, in int8, and the memory "
+            "of each layer.",
         ),
     ] = None,
-    top: Annotated[int, typer.Option(help="Classes to print of each image.", min=1)] = 3,
+    top: Annotated[
+        int, option(OPTIONS, "N", "Classes to print for each image. Default: 3", min=1)
+    ] = 3,
     json: Annotated[
-        bool, typer.Option("--json", help="Print the result as JSON, with every class.")
+        bool, option(OPTIONS, " ", "Print the result as JSON, with every class.", "--json")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback on errors.")] = False,
-    version: Annotated[bool, version_option("Options")] = False,
+    debug: Annotated[bool, option(OPTIONS, " ", "Show a traceback on errors.", "--debug")] = False,
+    version: Annotated[bool, version_option(OPTIONS)] = False,
+    help_: Annotated[bool, help_option(OPTIONS)] = False,
 ) -> int:
     """Predict; the help text is `HELP`."""
     if device is not None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import plain_option, print_json, version_option
+from nas.cli.options import OPTIONS, help_option, option, print_json, version_option
 from nas.cli.program import announce
 
 HELP = """Write the report of a study (report.html), and notes and plots for Optuna's dashboard.
@@ -19,17 +19,27 @@ HELP = """Write the report of a study (report.html), and notes and plots for Opt
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command(help=HELP, no_args_is_help=True)
+@app.command(help=HELP, no_args_is_help=True, add_help_option=False)
 def report(
-    folder: Annotated[Path, typer.Argument(help="Folder of the study, such as results/STUDY.")],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of the study, such as results/STUDY.", metavar="FOLDER")
+    ],
     storage: Annotated[
         str | None,
-        plain_option("Study database. Default: study.db in the folder", envvar="NAS_STORAGE"),
+        option(
+            OPTIONS,
+            "URL",
+            "Study database. Default: study.db in the folder",
+            envvar="NAS_STORAGE",
+        ),
     ] = None,
-    study: Annotated[str | None, plain_option("Name of the study. Default: the folder's")] = None,
-    json: Annotated[bool, plain_option("Print the result as JSON.", "--json")] = False,
-    debug: Annotated[bool, plain_option("Show a traceback on errors.", "--debug")] = False,
-    version: Annotated[bool, version_option("Options")] = False,
+    study: Annotated[
+        str | None, option(OPTIONS, "NAME", "Name of the study. Default: the folder's")
+    ] = None,
+    json: Annotated[bool, option(OPTIONS, " ", "Print the result as JSON.", "--json")] = False,
+    debug: Annotated[bool, option(OPTIONS, " ", "Show a traceback on errors.", "--debug")] = False,
+    version: Annotated[bool, version_option(OPTIONS)] = False,
+    help_: Annotated[bool, help_option(OPTIONS)] = False,
 ) -> int:
     """Write the report; the help text is `HELP`."""
     if not json:

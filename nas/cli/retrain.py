@@ -22,7 +22,7 @@ HELP = """Train networks of a front in full, and evaluate each once on the test 
   nas retrain results/STUDY/front.json --select spread:4 \\
       --reference equal-cost-twin --learning-rate 0.1,0.2,0.4
 
-The same command again continues after an interruption.
+To continue after an interruption, repeat the command.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -51,13 +51,13 @@ def retrain(
         option(
             WHAT,
             "LIST",
-            "Networks to compare with: twin and equal-cost-twin (1x1 convolutions in the place of "
-            "DCT, or DCT in theirs), table2 (the paper's), mobilenetv2 or another reference "
-            "network, also as NAME-WIDTH or NAME-scaled. DCT: dynamic clone transformer.",
+            "Networks to compare with: twin and equal-cost-twin (the dynamic clone transformer, "
+            "DCT, replaced by 1x1 convolutions, or the reverse), table2 (the paper's), "
+            "mobilenetv2, mobilenetv2-WIDTH or mobilenetv2-scaled (to the same cost).",
         ),
     ] = None,
     seeds: Annotated[
-        int | None, option(WHAT, "K", "Train each with seeds 0 to K-1. Default: 1")
+        int | None, option(WHAT, "K", "Train each network K times, with seeds 0 to K-1. Default: 1")
     ] = None,
     budget_hours: Annotated[
         float | None,
@@ -69,24 +69,37 @@ def retrain(
         ),
     ] = None,
     dry_run: Annotated[
-        bool, option(WHAT, " ", "Say what would be trained and how long it takes.", "--dry-run")
+        bool,
+        option(
+            WHAT,
+            " ",
+            "Print what would be trained and how long it takes; times a minute of training.",
+            "--dry-run",
+        ),
     ] = False,
-    recipe: Annotated[str, option(HOW, "NAME", "Training recipe. Default: full")] = "full",
-    epochs: Annotated[int | None, option(HOW, "N", "Override those of the recipe.")] = None,
-    batch_size: Annotated[int | None, option(HOW, "N", "Override that of the recipe.")] = None,
+    recipe: Annotated[
+        str, option(HOW, "NAME", "full (default), short-cpu, short-cpu-subset or short-gpu")
+    ] = "full",
+    epochs: Annotated[
+        int | None, option(HOW, "N", "Epochs of a training. Default: the recipe's")
+    ] = None,
+    batch_size: Annotated[
+        int | None, option(HOW, "N", "Images in a batch. Default: the recipe's")
+    ] = None,
     learning_rate: Annotated[
         str | None,
         option(
             HOW,
             "LIST",
-            "Override the peak of the recipe; of several, separated by commas, each family of "
-            "networks takes the best on the validation split, and tries beyond the least or the "
-            "greatest of three or more where that is the best. auto: short runs choose, in at most "
-            "a fifth of one training of a family.",
+            "Peak learning rate. Default: the recipe's. Of several, separated by commas, each "
+            "family of networks takes the one that is best on the validation split; of three or "
+            "more, rates beyond the list are tried if its least or greatest is best. auto: short "
+            "runs choose, which takes at most a fifth of one training for each family.",
         ),
     ] = None,
     cutout: Annotated[
-        float | None, option(HOW, "X", "Mask a random square, such as 0.5 of the side.")
+        float | None,
+        option(HOW, "X", "Mask a random square of this share of the side, such as 0.5."),
     ] = None,
     mixup: Annotated[
         float | None, option(HOW, "X", "Mix images in proportions from Beta(X, X), such as 0.2.")
@@ -105,10 +118,12 @@ def retrain(
         option(WHERE, "N", "Trainings at the same time. Default: one for each GPU, or core"),
     ] = None,
     threads: Annotated[
-        int | None, option(WHERE, "N", "CPU threads of a training. Default: its share of the cores")
+        int | None,
+        option(WHERE, "N", "CPU threads of a training. Default: an equal share of the cores"),
     ] = None,
     gpus_per_trial: Annotated[
-        float | None, option(WHERE, "X", "GPUs of a training. Default: one, or its share of one")
+        float | None,
+        option(WHERE, "X", "GPUs of a training, such as 0.25. Default: one, or a share of one"),
     ] = None,
     ray_address: Annotated[
         str | None, option(WHERE, "ADDRESS", "A Ray cluster, such as auto or HOST:6379.")

@@ -22,7 +22,7 @@ HELP = """Search for the ConvNets with the best accuracy at each cost.
   nas search --budget 500 --dataset cifar10 --max-macs 20M
   nas search --budget 9 --dataset digits --dry-run
 
-The same command again continues; the budget is that of the whole study.
+To continue, repeat the command; the budget is that of the whole study.
 """
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
@@ -40,10 +40,10 @@ START, WHAT, LIMITS, HOW, WHERE, OUTPUT = (
     options_metavar="--budget N [OPTIONS]",
 )
 def search(
-    budget: Annotated[int, option(START, "N", "Architectures to train in total.")],
+    budget: Annotated[int, option(START, "N", "Distinct architectures to train.")],
     dataset: Annotated[
         str,
-        option(START, "NAME", "auto, digits, fashion-mnist, cifar10, cifar100, folder:DIR"),
+        option(START, "NAME", "auto, digits, fashion-mnist, cifar10, cifar100, folder:PATH"),
     ] = "auto",
     space: Annotated[
         Path, option(START, "SPACE", "dyclotnet (default), tiny, or a YAML file")
@@ -52,7 +52,8 @@ def search(
         str | None, option(START, "N", "Maximum FLOPs (multiply-adds), such as 20M.")
     ] = None,
     timeout: Annotated[
-        str | None, option(START, "TIME", "Stop after this time, such as 2h.")
+        str | None,
+        option(START, "TIME", "End after this time, such as 2h."),
     ] = None,
     study: Annotated[
         str | None, option(START, "NAME", "Folder in results/. Default: SPACE-DATASET")
@@ -75,20 +76,26 @@ def search(
         option(
             WHAT,
             "NAME",
-            "accuracy (default), or balanced-accuracy: classes count alike, whatever their size.",
+            "accuracy (default), or balanced-accuracy: the mean over classes, whatever their size.",
         ),
     ] = None,
     quantized: Annotated[
         bool,
-        option(WHAT, " ", "Accuracy is that of the network in int8.", "--quantized"),
+        option(WHAT, " ", "Measure accuracy with the network in int8.", "--quantized"),
     ] = False,
     image_size: Annotated[
         int | None,
-        option(WHAT, "N", "Side of the images in pixels: they are resized and trained at it."),
+        option(
+            WHAT,
+            "N",
+            "Side in pixels to resize images to and to train at. Default: 32 for a folder",
+        ),
     ] = None,
     channels: Annotated[
         str,
-        option(WHAT, "N", "1 (grey), 3 (RGB) or auto: 1 where all images of a folder are grey."),
+        option(
+            WHAT, "N", "1 (grey), 3 (RGB) or auto (default): 1 if all images of a folder are grey."
+        ),
     ] = "auto",
     background: Annotated[
         str | None, option(WHAT, "COLOR", "Colour behind transparent pixels. Default: white")
@@ -98,7 +105,7 @@ def search(
     ] = None,
     max_memory: Annotated[
         str | None,
-        option(LIMITS, "BYTES", "Maximum memory of activations in int8, such as 256k."),
+        option(LIMITS, "BYTES", "Maximum memory of the activations in int8, such as 256k."),
     ] = None,
     max_flash: Annotated[
         str | None, option(LIMITS, "BYTES", "Maximum size of the weights in int8, such as 1M.")
@@ -124,19 +131,24 @@ def search(
         option(
             LIMITS,
             "NAME",
-            "What latency is measured with: pytorch (default), onnxruntime or onnxruntime-int8.",
+            "Measure latency with pytorch (default), onnxruntime or onnxruntime-int8.",
         ),
     ] = None,
     trial_timeout: Annotated[
         str | None,
-        option(LIMITS, "TIME", "Restart the worker of a trial that takes longer, such as 1h."),
+        option(
+            LIMITS,
+            "TIME",
+            "Restart the worker of a trial that takes longer, such as 1h. Default: none",
+        ),
     ] = None,
     max_failures: Annotated[
         str,
         option(
             LIMITS,
             "N",
-            "Failed trials that are allowed, or a share of the budget such as 20%. Default: 10",
+            "End the search after more failed trials than this, or than a share of the budget such "
+            "as 20%. Default: 10",
         ),
     ] = "10",
     from_study: Annotated[
@@ -150,7 +162,7 @@ def search(
     ] = None,
     no_source_front: Annotated[
         bool,
-        option(HOW, " ", "Do not try the front of --from-study first.", "--no-source-front"),
+        option(HOW, " ", "Do not train the front of --from-study first.", "--no-source-front"),
     ] = False,
     try_: Annotated[
         list[Path] | None,
@@ -165,14 +177,25 @@ def search(
         str | None, option(HOW, "NAME", "known-cost (default), tpe, nsga2, gp, random")
     ] = None,
     recipe: Annotated[
-        str | None, option(HOW, "NAME", "Training recipe. Default: by data set and device")
+        str | None,
+        option(
+            HOW,
+            "NAME",
+            "short-cpu, short-cpu-subset, short-gpu or full. Default: by data set and device",
+        ),
     ] = None,
-    epochs: Annotated[int | None, option(HOW, "N", "Override those of the recipe.")] = None,
-    batch_size: Annotated[int | None, option(HOW, "N", "Override that of the recipe.")] = None,
+    epochs: Annotated[
+        int | None, option(HOW, "N", "Epochs of a trial. Default: the recipe's")
+    ] = None,
+    batch_size: Annotated[
+        int | None, option(HOW, "N", "Images in a batch. Default: the recipe's")
+    ] = None,
     learning_rate: Annotated[
-        float | None, option(HOW, "X", "Override the peak of the recipe.")
+        float | None, option(HOW, "X", "Peak learning rate. Default: the recipe's")
     ] = None,
-    train_images: Annotated[int | None, option(HOW, "N", "Train on this many images.")] = None,
+    train_images: Annotated[
+        int | None, option(HOW, "N", "Train on at most this many images. Default: the recipe's")
+    ] = None,
     seed: Annotated[int, option(HOW, "N", "Seed of the sampler and the trials. Default: 0")] = 0,
     concurrency: Annotated[
         int | None, option(WHERE, "N", "Trials at the same time. Default: as many as fit")

@@ -8,11 +8,18 @@ from typing import Annotated
 
 import typer
 
-from nas.cli.options import EXIT_FAILED, plain_option, print_json, version_option
+from nas.cli.options import (
+    EXIT_FAILED,
+    OPTIONS,
+    help_option,
+    option,
+    print_json,
+    version_option,
+)
 from nas.cli.program import announce
 from nas.format import one_line
 
-HELP = """Show trials, front and lock of studies, and repair them after a crash.
+HELP = """Show what studies hold and who works on them, and repair them after a crash.
 
 \b
   nas status
@@ -23,23 +30,41 @@ HELP = """Show trials, front and lock of studies, and repair them after a crash.
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
-@app.command(help=HELP)
+@app.command(help=HELP, add_help_option=False)
 def status(
-    folder: Annotated[Path, typer.Argument(help="Folder of a study, or of all studies.")] = Path(
-        "results"
-    ),
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of a study, or of all studies. Default: results",
+            metavar="FOLDER",
+            show_default=False,
+        ),
+    ] = Path("results"),
     storage: Annotated[
         str | None,
-        plain_option("Study database. Default: study.db in the folders", envvar="NAS_STORAGE"),
+        option(
+            OPTIONS,
+            "URL",
+            "Study database. Default: study.db in the folders",
+            envvar="NAS_STORAGE",
+        ),
     ] = None,
-    study: Annotated[str | None, plain_option("Name of a single study.")] = None,
+    study: Annotated[
+        str | None, option(OPTIONS, "NAME", "Name of a single study. Default: all")
+    ] = None,
     repair: Annotated[
         bool,
-        plain_option("Queue trials of a dead search again; rewrite the study's files.", "--repair"),
+        option(
+            OPTIONS,
+            " ",
+            "Queue the trials of a crashed search again; rewrite the study's files.",
+            "--repair",
+        ),
     ] = False,
-    json: Annotated[bool, plain_option("Print the result as JSON.", "--json")] = False,
-    debug: Annotated[bool, plain_option("Show a traceback on errors.", "--debug")] = False,
-    version: Annotated[bool, version_option("Options")] = False,
+    json: Annotated[bool, option(OPTIONS, " ", "Print the result as JSON.", "--json")] = False,
+    debug: Annotated[bool, option(OPTIONS, " ", "Show a traceback on errors.", "--debug")] = False,
+    version: Annotated[bool, version_option(OPTIONS)] = False,
+    help_: Annotated[bool, help_option(OPTIONS)] = False,
 ) -> int:
     """Show the status; the help text is `HELP`."""
     if not json:
