@@ -94,15 +94,15 @@ def front_text(estimate: Estimate | None) -> str:
 def _caption(members: Sequence[FrontMember]) -> str:
     """What the figures of a front's table are."""
     parts = [
-        f"knee, the network behind the last steep step: {member.attributes['arch_id']}."
+        f"knee, the network at the end of the last steep step: {member.attributes['arch_id']}."
         for member in members
         if member.knee
     ]
     if any(member.estimate is not None and member.estimate.modelled for member in members):
         parts.append(
-            "accuracy: measured once, on the validation split; estimate: without the selection of "
-            "high measurements, from all trials; on front: probability that no finished trial "
-            "dominates it."
+            "accuracy: measured once, on the validation split; estimate: from all trials, "
+            "corrected for the selection of high measurements; on front: probability that no "
+            "finished trial dominates it."
         )
     else:
         parts.append("estimate: the measurement, as there are too few trials for a model.")

@@ -148,7 +148,7 @@ def importance_figure(weights: Importance) -> go.Figure:
     choices = weights.choices[::-1]
     hover = [
         f"<b>{escape(choice_label(choice.name))}</b><br>"
-        "accuracy at given cost, in points, with<br>"
+        "accuracy at equal cost, in points, with<br>"
         + "<br>".join(
             f"{escape(_WORDS.get(value, value))}: {points(effect)}"
             for value, effect in choice.effects.items()

@@ -146,7 +146,7 @@ def _trial_note(data: StudyData, member: FrontMember) -> str:
     )
     return (
         f"{TRIAL_HEADING}\n`{attributes['arch_id']}`"
-        + (", the **knee**: the member behind the last steep step" if member.knee else "")
+        + (", the **knee**: the member at the end of the last steep step" if member.knee else "")
         + f"\n\n{_why(data, member)}\n\n"
         f"- {percent(attributes['accuracy'])} {data.accuracy_label} on the validation split, "
         "as measured\n"
@@ -168,10 +168,10 @@ def _estimate_lines(estimate: Estimate | None) -> str:
         return ""
     interval = interval_text(estimate.interval)
     first = (
-        f"{percent(estimate.accuracy)} estimated from all trials, which takes the selection of "
-        f"high measurements off; 95 % interval {interval}"
+        f"{percent(estimate.accuracy)} estimated from all trials, which corrects for the "
+        f"selection of high measurements; 95 % interval {interval}"
         if estimate.modelled
-        else f"95 % interval by binomial noise {interval}: too few trials for an estimate"
+        else f"95 % interval from binomial noise {interval}: too few trials for an estimate"
     )
     return f"- {first}\n- on the front with a probability of {estimate.on_front:.0%}\n"
 

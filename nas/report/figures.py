@@ -83,8 +83,8 @@ def study_figures(
         figures.append(
             Figure(
                 "importance",
-                "Importance of each choice for accuracy at given cost",
-                "Share of the variance of accuracy at given cost that this choice alone explains "
+                "Importance of each choice for accuracy at equal cost",
+                "Share of the variance of accuracy at equal cost that this choice alone explains "
                 "(cross-validated additive model; grey: spread over ten random splits). "
                 "All choices together explain "
                 f"{100 * weights.explained:.0f} % (below 0: worse than the mean).",
@@ -128,12 +128,12 @@ def _front_caption(data: StudyData, figure: go.Figure) -> str:
     label = data.accuracy_label.capitalize()
     parts = [f"{label} on the validation split. Point at a trial to see its architecture."]
     if data.members:
-        parts.append("Click on a network of the front to see its drawing.")
+        parts.append("Click a network of the front to see its drawing.")
         front = next(trace for trace in figure.data if trace.name == "front")
         if data.modelled:
             parts.append(
-                "The front is drawn at its estimates, which take the selection of high "
-                "measurements off by means of all trials; bars are their 95 % intervals, "
+                "The front is drawn at its estimates, which correct for the selection of high "
+                "measurements with the results of all trials; bars are their 95 % intervals, "
                 "open circles the measurements."
             )
         elif front.error_y.array is not None:

@@ -40,17 +40,18 @@ def _describe_noise(data: StudyData) -> str:
     advice = "retrain before relying on differences of a few tenths of a point."
     if not data.modelled:
         return (
-            f"{once}, and with so few trials the estimates are the measurements, the highest of "
-            f"which are selected: {advice}"
+            f"{once}. With so few trials the estimates are the measurements, and a front selects "
+            f"the highest of them: {advice}"
         )
     front = data.front
     optimism = (front["accuracy"] - front["estimate"]).mean()
     expected = front["front_probability"].sum()
     return (
-        f"{once}, and a front selects high measurements: the estimates, which take that off by "
-        f"means of all trials, differ from the measurements of the front by "
-        f"{points(-optimism)} points on average. Of its {format_number(len(front), 'network')} "
-        f"{expected:.1f} are expected to be on the front that noise hides: {advice}"
+        f"{once}, and a front selects high measurements. The estimates correct for that with the "
+        f"results of all trials; they differ from the measurements of the front by "
+        f"{points(-optimism)} points on average. Of the front's "
+        f"{format_number(len(front), 'network')}, {expected:.1f} are expected to be on it without "
+        f"the noise of measurement: {advice}"
     )
 
 
@@ -81,7 +82,7 @@ def _describe_front(data: StudyData) -> str:
         )
     for knee in (row for row in rows if row["knee"]):
         text += (
-            f" The knee, the member behind the last steep step, is {knee['arch_id']}: "
+            f" The knee, the member at the end of the last steep step, is {knee['arch_id']}: "
             f"{percent(knee['estimate'])} at {cost.format(knee[name])}"
             f"{_slopes(cheapest, knee, best, name)}."
         )
@@ -176,7 +177,7 @@ def _describe_importance(weights: Importance | None) -> list[str]:
         return []
     if weights.explained < 0.05:
         return [
-            "At given cost, an additive model of the choices explains next to none of the "
+            "At equal cost, an additive model of the choices explains almost none of the "
             "variance of accuracy."
         ]
     top = [effect for effect in weights.choices if effect.share > 2 * effect.spread][:3]
@@ -184,6 +185,6 @@ def _describe_importance(weights: Importance | None) -> list[str]:
         return []
     named = _join([f"{choice_label(e.name)} ({100 * e.share:.0f} %)" for e in top])
     return [
-        f"At given cost the choices explain {100 * weights.explained:.0f} % of the variance of "
-        f"accuracy that is left; the most important are {named}."
+        f"At equal cost, the choices explain {100 * weights.explained:.0f} % of the remaining "
+        f"variance of accuracy; the most important are {named}."
     ]

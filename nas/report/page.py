@@ -44,16 +44,17 @@ REPORT, COMPARISON = "report.html", "comparison.html"
 RELOAD = 15  # seconds after which the page of a running search reloads itself, at least
 OPEN_DRAWINGS = 8  # drawings that are shown at once; the rest unfolds
 GLOSSARY = (
-    "DCT is the dynamic clone transformer: it expands N/p channels to N by cloning them and "
-    "weighting every channel; a pointwise expansion is a 1×1 convolution in its place. p is the "
-    "expansion ratio, the number of clones; r is the reduction ratio of the recalibrator that "
-    "computes the weights; hidden (h) is its number of hidden units, N/r."
+    "DCT is the dynamic clone transformer: it expands N/p channels to N by cloning them p times "
+    "and shifting each clone by a coefficient that depends on the image; a pointwise expansion is "
+    "a 1×1 convolution in its place. p is the expansion ratio, the number of clones; r is the "
+    "reduction ratio of the recalibrator, which computes the coefficients; hidden (h) is the "
+    "recalibrator's number of hidden units, N/r."
 )
 STATES = {
     "finished": "Finished trials were trained for the whole schedule.",
-    "stopped": "Stopped ones ended early by the rule and are never on the front.",
-    "interrupted": "Interrupted ones were given up and queued again.",
-    "refused": "Refused ones were over a limit or in training already.",
+    "stopped": "Stopped trials were ended early by the stopping rule and are never on the front.",
+    "interrupted": "Interrupted trials were given up and queued again.",
+    "refused": "Refused trials were over a limit or in training already.",
     "repeat": "Repeats have the result of an earlier trial.",
 }
 

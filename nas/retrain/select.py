@@ -20,10 +20,9 @@ def select(front: FrontFile, wanted: str | None) -> list[FrontEntry]:
 
     None is the knee, or of a front without one the most accurate member.
 
-
-    `knee` is the member behind the last steep step (`nas.study.knee`), `top:K` are the K most
-    accurate ones, `spread:K` are K spread evenly over the logarithm of cost, `under:20M` is the
-    most accurate one of at most 20 million multiply-adds, `best-per-octave` the most accurate
+    `knee` is the member at the end of the last steep step (`nas.study.knee`), `top:K` are the K
+    most accurate ones, `spread:K` are K spread evenly over the logarithm of cost, `under:20M` is
+    the most accurate one of at most 20 million multiply-adds, `best-per-octave` the most accurate
     one in each doubling of multiply-adds. Accuracies are the estimates, and in a file without
     them the measurements.
 

@@ -1,4 +1,4 @@
-"""The knee of a front: the member behind the last steep step.
+"""The knee of a front: the member at the end of the last steep step.
 
 Past the knee, accuracy costs more than it does on average over the front. With x the logarithm of
 the cost and y the estimated accuracy, both scaled to [0, 1] over the members that no other one

@@ -142,8 +142,8 @@ class PredictionError(BaseModel):
     def sentence(self) -> str:
         """The same for a reader."""
         return (
-            f"Latency as predicted from the other networks: {three_digits(100 * self.median)} % "
-            f"off in the median of {format_number(self.networks, 'network')}, each left out once."
+            f"Latency of each network predicted from the others: median error "
+            f"{three_digits(100 * self.median)} %, {format_number(self.networks, 'network')}."
         )
 
 

@@ -463,6 +463,6 @@ def test_dashboard(browser: Any, dashboard: tuple[str, optuna.Study], config: St
     wait_for(browser, "document.body.innerText.includes('The finding')", 60)
     knee = int(found.front[found.front["knee"]]["number"].iloc[0])
     open_page(browser, f"{url}/dashboard/studies/1/trials?numbers={knee}", 1280)
-    wait_for(browser, "document.body.innerText.includes('behind the last steep step')", 60)
+    wait_for(browser, "document.body.innerText.includes('at the end of the last steep step')", 60)
     keep_picture(browser, "dashboard-trial")
     assert errors(browser) == []

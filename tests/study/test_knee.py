@@ -1,4 +1,4 @@
-"""The knee of a front: the member behind the last steep step."""
+"""The knee of a front: the member at the end of the last steep step."""
 
 import itertools
 import math
