@@ -11,6 +11,7 @@ import subprocess
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import typer
 from documents import (
@@ -26,6 +27,9 @@ from documents import (
     run,
     run_example,
 )
+from PIL import Image, ImageOps
+
+from nas.data.image_file import read_pixels
 
 QUICK = {"--budget": "3", "--epochs": "1", "--train-images": "100", "--concurrency": "1"}
 SETUP = re.compile(r"python3 -m venv|\. \.venv|pip install")  # run by the tests of the package
@@ -148,5 +152,22 @@ def test_tutorial(folder: Path) -> None:
                 arguments = replaced(arguments, {"--epochs": "1"})
             run(folder, command, [word.replace("ARCH_ID", arch_id) for word in arguments])
             if command == "retrain":
-                arch_id = retrained(folder, "shapes")
+                arch_id = retrained(folder, "my-images")
     assert arch_id != "ARCH_ID"
+
+
+def test_the_tutorial_prepares_an_image_as_training_does(tmp_path: Path) -> None:
+    """A photograph of another size that lies on its side, through the lines for the ONNX file."""
+    (code,) = [text for _, text in blocks(TUTORIAL) if "onnxruntime.InferenceSession" in text]
+    (path,) = re.findall(r'Image\.open\("(.*?)"\)', code)
+    prepare = code[code.index("image = ImageOps") : code.index("(logits,)")]
+    photograph = tmp_path / "photograph.jpg"
+    pixels = np.random.default_rng(0).integers(0, 256, (90, 140, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # orientation: turn by 90 degrees
+    Image.fromarray(pixels).resize((560, 360)).save(photograph, exif=exif)
+    for channels in (1, 3):
+        names = {"np": np, "Image": Image, "ImageOps": ImageOps, "side": 32, "channels": channels}
+        exec(prepare.replace(path, str(photograph)), names)
+        expected = read_pixels(photograph, 32, channels).pixels
+        np.testing.assert_allclose(names["batch"][0] * 255, expected, atol=1e-4)
