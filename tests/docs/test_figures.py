@@ -96,7 +96,7 @@ def test_the_readmes_ratios_are_those_of_whole_searches() -> None:
     readme = " ".join(README.read_text().split())
     assert setting["dataset"] == "fashion-mnist"
     assert f"On Fashion-MNIST, with {setting['budget']} trials of a compact space" in readme
-    assert f"{medians['baseline_ratio']:.1f} times sooner, and that of a careful one" in readme
+    assert f"{medians['baseline_ratio']:.1f} times sooner, and that of a careful baseline" in readme
     assert f"{medians['careful_ratio']:.1f} times sooner, in the median of 3 seeds" in readme
     assert len(file["summary"]) == 3
 
