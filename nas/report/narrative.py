@@ -49,9 +49,9 @@ def _describe_noise(data: StudyData) -> str:
     return (
         f"{once}, and a front selects high measurements. The estimates correct for that with the "
         f"results of all trials; they differ from the measurements of the front by "
-        f"{points(-optimism)} points on average. Of the front's "
-        f"{format_number(len(front), 'network')}, {expected:.1f} are expected to be on it without "
-        f"the noise of measurement: {advice}"
+        f"{points(-optimism)} points on average. Of its "
+        f"{format_number(len(front), 'network')}, {expected:.1f} are expected to be on the front "
+        f"without the noise of measurement: {advice}"
     )
 
 

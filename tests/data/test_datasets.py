@@ -215,7 +215,7 @@ def test_a_named_data_set_is_never_replaced(tmp_path: Path) -> None:
     for name in (*datasets.SOURCES, f"folder:{tmp_path}"):
         assert resolve_dataset(name, tmp_path, gpu=False) == (name, "asked for")
     for name in ("imagenet", "folder:", "", "Digits"):
-        with pytest.raises(DatasetError, match=r"--dataset: .*accepted: digits, fashion-mnist"):
+        with pytest.raises(DatasetError, match=r"--dataset: .*accepted: auto, digits, fashion"):
             resolve_dataset(name, tmp_path, gpu=False)
 
 
