@@ -10,6 +10,7 @@ import shutil
 import subprocess
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -167,7 +168,13 @@ def test_the_tutorial_prepares_an_image_as_training_does(tmp_path: Path) -> None
     exif[0x0112] = 6  # orientation: turn by 90 degrees
     Image.fromarray(pixels).resize((560, 360)).save(photograph, exif=exif)
     for channels in (1, 3):
-        names = {"np": np, "Image": Image, "ImageOps": ImageOps, "side": 32, "channels": channels}
+        names: dict[str, Any] = {
+            "np": np,
+            "Image": Image,
+            "ImageOps": ImageOps,
+            "side": 32,
+            "channels": channels,
+        }
         exec(prepare.replace(path, str(photograph)), names)
         expected = read_pixels(photograph, 32, channels).pixels
         np.testing.assert_allclose(names["batch"][0] * 255, expected, atol=1e-4)
