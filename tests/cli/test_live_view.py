@@ -203,7 +203,7 @@ def test_the_table_has_a_line_for_the_figures_of_each_network(
     for member in members:
         arch_id, estimate = member.attributes["arch_id"], member.estimate
         assert estimate is not None
-        (line,) = (line for line in figures.splitlines() if line.lstrip().startswith(arch_id))
+        (line,) = (line for line in figures.splitlines() if line.lstrip().startswith(f"{arch_id} "))
         for share in (member.attributes["accuracy"], estimate.accuracy):
             assert f"{100 * share:.2f} %" in line
         assert "{:.1f}-{:.1f}".format(*(100 * end for end in estimate.interval)) in line
