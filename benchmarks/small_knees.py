@@ -127,7 +127,8 @@ def _short_accuracy(front: Path, dataset: str, arch: str) -> float:
         )
         for _ in range(recipe.epochs):
             trainer.train_epoch()
-        test = resize(load_test_data(dataset, Path("data")), recipe.trained_size(info.image_size))
+        test = load_test_data(info.name, Path("data"), **info.reading())
+        test = resize(test, recipe.trained_size(info.image_size))
         return accuracy(trainer.evaluated, Batches(test, info, 500, torch.device("cpu")))
 
 

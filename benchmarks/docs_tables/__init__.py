@@ -38,6 +38,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     reference.reference_60_epochs,
     trainings.folded,
     trainings.small_data,
+    trainings.small_knees,
     trainings.retraining_ideas,
     trainings.short_runs,
     trainings.int8,

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchmarks.docs_tables.markdown import BENCHMARKS, REFERENCE, read, table
 from benchmarks.retraining_report import idea_rows, rate_rows, small_rows
+from benchmarks.small_knees import knee_rows
 
 
 def operator() -> str:
@@ -88,6 +89,12 @@ def gpu_sharing() -> str:
 def small_data() -> str:
     """Full training on few images."""
     heading, *lines = small_rows(read(BENCHMARKS / "retraining.json")["rows"])
+    return table(heading, lines)
+
+
+def small_knees() -> str:
+    """Networks that searches on few images chose, after the short schedule and in full."""
+    heading, *lines = knee_rows(read(BENCHMARKS / "small-knees.json")["rows"])
     return table(heading, lines)
 
 
