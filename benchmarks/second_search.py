@@ -2,10 +2,10 @@
 
 Each kind of second search is made twice, as a cold start and with the first search as its source
 (`--from-study`). The measure is the number of trials and the seconds of training until the
-hypervolume of its finished trials reaches the final one of the cold start, for both; and, since the
-last steps of a search are made of lucky measurements, what the cold start takes for the hypervolume
-that the search with a source has after some of its trials. The search with a source gets half the
-trials of the cold start, and as many where half do not get it there.
+hypervolume of its finished trials reaches the final one of the cold start, for both. Much of the
+last gain of a search is noise of the validation split, so the benchmark also says what the cold
+start takes for the hypervolume that the search with a source has after some of its trials. The
+search with a source gets half the trials of the cold start, and as many if half are not enough.
 Run as `python runners/benchmark.py second-search --folder DIR --json FILE`; the studies in DIR, and
 so the whole measurement, continue where they were cut.
 """
@@ -13,9 +13,6 @@ so the whole measurement, continue where they were cut.
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +24,8 @@ from optuna.trial import TrialState
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.end_to_end import REFERENCE_ERROR, ROOT, SEARCH
+from benchmarks.commands import ROOT, run_command
+from benchmarks.end_to_end import REFERENCE_ERROR
 from benchmarks.rows import RowFile
 from nas.models.native import build as kernels
 from nas.pareto import HypervolumeTracker
@@ -79,27 +77,12 @@ class SecondSearches:
         """
         results = self.folder / f"seed-{seed}"
         study = name if source is None else f"{name}-from-{source}"
-        command = [sys.executable, str(SEARCH), *SEARCHES[name], "--quiet"]
-        command += ["--study", study, "--results", str(results), "--seed", str(seed)]
-        command += ["--budget", str(round(share * self.budget))]
-        command += [
-            "--space",
-            str(self.space.resolve()),
-            "--data-dir",
-            str(self.data_dir.resolve()),
-        ]
+        options: list[object] = [*SEARCHES[name], "--quiet", "--study", study, "--seed", seed]
+        options += ["--results", results.resolve(), "--budget", round(share * self.budget)]
+        options += ["--space", self.space.resolve(), "--data-dir", self.data_dir.resolve()]
         if source is not None:
-            command += ["--from-study", str((results / source).resolve())]
-        done = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=os.environ | {"RAY_worker_niceness": "0"},  # by default lower than all else
-            capture_output=True,
-            text=True,
-        )
-        if done.returncode != 0:
-            last = (done.stderr.strip().splitlines() or [""])[-1]
-            raise RuntimeError(f"{study} ended with code {done.returncode}: {last[:300]}")
+            options += ["--from-study", (results / source).resolve()]
+        run_command("search", *options)
         return results / study / "study.db"
 
     def compare(self, kind: str, seed: int) -> dict[str, Any]:
@@ -108,10 +91,10 @@ class SecondSearches:
         self.run(seed, first)
         cold = progress_of(self.run(seed, second))
         for share in (0.5, 1):
-            found = compare(cold, progress_of(self.run(seed, second, first, share)))
-            if found["source"] is not None:
+            row = compare(cold, progress_of(self.run(seed, second, first, share)))
+            if row["source"] is not None:
                 break
-        return {"kind": kind, "seed": seed} | found
+        return {"kind": kind, "seed": seed} | row
 
 
 def progress_of(database: Path) -> list[tuple[float, float]]:

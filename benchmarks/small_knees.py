@@ -11,9 +11,6 @@ Run as `python runners/benchmark.py small-knees --folder DIR --json FILE`; what 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +23,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.commands import run_command
 from benchmarks.retraining import SMALL, small_data
 from benchmarks.rows import RowFile
 from nas.data import Batches, Split, load_search_data, load_test_data
@@ -37,7 +35,6 @@ from nas.study.front_file import load_front
 from nas.threads import cpu_threads
 from nas.training import Recipe, Trainer, accuracy, build
 
-RUNNERS = Path(__file__).parents[1] / "runners"
 TEST_IMAGES = 2_000  # at most
 KEY = ("data", "seed")
 
@@ -62,11 +59,11 @@ class SmallSearches:
         dataset, study = f"folder:{images}", f"{data}-{seed}"
         results = self.folder.resolve() / "studies"
         front = results / study / "front.json"
-        _run(
-            *("search.py", "--dataset", dataset, "--study", study, "--results", results),
+        run_command(
+            *("search", "--dataset", dataset, "--study", study, "--results", results),
             *("--seed", seed, "--budget", self.budget, "--quiet"),
         )
-        _run("retrain.py", front, "--quiet")
+        run_command("retrain", front, "--quiet")
         home = front.parent / "retrained"
         summary = json.loads((home / "summary.json").read_bytes())
         (network,) = summary["networks"] + summary["other_recipes"]
@@ -75,21 +72,8 @@ class SmallSearches:
             "data": data, "seed": seed, "arch": network["arch"], "macs": network["macs"],
             "again": (home / FOLDER / CHOICES).exists(), "test_images": network["test_images"],
             "full": network["test_accuracy"], "low": low, "high": high,
-            "short": _short_accuracy(front, dataset, network["arch"]),
+            "short": _short_accuracy(front, network["arch"]),
         }  # fmt: skip
-
-
-def _run(script: str, *options: object) -> None:
-    done = subprocess.run(
-        [sys.executable, str(RUNNERS / script), *map(str, options)],
-        cwd=RUNNERS.parent,
-        env=os.environ | {"RAY_worker_niceness": "0"},  # by default lower than all else
-        capture_output=True,
-        text=True,
-    )
-    if done.returncode != 0:
-        last = (done.stderr.strip().splitlines() or [""])[-1]
-        raise RuntimeError(f"{script} ended with code {done.returncode}: {last[:300]}")
 
 
 def _write_images(data: str, data_dir: Path, folder: Path) -> None:
@@ -112,12 +96,12 @@ def _write_images(data: str, data_dir: Path, folder: Path) -> None:
     aside.rename(folder)
 
 
-def _short_accuracy(front: Path, dataset: str, arch: str) -> float:
+def _short_accuracy(front: Path, arch: str) -> float:
     """Test accuracy of a network of the front after the training of its trial."""
     file = load_front(front)
     (entry,) = (one for one in file.architectures if str(one.build_arch()) == arch)
     recipe, info = Recipe.model_validate(file.recipe), file.dataset_info()
-    data = load_search_data(dataset, Path("data"))
+    data = load_search_data(info.name, Path("data"), **info.reading())
     with cpu_threads(1):
         trainer = Trainer(
             *(build(entry.build_arch(), info, entry.seed), data, recipe),
