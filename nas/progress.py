@@ -139,7 +139,7 @@ class TrainingBars:
 
 
 class TrainingBar:
-    """Shows one training, and moves the bar of all; see `nas.tune.training_pool.TrainingView`."""
+    """Shows one training, and moves the bar of all; see `nas.tune.training.TrainingView`."""
 
     def __init__(self, bars: RichProgress, own: Task, all_: Task, macs: int) -> None:
         self._bars, self._own, self._all, self._macs = bars, own, all_, macs

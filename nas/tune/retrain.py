@@ -27,15 +27,9 @@ from nas.training.distillation import Teacher
 from nas.training.folder import require_settings
 from nas.training.small_data import adapt
 from nas.training.teacher import read_teacher
-from nas.tune.training_pool import (
-    Failed,
-    Outcome,
-    RunTrainings,
-    Training,
-    TrainingView,
-    choose_pool,
-    training_runner,
-)
+from nas.tune.training import Failed, Outcome, RunTrainings, Training, TrainingView
+from nas.tune.training_pool import choose_pool
+from nas.tune.training_runner import training_runner
 
 MAX_SEEDS = 100
 MAX_RATES = 10

@@ -145,7 +145,7 @@ def test_a_kill_before_the_logits_are_there_leaves_no_trace(
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr("nas.tune.training_pool.keep_logits", killed)
+        patch.setattr("nas.tune.training.keep_logits", killed)
         with pytest.raises(Killed):
             retrained(alone(request_))
     assert (request_.home / BEST / "metrics.json").exists()

@@ -18,7 +18,9 @@ from nas.space.arch import Arch, StageArch
 from nas.study.resources import ClusterResources, Node
 from nas.training import get_recipe
 from nas.training.folder import HISTORY
-from nas.tune.training_pool import Failed, Pool, Training, choose_pool, training_runner
+from nas.tune.training import Failed, Training
+from nas.tune.training_pool import Pool, choose_pool
+from nas.tune.training_runner import training_runner
 
 NOWHERE = Path("unused")
 HERE = Pool(None, 1, 1.0, 0.0, 1)
