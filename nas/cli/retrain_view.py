@@ -14,7 +14,8 @@ from nas.cli.program import command_line
 from nas.cli.search_view import PLAIN_WIDTH
 from nas.format import format_bytes, format_duration, format_number, one_line
 from nas.report.class_tables import ClassTable, class_tables
-from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
+from nas.report.comparison_plots import comparison_rows, label_of_test
+from nas.report.comparison_sentences import describe_retraining
 from nas.retrain.next_steps import next_steps
 from nas.study.objectives import percent
 

@@ -11,7 +11,8 @@ from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from nas.format import format_number
 from nas.report.analysis import StudyData, interval_text
 from nas.report.class_tables import ClassTable, class_tables
-from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
+from nas.report.comparison_plots import comparison_rows, label_of_test
+from nas.report.comparison_sentences import describe_retraining
 from nas.report.effects import compare_expansions, importance
 from nas.report.figures import study_figures
 from nas.report.narrative import describe_finding

@@ -17,7 +17,8 @@ from nas.files import write_atomic
 from nas.format import format_duration, format_number
 from nas.report.analysis import StudyData, read_study, table2_networks
 from nas.report.class_tables import class_tables
-from nas.report.comparison_plots import comparison_rows, describe_retraining, label_of_test
+from nas.report.comparison_plots import comparison_rows, label_of_test
+from nas.report.comparison_sentences import describe_retraining
 from nas.report.device_view import describe_fit, draw_memory
 from nas.report.draw import draw
 from nas.report.effects import (

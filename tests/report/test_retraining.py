@@ -22,11 +22,8 @@ from nas.data import load_search_data
 from nas.progress import training_bars
 from nas.report.analysis import read_study
 from nas.report.class_tables import class_tables
-from nas.report.comparison_plots import (
-    comparison_figure,
-    comparison_rows,
-    describe_retraining,
-)
+from nas.report.comparison_plots import comparison_figure, comparison_rows
+from nas.report.comparison_sentences import describe_retraining
 from nas.report.dashboard import annotate_study
 from nas.report.page import render, write_comparison
 from nas.retrain.comparison import summarise

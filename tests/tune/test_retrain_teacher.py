@@ -13,7 +13,7 @@ import pytest
 from digits_front import NOWHERE, write_digits_front
 
 from nas.progress import training_bars
-from nas.report.comparison_plots import describe_retraining
+from nas.report.comparison_sentences import describe_retraining
 from nas.retrain.learning_rate import FOLDER, SHORT_RUNS
 from nas.retrain.next_steps import next_steps
 from nas.space.arch import Arch, StageArch

@@ -1,0 +1,135 @@
+"""The results of a retraining in sentences, each with its uncertainty."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from nas.format import format_duration, format_number
+from nas.report.class_tables import describe_classes
+from nas.report.comparison_plots import LOOKS, change_from_search, label_of_test
+from nas.retrain.references import EQUAL_COST_TWIN, SEARCHED
+
+
+def describe_retraining(summary: dict[str, Any]) -> list[str]:
+    """What a `summary.json` says, in the order in which a person reads it."""
+    return [
+        *summary.get("notes", []),
+        _noise(summary),
+        *_change(summary),
+        *_teachers(summary),
+        *_latency(summary),
+        *describe_classes(summary),
+        *_short_schedule(summary),
+        *_equal_members(summary),
+        *_differences(summary),
+        *_pooled_differences(summary),
+        *_left_out(summary),
+    ]
+
+
+def _noise(summary: dict[str, Any]) -> str:
+    noise = summary["noise"]
+    if noise["source"] == "seeds":
+        return (
+            f"{summary['confidence']:.0%} intervals from the spread between seeds, pooled over "
+            f"networks: standard deviation {100 * noise['sd']:.2f} points, "
+            f"{format_number(noise['degrees_of_freedom'], 'degree')} of freedom."
+        )
+    return (
+        "One seed each, so the noise of training is not known; that of the test set alone has a "
+        f"standard deviation of {100 * noise['sd']:.2f} points. Retrain with --seeds 2 or more to "
+        "measure both."
+    )
+
+
+def _change(summary: dict[str, Any]) -> Iterator[str]:
+    if any(change_from_search(row) for row in summary["networks"]):
+        yield (
+            f"Against the search: {label_of_test(summary)} after full training minus the search's "
+            "estimate, which is of the validation split and the short schedule."
+        )
+
+
+def _teachers(summary: dict[str, Any]) -> Iterator[str]:
+    for teacher in dict.fromkeys(row.get("teacher") for row in summary["networks"]):
+        if teacher is not None:
+            taught = [row for row in summary["networks"] if row.get("teacher") == teacher]
+            hours = sum(row["hours"] for row in taught)
+            yield (
+                f"{format_number(len(taught), 'network')} learned from the logits of {teacher} and "
+                f"the labels: {format_duration(3600 * hours)} of training, after "
+                f"{format_duration(3600 * taught[0]['teacher_hours'])} for the teacher and its "
+                "logits."
+            )
+
+
+def _latency(summary: dict[str, Any]) -> Iterator[str]:
+    if any(row.get("latency") for row in summary["networks"]):
+        yield "Latency: one image on one thread of the processor."
+
+
+def _short_schedule(summary: dict[str, Any]) -> Iterator[str]:
+    """How well the search's short schedule ranks the networks of the front."""
+    short = summary["short_schedule"]
+    if short and short["ranks"]:
+        kendall, spearman = short["ranks"]["kendall"], short["ranks"]["spearman"]
+        yield (
+            f"Short against full accuracy of {format_number(short['networks'], 'network')} of the "
+            f"front: Kendall's tau {_interval(kendall)}, Spearman {_interval(spearman)} (bootstrap "
+            "over networks). Along a front accuracy grows with cost, so cost alone would give a "
+            "high rank correlation."
+        )
+    if short:
+        yield (
+            f"{short['non_dominated']} of {short['networks']} stay non-dominated after full "
+            f"training ({short['non_dominated_low']} to {short['non_dominated_high']} under the "
+            "noise)."
+        )
+
+
+def _equal_members(summary: dict[str, Any]) -> Iterator[str]:
+    searched = (row for row in summary["networks"] if row["family"] == SEARCHED)
+    if any(row["not_told_apart_from"] for row in searched):
+        yield (
+            "= marks members whose accuracy does not differ significantly from that of others "
+            "(Tukey and Kramer, all pairs jointly); summary.json names them."
+        )
+
+
+def _differences(summary: dict[str, Any]) -> Iterator[str]:
+    """Of each searched network from its references."""
+    for row in summary["differences"]:
+        low, high = 100 * row["low"], 100 * row["high"]
+        yield (
+            f"{row['network']} against {row['reference']} ({row['macs_ratio']:.2f} times its "
+            f"multiply-adds): {100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}), "
+            f"{_verdict(low, high)}."
+        )
+
+
+def _pooled_differences(summary: dict[str, Any]) -> Iterator[str]:
+    for row in summary.get("pooled", []):
+        low, high = 100 * row["joint_low"], 100 * row["joint_high"]
+        equal = " of equal cost" if row["reference"] == EQUAL_COST_TWIN else ""
+        yield (
+            f"Pooled over the {format_number(row['pairs'], 'pair')} with "
+            f"{LOOKS[row['family']][0]}{equal}: "
+            f"{100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}, adjusted for "
+            f"{format_number(summary['comparisons'], 'comparison')}, as the intervals above are "
+            f"not), {_verdict(low, high)}."
+        )
+
+
+def _left_out(summary: dict[str, Any]) -> Iterator[str]:
+    if left_out := summary.get("left_out"):
+        which = "; ".join(f"{one['folder']} ({one['why']})" for one in left_out)
+        yield f"Not in the table: {which}."
+
+
+def _verdict(low: float, high: float) -> str:
+    return "better" if low > 0 else "worse" if high < 0 else "not significant"
+
+
+def _interval(rank: dict[str, float]) -> str:
+    return f"{rank['value']:.2f} ({rank['low']:.2f} to {rank['high']:.2f})"
