@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,48 +74,60 @@ def choose_rates(
         }
         for family in families
     }
-    median = {family: _median(networks, family, info) for family in families}
-    accuracies: dict[str, dict[float, float]] = {family: {} for family in families}
-    to_try = {
-        family: grids[family]
+    to_choose = {
+        family: _median(networks, family, info)
         for family in families
         if {key: _choice(choices, family).get(key) for key in asked[family]} != asked[family]
     }
-    for family in to_try:
-        if short is None:
-            _set_aside(median[family], recipes[family], home)
+    if short is None:
+        for family, network in to_choose.items():
+            _set_aside(network, recipes[family], home)
+    for family, choice in _try_rates(to_choose, recipes, grids, home, validate, short):
+        choices[family] = asked[family] | choice
+        write_json(path, choices)
+    for one in networks:
+        _move_to_rate(one, recipes[one.family], choices[one.family]["rate"], home)
+    return {family: _at(recipes[family], choices[family]["rate"]) for family in families}
+
+
+def _try_rates(
+    networks: Mapping[str, NetworkSpec],
+    recipes: Mapping[str, Recipe],
+    grids: Mapping[str, Sequence[float]],
+    home: Path,
+    validate: Validate,
+    short: ShortRuns | None,
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Validate the network of each family at the rates of its grid, then at rates beyond it.
+
+    Yields:
+        Each family as soon as its rate is chosen, with what `choices.json` says of that.
+    """
+    accuracies: dict[str, dict[float, float]] = {family: {} for family in networks}
+    to_try = {family: grids[family] for family in networks}
     while to_try:
         tried = [(family, rate) for family in to_try for rate in to_try[family]]
         validated = validate(
-            [_try(median[f], _at(recipes[f], rate), home, short) for f, rate in tried]
+            [_try(networks[f], _at(recipes[f], rate), home, short) for f, rate in tried]
         )
         for (family, rate), accuracy in zip(tried, validated, strict=True):
             accuracies[family][rate] = accuracy
-        best = {
-            family: _best(accuracies[family])
-            if short is None
-            else short.best(accuracies[family], recipes[family].learning_rate)
-            for family in to_try
-        }
-        further = {
-            family: _beyond(accuracies[family], best[family], len(grids[family]))
-            for family in to_try
-        }
-        for family in (family for family, rate in further.items() if rate is None):
-            choices[family] = asked[family] | {
-                "network": median[family].name,
-                "val_accuracy": {f"{r:g}": a for r, a in sorted(accuracies[family].items())},
-                "rate": best[family],
+        beyond: dict[str, Sequence[float]] = {}
+        for family in to_try:
+            by_rate = accuracies[family]
+            own = recipes[family].learning_rate
+            best = _best(by_rate) if short is None else short.best(by_rate, own)
+            further = _beyond(by_rate, best, len(grids[family]))
+            if further is not None:
+                beyond[family] = [further]
+                continue
+            choice = {
+                "network": networks[family].name,
+                "val_accuracy": {f"{r:g}": a for r, a in sorted(by_rate.items())},
+                "rate": best,
             }
-            write_json(path, choices)
-        to_try = {family: [rate] for family, rate in further.items() if rate is not None}
-    for one in networks:
-        rate = choices[one.family]["rate"]
-        if _trained_at(home / one.name, recipes[one.family]) not in (None, rate):
-            _set_aside(one, recipes[one.family], home)
-        if not (home / one.name).exists() and (aside := _aside(one, rate, home)).exists():
-            aside.rename(home / one.name)
-    return {family: _at(recipes[family], choices[family]["rate"]) for family in families}
+            yield family, choice
+        to_try = beyond
 
 
 def chosen_rate(home: Path, family: str) -> float | None:
@@ -214,6 +226,14 @@ def _set_aside(spec: NetworkSpec, recipe: Recipe, home: Path) -> None:
     if rate is not None and not _aside(spec, rate, home).exists():
         _aside(spec, rate, home).parent.mkdir(parents=True, exist_ok=True)
         (home / spec.name).rename(_aside(spec, rate, home))
+
+
+def _move_to_rate(spec: NetworkSpec, recipe: Recipe, rate: float, home: Path) -> None:
+    """Set aside a network's training at another rate; the one at this rate takes its place."""
+    if _trained_at(home / spec.name, recipe) not in (None, rate):
+        _set_aside(spec, recipe, home)
+    if not (home / spec.name).exists() and (aside := _aside(spec, rate, home)).exists():
+        aside.rename(home / spec.name)
 
 
 def _median(networks: Sequence[NetworkSpec], family: str, info: DatasetInfo) -> NetworkSpec:
