@@ -127,32 +127,12 @@ def export(
         tuned = None if network is None else Classifier(network, plain.info)
     test = load_test()
     if int8:
-        images_BCHW = _calibration_images(train)
-        with TemporaryDirectory() as temporary:
-            source = folder / ONNX
-            if tuned is not None:
-                source = Path(temporary) / ONNX
-                program = _export_program(tuned.to(memory_format=torch.contiguous_format))
-                _write_onnx(program, description, source, FINE_TUNED)
-            quantise(source, folder / INT8, images_BCHW)
-        runs["int8"] = open_session(folder / INT8)
-        report["int8"] = _compare_int8(folder, (ONNX, INT8), (runs["onnx"], runs["int8"]), test)
-        report["int8"]["calibration_images"] = len(images_BCHW)
-    if "tflite" in formats:
-        images_BCHW = _calibration_images(train)
-        write_tflite(plain, images_BCHW[:1], folder / TFLITE)
-        with TemporaryDirectory() as temporary:
-            source = folder / TFLITE
-            if tuned is not None:
-                source = Path(temporary) / TFLITE
-                write_tflite(tuned, images_BCHW[:1], source)
-            quantise_tflite(source, folder / INT8_TFLITE, images_BCHW)
-        runs |= {"tflite": run_tflite(folder / TFLITE)}
-        runs |= {"int8_tflite": run_tflite(folder / INT8_TFLITE)}
-        report["int8_tflite"] = _compare_int8(
-            folder, (TFLITE, INT8_TFLITE), (runs["tflite"], runs["int8_tflite"]), test
+        runs["int8"], report["int8"] = _export_int8(
+            folder, description, tuned, runs["onnx"], train, test
         )
-        report["int8_tflite"]["calibration_images"] = len(images_BCHW)
+    if "tflite" in formats:
+        files, report["int8_tflite"] = _export_tflite(folder, plain, tuned, train, test)
+        runs |= files
     if "c-array" in formats:
         source = folder / (INT8_TFLITE if "tflite" in formats else INT8)
         write_c_array(source, folder / f"{source.name}.h")
@@ -217,6 +197,62 @@ def _pytorch(classifier: Classifier, network: nn.Module) -> Run:
         return logits_BK
 
     return run
+
+
+def _export_int8(
+    folder: Path,
+    description: Description,
+    tuned: Classifier | None,
+    float_file: Run,
+    train: Split | None,
+    test: Split,
+) -> tuple[Run, dict[str, Any]]:
+    """Write the int8 ONNX file.
+
+    Args:
+        folder: folder of the network, which holds the float file.
+        description: of the network.
+        tuned: the network as it was fine-tuned in int8; None: the float file is quantised.
+        float_file: the float file as it is read again.
+        train: images for calibration.
+        test: images to compare both files on.
+
+    Returns:
+        The int8 file as it is read again, and its comparison with the float file.
+    """
+    images_BCHW = _calibration_images(train)
+    with TemporaryDirectory() as temporary:
+        source = folder / ONNX
+        if tuned is not None:
+            source = Path(temporary) / ONNX
+            program = _export_program(tuned.to(memory_format=torch.contiguous_format))
+            _write_onnx(program, description, source, FINE_TUNED)
+        quantise(source, folder / INT8, images_BCHW)
+    run = open_session(folder / INT8)
+    compared = _compare_int8(folder, (ONNX, INT8), (float_file, run), test)
+    return run, compared | {"calibration_images": len(images_BCHW)}
+
+
+def _export_tflite(
+    folder: Path, plain: Classifier, tuned: Classifier | None, train: Split | None, test: Split
+) -> tuple[dict[str, Run], dict[str, Any]]:
+    """Write the float and the int8 TensorFlow Lite file; arguments as of `_export_int8`.
+
+    Returns:
+        Both files as they are read again, by name, and their comparison.
+    """
+    images_BCHW = _calibration_images(train)
+    write_tflite(plain, images_BCHW[:1], folder / TFLITE)
+    with TemporaryDirectory() as temporary:
+        source = folder / TFLITE
+        if tuned is not None:
+            source = Path(temporary) / TFLITE
+            write_tflite(tuned, images_BCHW[:1], source)
+        quantise_tflite(source, folder / INT8_TFLITE, images_BCHW)
+    runs = {"tflite": run_tflite(folder / TFLITE), "int8_tflite": run_tflite(folder / INT8_TFLITE)}
+    files = (TFLITE, INT8_TFLITE)
+    compared = _compare_int8(folder, files, (runs["tflite"], runs["int8_tflite"]), test)
+    return runs, compared | {"calibration_images": len(images_BCHW)}
 
 
 def _export_program(classifier: Classifier) -> torch.export.ExportedProgram:
