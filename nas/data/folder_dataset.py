@@ -17,7 +17,7 @@ from nas.data.folder import (
     first_channel,
     read_files,
 )
-from nas.data.folder_layout import find_layout
+from nas.data.folder_layout import Files, Layout, find_layout
 from nas.data.image_file import WHITE, heif_note
 from nas.data.info import DataNotes, SearchData, describe
 from nas.data.outline import NotHere, outline
@@ -56,17 +56,7 @@ def load_folder(
     """
     layout = find_layout(path)
     size = image_size or DEFAULT_IMAGE_SIZE
-    origin = dict(layout.origin)
-    if layout.val is None or val_fraction is not None:
-        share = val_fraction or FOLDER_VAL_FRACTION
-        held_out = max(len(layout.class_names), round(len(layout.train) * share))
-        kept, out = stratified(layout.train.labels, held_out, seed)
-        train_files, val_files = layout.train.take(kept), layout.train.take(out)
-        # Where the test set is held out too, it is taken first.
-        rest = "the rest of " if origin["test"].endswith("held out") else ""
-        origin["val"] = f"{share * 100:g} % of {rest}{origin['train']}, held out"
-    else:
-        train_files, val_files = layout.train, layout.val
+    train_files, val_files, origin = _divide(layout, val_fraction, seed)
     notes = DataNotes(
         test_images=len(layout.test),
         origin=origin,
@@ -106,6 +96,22 @@ def load_folder(
     )
     notes = replace(notes, warnings=warnings, test_fingerprint=test_fingerprint)
     return SearchData(info, train, val, notes)
+
+
+def _divide(
+    layout: Layout, val_fraction: float | None, seed: int
+) -> tuple[Files, Files, dict[str, str]]:
+    """The files to train and to validate on, and where the images of each split are from."""
+    origin = dict(layout.origin)
+    if layout.val is not None and val_fraction is None:
+        return layout.train, layout.val, origin
+    share = val_fraction or FOLDER_VAL_FRACTION
+    held_out = max(len(layout.class_names), round(len(layout.train) * share))
+    kept, out = stratified(layout.train.labels, held_out, seed)
+    # Where the test set is held out too, it is taken first.
+    rest = "the rest of " if origin["test"].endswith("held out") else ""
+    origin["val"] = f"{share * 100:g} % of {rest}{origin['train']}, held out"
+    return layout.train.take(kept), layout.train.take(out), origin
 
 
 @contextmanager
