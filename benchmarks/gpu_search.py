@@ -25,7 +25,8 @@ import torch
 from benchmarks.gpu_setting import Setting, main, row
 from benchmarks.training import in_colour, shrink
 from nas.space.arch import Arch
-from nas.study.plan import Plan, Request, make_plan
+from nas.study.plan import Plan, make_plan
+from nas.study.request import Request
 from nas.study.study import Candidate, SearchStudy
 from nas.training import Trainer, build
 from nas.tune.resources import this_machine

@@ -27,7 +27,8 @@ from nas.study.front import front_of_trials, validation_images
 from nas.study.front_file import front_file, write_front, write_trials
 from nas.study.location import folder_location, open_study
 from nas.study.measurement import Measurement
-from nas.study.plan import Request, make_plan
+from nas.study.plan import make_plan
+from nas.study.request import Request
 from nas.study.storage.engine import open_storage
 from nas.study.storage.optuna_private import StudyStorage, models
 from nas.study.study import SearchStudy

@@ -21,7 +21,8 @@ from ray import tune
 
 from benchmarks.noop_trainable import NoopTrial
 from nas.space.space import SearchSpace
-from nas.study.plan import Request, make_plan
+from nas.study.plan import make_plan
+from nas.study.request import Request
 from nas.study.resources import ClusterResources, Node
 from nas.study.storage.lock import lock_study
 from nas.study.study import Candidate

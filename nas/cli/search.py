@@ -241,7 +241,8 @@ def search(
     from nas.cli.option_values import parse_channels, parse_failures
     from nas.cli.wait_view import find_workers, parse_wait
     from nas.study.choose_sampler import SAMPLERS
-    from nas.study.plan import Request, check_request, make_plan
+    from nas.study.plan import make_plan
+    from nas.study.request import Request, check_request
 
     fields = {
         "epochs": epochs,

@@ -20,8 +20,9 @@ from nas.study.front_file import load_front
 from nas.study.location import StudyLocation
 from nas.study.measurement import Measurement
 from nas.study.objectives import Objectives
-from nas.study.plan import Request, make_plan
+from nas.study.plan import make_plan
 from nas.study.repair import repair
+from nas.study.request import Request
 from nas.study.resources import ClusterResources, Node
 from nas.study.sources import (
     StudySource,

@@ -15,7 +15,8 @@ from nas.study import latency_setting as module
 from nas.study.config import StudyConfig, stored_config
 from nas.study.latency_setting import smallest_networks
 from nas.study.measurement import Measurement
-from nas.study.plan import Request, make_plan
+from nas.study.plan import make_plan
+from nas.study.request import Request
 from nas.study.resources import ClusterResources, Node
 from nas.study.storage.engine import open_storage, sqlite_url
 from nas.study.storage.lock import lock_study

@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from nas.space.arch import table2_arch
-from nas.study.plan import Request, make_plan
+from nas.study.plan import make_plan
+from nas.study.request import Request
 from nas.study.resources import ClusterResources, Node
 from nas.training import get_recipe
 from nas.training.memory import training_bytes

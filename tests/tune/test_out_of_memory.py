@@ -12,7 +12,8 @@ import pytest
 import ray
 from optuna.trial import TrialState
 
-from nas.study.plan import Request, make_plan
+from nas.study.plan import make_plan
+from nas.study.request import Request
 from nas.study.resources import ClusterResources, Node
 from nas.study.study import Candidate, SearchStudy
 from nas.tune import run as module
