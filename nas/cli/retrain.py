@@ -176,8 +176,9 @@ def retrain(
     from nas.cli.wait_view import find_workers, parse_wait
     from nas.progress import training_bars
     from nas.training import get_recipe
-    from nas.tune.retrain import RetrainRequest, retrain_front
+    from nas.tune.retrain import retrain_front
     from nas.tune.retrain_plan import plan_retraining, with_plan
+    from nas.tune.retrain_request import RetrainRequest
 
     fields = {"epochs": epochs, "batch_size": batch_size, "cutout": cutout, "mixup": mixup}
     fields = {name: value for name, value in fields.items() if value is not None}

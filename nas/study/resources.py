@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import math
-import re
-import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nas.format import format_number
 
 ROUNDING = 1e-9  # 1 // 0.1 is 9
-CONNECT_TIMEOUT = 10.0  # seconds, to a Ray head
 
 
 @dataclass(frozen=True)
@@ -105,21 +102,3 @@ def require_gpu_share(gpus: float | None) -> None:
     """Raise ValueError unless it is a part of a GPU or some whole ones; None is any."""
     if gpus is not None and not (0 <= gpus <= 1 or (gpus <= 64 and gpus % 1 == 0)):
         raise ValueError(f"--gpus-per-trial {gpus:g}: accepted: 0 to 1, or a whole number up to 64")
-
-
-def require_reachable(address: str | None) -> None:
-    """Make sure that something listens at a HOST:PORT: Ray itself would try for minutes.
-
-    Raises:
-        ValueError: nothing listens there.
-    """
-    match = re.fullmatch(r"\[?([^/]+?)\]?:(\d{1,5})", address or "")
-    if match is None:
-        return  # none, `auto` or a form that Ray judges
-    try:
-        socket.create_connection((match[1], int(match[2])), CONNECT_TIMEOUT).close()
-    except (OSError, OverflowError) as error:
-        raise ValueError(
-            f"--ray-address {address}: {error}; accepted: the HOST:PORT of a Ray head that runs, "
-            "or none for a Ray on this machine"
-        ) from None

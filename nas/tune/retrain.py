@@ -8,62 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from nas.data import DatasetInfo, load_test_data
-from nas.format import format_number
+from nas.data import DatasetInfo
 from nas.report.page import write_comparison
 from nas.report.study_folder import refresh_report
-from nas.retrain.choose_teacher import choose_teacher
 from nas.retrain.comparison import SUMMARY, summarise
-from nas.retrain.front_data import load_front_data
 from nas.retrain.next_steps import recipe_options
-from nas.retrain.recipes import NetworkRecipes
-from nas.retrain.references import NetworkSpec, network_specs
-from nas.retrain.select import select
-from nas.retrain.short_run import ShortRuns
-from nas.study.front_file import load_front
-from nas.study.resources import ClusterResources, require_gpu_share, require_reachable
+from nas.retrain.references import NetworkSpec
+from nas.study.resources import ClusterResources
 from nas.training import Recipe
 from nas.training.distillation import Teacher
-from nas.training.folder import require_settings
-from nas.training.small_data import adapt
 from nas.training.teacher import read_teacher
+from nas.tune.retrain_request import ResolvedRequest, RetrainRequest, resolve
 from nas.tune.training import Failed, Outcome, RunTrainings, Training, TrainingView
 from nas.tune.training_pool import choose_pool
 from nas.tune.training_runner import training_runner
-
-MAX_SEEDS = 100
-MAX_RATES = 10
-MAX_CONCURRENCY = 1024
-
-
-@dataclass(frozen=True)
-class RetrainRequest:
-    """What to retrain, and how."""
-
-    front: Path  # a front.json
-    select: str | None
-    recipe: Recipe
-    learning_rates: tuple[float, ...]  # each family takes the best; none: its own or the recipe's
-    seeds: int  # each network is trained with the seeds 0, 1, ..., seeds - 1
-    references: tuple[str, ...]  # see `nas.retrain.references.network_specs`
-    export: tuple[str, ...]  # formats
-    concurrency: int | None  # trainings at the same time; None: one for each GPU, or core
-    threads: int | None  # of each training; None: its share of the cores
-    data_dir: Path
-    ray_address: str | None = None  # None: this machine
-    gpus: float | None = None  # of each training; None: its share of the GPUs
-    storage: str | None = None  # of the study, whose report follows; None: beside the front
-    adapted: tuple[str, ...] = ()  # fields of the recipe that few images may change
-    auto_rate: bool = False  # whether short runs choose the learning rate of each family
-    teacher: bool = False  # whether the most accurate network is trained first and teaches others
-    fine_tune_int8: bool = (
-        False  # whether exported int8 files that lose over a point are fine-tuned
-    )
-
-    @property
-    def home(self) -> Path:
-        """The folder of the networks' folders."""
-        return self.front.parent / "retrained"
 
 
 @dataclass(frozen=True)
@@ -109,79 +67,32 @@ def retrain_front(
     Raises:
         ValueError: one line that says what is wrong.
     """
-    require_ranges(request)
-    front = load_front(request.front)
-    asked = request.recipe
-    metric = {"metric": Recipe.model_validate(front.recipe).metric}  # what the search optimised
-    request = replace(request, recipe=request.recipe.model_copy(update=metric))
-    selected = select(front, request.select)
-    info = front.dataset_info()
-    archs = [entry.build_arch() for entry in selected]
-    asked_for, notes = network_specs(archs, request.references, info)
-    data, changes = load_front_data(front, request.front, request.data_dir)
-    notes += changes
-    test = load_test_data(info.name, request.data_dir, **info.reading())  # or refused by now
-    if "test" in data.notes.origin:
-        notes.append(f"{format_number(len(test), 'test image')}: {data.notes.origin['test']}")
-    home = request.home
-    adapted = adapt(request.recipe, len(data.train), request.adapted)
-    teacher = choose_teacher(selected, asked_for, home, adapted) if request.teacher else None
-    if request.teacher and teacher is None:
-        notes.append("--teacher: a single network is trained, so none learns from another")
-    groups = [asked_for] if teacher is None else _teacher_first(teacher, asked_for)
-    networks = [network for group in groups for network in group]
-    seeds = {network.name: request.seeds for network in asked_for}  # the teacher has one at least
-    recipes = NetworkRecipes(
-        *(request.recipe, request.learning_rates, request.adapted, front, len(data.train)),
-        networks=networks,
-        teacher=teacher.name if teacher else None,
-        short=ShortRuns(len(data.train), adapted.evaluated(data.val))
-        if request.auto_rate
-        else None,
-    )
-    for network in networks:
-        for seed in range(seeds.get(network.name, 1)):
-            folder = _folder(home, network, seed)
-            accepted = recipes.accepted(network, home)
-            require_settings(network.network, info, accepted, seed, folder)
-    max_trainings = max(len(networks) * request.seeds, len(request.learning_rates))
+    resolved = resolve(request)
+    recipes, home = resolved.recipes, request.home
     pool = choose_pool(
         find(),
-        max_trainings,
+        resolved.most_at_once,
         address=request.ray_address,
         concurrency=request.concurrency,
         gpus=request.gpus,
         threads=request.threads,
     )
     try:
-        with show() as view, training_runner(data, lambda: test, pool) as run:
-            for line in [*changes, *recipes.notes()]:
+        with show() as view, training_runner(resolved.data, lambda: resolved.test, pool) as run:
+            for line in [*resolved.changes, *recipes.notes()]:
                 view.say(line)
-            work = _Work(run, view, info)
-            families = recipes.choose_rates(home, info, work.validate)
-            outcomes: list[tuple[Training, Outcome]] = []
-            for group in groups:
-                chosen = recipes.choose(group, families, home, work.validate)
-                outcomes += work.train(
-                    [
-                        _training(network, chosen[network.name], seed, home, info, request)
-                        for seed in range(request.seeds)  # each network once before a second seed
-                        for network in group
-                        if seed < seeds.get(network.name, 1)
-                    ],
-                    teaches=group == [teacher],
-                )
-                if group == [teacher] and work.teacher is None:
-                    break  # it failed: there are no logits to learn from
+            outcomes = _train(resolved, _Work(run, view, resolved.info))
     finally:  # also after an interruption
         options = recipe_options(
-            asked, request.learning_rates, auto_rate=request.auto_rate, teacher=request.teacher
+            *(request.recipe, request.learning_rates),
+            auto_rate=request.auto_rate,
+            teacher=request.teacher,
         )
-        summary = summarise(front, home, recipes.compared, options)
+        summary = summarise(resolved.front, home, recipes.compared, options)
         files = [] if summary is None else [home / SUMMARY, write_comparison(summary, home)]
-    notes += recipes.notes()
+    notes = [*resolved.notes, *recipes.notes()]
     try:
-        if report := refresh_report(request.front.parent, front.study, request.storage):
+        if report := refresh_report(request.front.parent, resolved.front.study, request.storage):
             files.append(report)
     except ValueError as error:  # the networks are there all the same
         notes.append(f"the study's report was not written: {error}")
@@ -191,57 +102,37 @@ def retrain_front(
         if not isinstance(outcome, Failed)
     ]
     failures = [str(outcome) for _, outcome in outcomes if isinstance(outcome, Failed)]
-    if teacher is not None and len(outcomes) < sum(seeds.get(one.name, 1) for one in networks):
+    if resolved.teacher is not None and len(outcomes) < sum(resolved.seeds.values()):
         failures.append(
-            f"the other networks: not trained, for want of their teacher {teacher.name}"
+            f"the other networks: not trained, for want of their teacher {resolved.teacher.name}"
         )
     return Retrained(metrics, summary, notes, failures, files)
 
 
-def require_ranges(request: RetrainRequest) -> None:
-    """Raise ValueError for a number or a format that is not accepted."""
-    if not 1 <= request.seeds <= MAX_SEEDS:
-        raise ValueError(f"--seeds {request.seeds}: accepted: 1 to {MAX_SEEDS}")
-    if request.threads is not None and not 1 <= request.threads <= 1024:
-        raise ValueError(f"--threads {request.threads}: accepted: 1 to 1024")
-    if request.concurrency is not None and not 1 <= request.concurrency <= MAX_CONCURRENCY:
-        raise ValueError(f"--concurrency {request.concurrency}: accepted: 1 to {MAX_CONCURRENCY}")
-    require_gpu_share(request.gpus)
-    require_reachable(request.ray_address)
-    if request.teacher and len(request.learning_rates) > 1:
-        raise ValueError(
-            "--learning-rate: several rates, each a whole training, and --teacher; accepted: one "
-            "rate, or auto"
+def _train(resolved: ResolvedRequest, work: _Work) -> list[tuple[Training, Outcome]]:
+    """Train one group after the other; none learns from a teacher whose training has failed."""
+    recipes, home, info = resolved.recipes, resolved.request.home, resolved.info
+    families = recipes.choose_rates(home, info, work.validate)
+    outcomes: list[tuple[Training, Outcome]] = []
+    for group in resolved.groups:
+        chosen = recipes.choose(group, families, home, work.validate)
+        teaches = group == [resolved.teacher]
+        outcomes += work.train(
+            [
+                _training(network, chosen[network.name], seed, info, resolved.request)
+                for seed in range(resolved.request.seeds)  # each network once before a second seed
+                for network in group
+                if seed < resolved.seeds[network.name]
+            ],
+            teaches=teaches,
         )
-    if len(request.learning_rates) > MAX_RATES:
-        raise ValueError(f"--learning-rate: accepted: at most {MAX_RATES} by commas")
-    if request.export or request.fine_tune_int8:
-        from nas.deploy.export import INT8_FORMATS, require_format
-
-        for name in request.export:
-            require_format(name)
-        if request.fine_tune_int8 and not set(INT8_FORMATS) & set(request.export):
-            raise ValueError(
-                "--fine-tune-int8: no int8 file is exported; accepted: with --export of "
-                + " or ".join(INT8_FORMATS)
-            )
-
-
-def _teacher_first(
-    teacher: NetworkSpec, networks: Sequence[NetworkSpec]
-) -> list[list[NetworkSpec]]:
-    """The teacher, also where an earlier call trained it, and the networks that learn from it."""
-    others = [one for one in networks if one.name != teacher.name]
-    return [[teacher], others] if others else [[teacher]]
+        if teaches and work.teacher is None:
+            break
+    return outcomes
 
 
 def _training(
-    network: NetworkSpec,
-    recipe: Recipe,
-    seed: int,
-    home: Path,
-    info: DatasetInfo,
-    request: RetrainRequest,
+    network: NetworkSpec, recipe: Recipe, seed: int, info: DatasetInfo, request: RetrainRequest
 ) -> Training:
     labels: dict[str, Any] = {
         "network": network.name,
@@ -254,16 +145,12 @@ def _training(
         network.network,
         recipe,
         seed,
-        _folder(home, network, seed),
+        request.folder(network, seed),
         network.macs(info),
         labels,
         request.export,
         request.fine_tune_int8,
     )
-
-
-def _folder(home: Path, network: NetworkSpec, seed: int) -> Path:
-    return home / network.name if seed == 0 else home / network.name / f"seed-{seed}"
 
 
 class _Work:

@@ -30,7 +30,7 @@ from nas.study.front_file import load_front
 from nas.study.resources import ClusterResources
 from nas.training import Recipe, Trainer, build
 from nas.training.small_data import adapt
-from nas.tune.retrain import RetrainRequest, require_ranges
+from nas.tune.retrain_request import RetrainRequest, require_ranges
 from nas.tune.training_pool import Pool, choose_pool
 
 PLAN = "plan.json"

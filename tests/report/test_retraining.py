@@ -35,7 +35,8 @@ from nas.study.front_file import FrontEntry, FrontFile, load_front, write_front
 from nas.training import full as module
 from nas.training import get_recipe
 from nas.tune.resources import this_machine
-from nas.tune.retrain import Retrained, RetrainRequest, retrain_front
+from nas.tune.retrain import Retrained, retrain_front
+from nas.tune.retrain_request import RetrainRequest
 
 NOWHERE = Path("unused")
 RECIPE = get_recipe("full", epochs=2, batch_size=50, train_images=200, val_images=100)

@@ -7,12 +7,15 @@ import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
 
+from nas.training import get_recipe
 from nas.tune import address
 from nas.tune.address import require_ray
+from nas.tune.retrain_request import RetrainRequest, resolve
 from nas.tune.session import ray_session
 
 
@@ -86,3 +89,16 @@ def test_ray_answers() -> None:
         require_ray("auto")  # left to Ray
     finally:
         cluster.shutdown()
+
+
+def test_a_retraining_is_refused_before_it_reads_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(address, "PATIENCE", 0.0)
+    request = RetrainRequest(
+        front=tmp_path / "missing.json", select=None, recipe=get_recipe("full"),
+        learning_rates=(), seeds=1, references=(), export=(), concurrency=None, threads=None,
+        data_dir=tmp_path, ray_address="127.0.0.1:1",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=r"--ray-address 127\.0\.0\.1:1: nothing answers"):
+        resolve(request)

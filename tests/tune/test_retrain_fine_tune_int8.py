@@ -15,7 +15,8 @@ from nas.progress import training_bars
 from nas.space.arch import Arch
 from nas.training import get_recipe
 from nas.tune.resources import this_machine
-from nas.tune.retrain import Retrained, RetrainRequest, retrain_front
+from nas.tune.retrain import Retrained, retrain_front
+from nas.tune.retrain_request import RetrainRequest
 
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")

@@ -17,8 +17,8 @@ from nas.training import get_recipe
 from nas.training.small_data import ADAPTED
 from nas.tune import retrain_plan as module
 from nas.tune.resources import this_machine
-from nas.tune.retrain import RetrainRequest
 from nas.tune.retrain_plan import PLAN, Plan, plan_retraining, with_plan
+from nas.tune.retrain_request import RetrainRequest
 
 RECIPE = get_recipe("full", batch_size=50)
 

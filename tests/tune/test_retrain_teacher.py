@@ -21,7 +21,8 @@ from nas.training import Trainer, full, get_recipe
 from nas.training.pretrained import read_description
 from nas.training.teacher import LOGITS
 from nas.tune.resources import this_machine
-from nas.tune.retrain import Retrained, RetrainRequest, retrain_front
+from nas.tune.retrain import Retrained, retrain_front
+from nas.tune.retrain_request import RetrainRequest
 
 RECIPE = get_recipe("full", epochs=2, batch_size=50, train_images=200, val_images=100)
 ARCHS = [Arch(8, (StageArch(16, n, 2, "dct", 2, 4),)) for n in (1, 2, 3)]
