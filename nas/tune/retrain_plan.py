@@ -5,18 +5,16 @@ from __future__ import annotations
 import heapq
 import json
 import math
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from nas.data import SearchData
-from nas.data.splits import thin_out
+from nas.data import DatasetInfo, SearchData
 from nas.files import write_json
 from nas.format import format_number
 from nas.models.reference import build_reference
@@ -26,20 +24,17 @@ from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select, spread_over_cost
 from nas.retrain.short_run import SHARE
 from nas.space.arch import Arch
-from nas.study.front_file import load_front
+from nas.study.front_file import FrontEntry, load_front
 from nas.study.resources import ClusterResources
-from nas.training import Recipe, Trainer, build
+from nas.training import Recipe, build
 from nas.training.small_data import adapt
+from nas.training.speed import VALIDATION, measure_speed
 from nas.tune.retrain_request import RetrainRequest, require_ranges
 from nas.tune.training_pool import Pool, choose_pool
 
 PLAN = "plan.json"
 MEASURED_SECONDS = 60.0  # of training, of all measured networks together
-MEASURED_NETWORKS = 6  # the seconds of others are interpolated over the logarithm of cost
-MEASURED_BATCHES = 8  # of a short epoch
 LOGITS = 2 / 3  # of an epoch, for a teacher's logits: two forward passes of each image
-VALIDATION = 1 / 3  # seconds of an image that is evaluated / of one that is trained on
-MAX_EPOCHS = 10_000  # of a recipe
 MARGIN = 1.15  # trainings beside each other slow each other down, and each has an end
 SHARES = (1 / 60, 1 / 30, 1 / 20, 1 / 12, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1)  # of all epochs
 WORTHWHILE = 1 / 3  # share of the recipe's epochs, from which on more networks come first
@@ -95,14 +90,7 @@ def plan_retraining(
     info = front.dataset_info()
     data, _ = load_front_data(front, request.front, request.data_dir)
     recipe = adapt(request.recipe, len(data.train), request.adapted)
-    chosen = select(front, request.select)
-    ranked = [entry.build_arch() for entry in chosen]
-    if hours is not None:  # each further one where the cost is least covered
-        ranked = list(dict.fromkeys(
-            entry.build_arch()
-            for count in range(1, len(chosen) + 1)
-            for entry in spread_over_cost(chosen, count)
-        ))  # fmt: skip
+    ranked = _ranked(select(front, request.select), hours)
     groups = [network_specs([arch], request.references, info)[0] for arch in ranked]
     pool = choose_pool(
         find(),
@@ -127,14 +115,35 @@ def plan_retraining(
         first = recipe.model_copy(update={"epochs": epochs})
         return second_recipe(first, request.adapted, searched, len(data.train)) is not None
 
-    ladder = _ladder(len(groups), recipe.epochs, hours, epochs, seeds)
     plans = (
         _plan(groups[:count], number, step, request, timed, pool, again=trained_again(step))
-        for count, number, step in ladder
+        for count, number, step in _ladder(len(groups), recipe.epochs, hours, epochs, seeds)
     )
-    plan = next(plans)
     if hours is None:
-        return plan
+        return next(plans)
+    plan = _longest_within(hours, plans)
+    if keep:
+        path.parent.mkdir(exist_ok=True)
+        write_json(path, {"asked": key, "plan": asdict(plan)})
+    return plan
+
+
+def _ranked(chosen: Sequence[FrontEntry], hours: float | None) -> list[Arch]:
+    """The networks in the order in which hours are given to them."""
+    if hours is None:
+        return [entry.build_arch() for entry in chosen]
+    counts = range(1, len(chosen) + 1)  # each further network where the cost is least covered
+    ranked = (entry for count in counts for entry in spread_over_cost(chosen, count))
+    return list(dict.fromkeys(entry.build_arch() for entry in ranked))
+
+
+def _longest_within(hours: float, plans: Iterator[Plan]) -> Plan:
+    """The last plan before the first one that takes too long.
+
+    Raises:
+        ValueError: the first plan of all takes too long.
+    """
+    plan = next(plans)
     if plan.seconds > 3600 * hours:
         least = math.ceil(100 * plan.seconds / 3600) / 100  # rounded up, so that it is accepted
         raise ValueError(
@@ -145,9 +154,6 @@ def plan_retraining(
         if larger.seconds > 3600 * hours:
             break
         plan = larger
-    if keep:
-        path.parent.mkdir(exist_ok=True)
-        write_json(path, {"asked": key, "plan": asdict(plan)})
     return plan
 
 
@@ -241,17 +247,14 @@ class _Timed:
         self, specs: Sequence[NetworkSpec], data: SearchData, recipe: Recipe, pool: Pool
     ) -> None:
         self._info = data.info
-        by_cost = list({spec.name: spec for spec in sorted(specs, key=self.macs)}.values())
-        count = min(MEASURED_NETWORKS, len(by_cost))
-        places = np.linspace(0, len(by_cost) - 1, count).round().astype(int)
-        measured = [by_cost[place] for place in places]
-        images = len(data.train) + VALIDATION * len(data.val)
-        share = MEASURED_SECONDS / count
-        self._log_macs = [math.log(self.macs(spec)) for spec in measured]
-        self._log_seconds = [
-            math.log(images * _seconds_per_image(spec, data, recipe, pool, share))
-            for spec in measured
-        ]
+        self._images = len(data.train) + VALIDATION * len(data.val)
+        self._speed = measure_speed(
+            {self.macs(spec): partial(_build, spec, data.info) for spec in specs},
+            *(data, recipe),
+            device=torch.device("cuda" if pool.gpus and torch.cuda.is_available() else "cpu"),
+            threads=pool.threads or max(1, int(pool.cpus)),
+            seconds=MEASURED_SECONDS,
+        )
 
     def macs(self, spec: NetworkSpec) -> int:
         """Multiply-adds of one image."""
@@ -259,37 +262,13 @@ class _Timed:
 
     def epoch(self, spec: NetworkSpec) -> float:
         """Seconds of an epoch, its evaluation included."""
-        log = np.interp(math.log(self.macs(spec)), self._log_macs, self._log_seconds)
-        return math.exp(float(log))
+        return self._images * self._speed.image(self.macs(spec))
 
 
-def _seconds_per_image(
-    spec: NetworkSpec, data: SearchData, recipe: Recipe, pool: Pool, seconds: float
-) -> float:
-    """Train on a few batches for so many seconds; the first epoch does not count."""
-    few = thin_out(data.train, max(MEASURED_BATCHES * recipe.batch_size, data.info.num_classes), 0)
-    network: nn.Module
+def _build(spec: NetworkSpec, info: DatasetInfo) -> nn.Module:
     if isinstance(spec.network, Arch):
-        network = build(spec.network, data.info, 0)
-    else:
-        network = build_reference(spec.network, data.info.in_channels, data.info.num_classes)
-    device = torch.device("cuda" if pool.gpus and torch.cuda.is_available() else "cpu")
-    threads = pool.threads or max(1, int(pool.cpus))
-    trainer = Trainer(
-        network,
-        replace(data, train=few),
-        recipe.model_copy(update={"epochs": MAX_EPOCHS}),
-        seed=0,
-        device=device,
-        threads=threads,
-    )
-    trainer.train_epoch()
-    start, passed, images = time.perf_counter(), 0.0, 0
-    while passed < seconds:
-        trainer.train_epoch()
-        images += len(few)
-        passed = time.perf_counter() - start
-    return passed / images
+        return build(spec.network, info, 0)
+    return build_reference(spec.network, info.in_channels, info.num_classes)
 
 
 def _stored(path: Path, key: dict[str, Any]) -> Plan | None:

@@ -13,7 +13,7 @@ from digits_front import NOWHERE, write_digits_front
 from nas.cli.retrain_view import show_plan
 from nas.space.arch import Arch, StageArch
 from nas.study.front_file import load_front
-from nas.training import get_recipe
+from nas.training import get_recipe, speed
 from nas.training.small_data import ADAPTED
 from nas.tune import retrain_plan as module
 from nas.tune.resources import this_machine
@@ -40,7 +40,7 @@ def planned(request: RetrainRequest, hours: float | None, **rest: Any) -> Plan:
 
 
 def test_more_hours_train_more(request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1e-3)
+    monkeypatch.setattr(speed, "seconds_per_image", lambda *_: 1e-3)
     plans = []
     for hours in (0.002, 0.01, 0.05, 0.1, 0.3, 0.5, 1, 2, 10):
         plan = planned(request_, hours)
@@ -58,7 +58,7 @@ def test_more_hours_train_more(request_: RetrainRequest, monkeypatch: pytest.Mon
 def test_what_the_user_gave_is_kept(
     request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1e-3)
+    monkeypatch.setattr(speed, "seconds_per_image", lambda *_: 1e-3)
     plan = planned(request_, 10, epochs=7, seeds=3)
     assert (plan.epochs, plan.seeds, len(plan.networks), plan.trainings) == (7, 3, 6, 18)
     assert planned(replace(request_, learning_rates=(0.1, 0.2)), 10, seeds=1).trainings == 7
@@ -73,7 +73,7 @@ def test_a_teacher_and_short_runs_take_their_time(
     request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The teacher goes before the others; a family's short runs take a fifth of a training."""
-    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1e-3)
+    monkeypatch.setattr(speed, "seconds_per_image", lambda *_: 1e-3)
     plain, auto, taught, two = (
         planned(replace(request_, **change), None)
         for change in ({}, {"auto_rate": True}, {"teacher": True}, {"concurrency": 2})
@@ -89,7 +89,7 @@ def test_the_time_of_second_trainings_is_said_where_there_may_be_some(
     request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A network below its short schedule trains again, by a recipe that the user left free."""
-    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1e-3)
+    monkeypatch.setattr(speed, "seconds_per_image", lambda *_: 1e-3)
     short, free = get_recipe("short-cpu"), replace(request_, adapted=ADAPTED)
     archs = [entry.build_arch() for entry in load_front(request_.front).architectures]
     write_digits_front(request_.front.parent, archs, [0.5] * 6, short, knee=2)
@@ -122,14 +122,14 @@ def test_too_few_hours_are_one_line(request_: RetrainRequest) -> None:
 def test_the_same_request_has_the_same_plan(
     request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_seconds_per_image", lambda *_: 1e-3)
+    monkeypatch.setattr(speed, "seconds_per_image", lambda *_: 1e-3)
     path = request_.front.parent / "retrained" / PLAN
     planned(request_, 1)
     assert not path.exists()  # a dry run writes nothing
     first = planned(request_, 1, keep=True)
     stored = path.read_text()
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_seconds_per_image", lambda *_: 5e-3)  # a busy machine
+        patch.setattr(speed, "seconds_per_image", lambda *_: 5e-3)  # a busy machine
         assert planned(request_, 1, keep=True) == first
         assert planned(replace(request_, select="top:6"), 1) != first
     assert path.read_text() == stored
