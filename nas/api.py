@@ -140,25 +140,8 @@ def run_search(
         if not isinstance(data, SearchData):
             raise ValueError("data: no images, and no `train`; accepted: SearchData, or a function")
         train = _Training(data, recipe, quantized)
-    objectives = objectives or Objectives(("accuracy", "macs"))
-    if len(objectives.known) < len(objectives.costs):
-        raise ValueError(
-            f"objectives: {','.join(objectives.names)}; accepted: costs that are known before "
-            "training; nas search measures latency"
-        )
-    limits = limits or Limits()
-    if limits.max_latency is not None:
-        raise ValueError(
-            f"limits: max_latency={limits.max_latency:g}; accepted: limits that are known before "
-            "training; nas search measures latency"
-        )
-    limits.require_reachable(space, info.image_size, info.in_channels, info.num_classes)
-    images = splits = None
-    if isinstance(data, SearchData):
-        images, splits = recipe.evaluated(data.val), data.record
-    config = StudyConfig(
-        space, info, recipe, objectives, limits, splits=splits, quantized=quantized
-    )
+    config = _config(space, data, recipe, objectives, limits, quantized)
+    images = recipe.evaluated(data.val) if isinstance(data, SearchData) else None
     with _lock(storage, name), working_threads:
         earlier = _sources(sources, sampler, config, storage, name)
         with _database(storage) as database:
@@ -183,6 +166,36 @@ def _check_arguments(arguments: Mapping[str, Any]) -> None:
             raise ValueError(f"{what}: {arguments[what]}; accepted: {least} or more")
     if not isinstance(arguments["quantized"], bool):
         raise ValueError(f"quantized: {arguments['quantized']!r:.40}; accepted: True or False")
+
+
+def _config(
+    space: SearchSpace,
+    data: SearchData | DatasetInfo,
+    recipe: Recipe,
+    objectives: Objectives | None,
+    limits: Limits | None,
+    quantized: bool,
+) -> StudyConfig:
+    """The configuration of the study; arguments as of `run_search`.
+
+    Raises:
+        ValueError: latency is an objective or limited, or no architecture is within the limits.
+    """
+    objectives = objectives or Objectives(("accuracy", "macs"))
+    if len(objectives.known) < len(objectives.costs):
+        raise ValueError(
+            f"objectives: {','.join(objectives.names)}; accepted: costs that are known before "
+            "training; nas search measures latency"
+        )
+    limits = limits or Limits()
+    if limits.max_latency is not None:
+        raise ValueError(
+            f"limits: max_latency={limits.max_latency:g}; accepted: limits that are known before "
+            "training; nas search measures latency"
+        )
+    info, splits = (data.info, data.record) if isinstance(data, SearchData) else (data, None)
+    limits.require_reachable(space, info.image_size, info.in_channels, info.num_classes)
+    return StudyConfig(space, info, recipe, objectives, limits, splits=splits, quantized=quantized)
 
 
 class _Training:
