@@ -25,6 +25,7 @@ from nas.space.cost import Cost, cost
 from nas.space.space import Setting
 from nas.study.config import StudyConfig
 from nas.study.latency_prediction import LatencyPrediction
+from nas.study.left_behind import queue_left_behind
 from nas.study.measurement import Measurement
 from nas.study.objectives import known_values
 from nas.study.storage.optuna_private import trial_handle
@@ -104,36 +105,14 @@ class SearchStudy:
     def recover(self) -> int:
         """Fail the trials that a dead driver left RUNNING, and queue their architectures again.
 
-        Call it once, under the study's lock, before the first `ask`: no other driver works on
-        the study then, so every RUNNING trial was left behind (docs/design.md, decision 5).
+        Call it once, under the study's lock, before the first `ask`.
 
         Returns:
             How many trials were left behind.
         """
-        trials = self.study.get_trials(deepcopy=False)
-        waiting = [trial for trial in trials if trial.state == TrialState.WAITING]
-        queued = {trial.user_attrs.get("retry_arch") for trial in waiting}
-        left = [trial for trial in trials if trial.state == TrialState.RUNNING]
-        for trial in left:
-            handle = trial_handle(self.study, trial.number)
-            complete = "arch" in trial.user_attrs  # the asking was not cut short
-            launched = complete and trial.user_attrs.get(LAUNCHED, True)
-            arch_id = trial.user_attrs.get("arch_id")
-            # Queue first, fail second: a crash between the two loses nothing.
-            retried = trial.user_attrs.get("retry_arch")
-            if complete and arch_id not in queued and arch_id not in self._outcomes:
-                attributes = {"retry_of": trial.number, "retry_arch": str(arch_id)}
-                self._enqueue(trial.params, attributes)
-                queued.add(arch_id)
-            elif not complete and retried and retried not in queued | self._outcomes.keys():
-                fixed = trial.system_attrs.get("fixed_params", trial.params)
-                attributes = {"retry_of": trial.user_attrs["retry_of"], "retry_arch": retried}
-                self._enqueue(fixed, attributes)
-                queued.add(retried)
-            handle.set_user_attr("reason", INTERRUPTED if launched else NEVER_LAUNCHED)
-            self.study.tell(trial.number, state=TrialState.FAIL)
+        left = queue_left_behind(self.study, self._outcomes.keys())
         self._next = len(self.study.get_trials(deepcopy=False))
-        return len(left)
+        return left
 
     def try_first(self, archs: Sequence[Arch]) -> None:
         """Queue architectures of the space, each once over the life of the study.
