@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nas.cli.options import run_app
+from nas.study import search_time
 
 ROOT = Path(__file__).parent.parent
 
@@ -36,6 +37,7 @@ def exit_code(folder: Path, name: str, *arguments: str) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("NAS_STORAGE", raising=False)
+        patch.setattr(search_time, "MEASURED_SECONDS", 0.1)  # in many dry runs
         patch.setattr(sys, "argv", [f"runners/{name}.py", *arguments])
         patch.setattr(sys, "orig_argv", ["python", *sys.argv])
         try:

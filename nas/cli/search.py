@@ -59,7 +59,8 @@ def search(
         str | None, option(START, "NAME", "Folder in results/. Default: SPACE-DATASET")
     ] = None,
     dry_run: Annotated[
-        bool, option(START, " ", "Print the plan; write and download nothing.", "--dry-run")
+        bool,
+        option(START, " ", "Print plan and time; write and download nothing.", "--dry-run"),
     ] = False,
     help_: Annotated[bool, help_option(START)] = False,
     objectives: Annotated[
@@ -292,12 +293,24 @@ def search(
         ray_address, (concurrency or 1, cpus_per_trial, gpus_per_trial or 0.0), wait, quiet
     )
     plan = make_plan(request, resources, download=not dry_run)
-    from nas.cli.search_view import show_plan
-
     if dry_run:
-        show_plan(plan, as_json=json)
+        _show_plan(plan, as_json=json, quiet=quiet)
         return 0
     return _run(plan, as_json=json, verbose=verbose, quiet=quiet)
+
+
+def _show_plan(plan: Plan, *, as_json: bool, quiet: bool) -> None:
+    """Print what the search would do, and how long it would take where this machine tells."""
+    from nas.cli.search_view import show_plan
+    from nas.progress import shown, silent
+    from nas.study.search_time import can_estimate, estimate_seconds
+
+    seconds = None
+    if can_estimate(plan):
+        if not quiet:
+            announce("timing a few networks")
+        seconds = estimate_seconds(plan, silent if quiet else shown("timing networks"))
+    show_plan(plan, seconds, as_json=as_json)
 
 
 def _run(plan: Plan, *, as_json: bool, verbose: bool, quiet: bool) -> int:

@@ -28,9 +28,18 @@ if TYPE_CHECKING:
 PLAIN_WIDTH = 200  # columns of the front's table where the output is no terminal
 
 
-def show_plan(plan: Plan, *, as_json: bool) -> None:
-    """Print what a search would do."""
+def show_plan(plan: Plan, seconds: float | None, *, as_json: bool) -> None:
+    """Print what a search would do.
+
+    Args:
+        plan: of the search.
+        seconds: that the trials which are left would take; None: not known.
+        as_json: print it as JSON.
+    """
     described = describe_plan(plan)
+    if seconds is not None:
+        left = format_number(plan.request.budget - plan.counted, "trial")
+        described["time"] = f"about {format_duration(seconds)} for {left} without stopping any"
     if as_json:
         print_json(described | {"data": describe_data(plan)})
         return

@@ -22,6 +22,7 @@ from nas.study.request import Checked, Request, check_request
 from nas.study.resources import ClusterResources
 from nas.study.sources import StudySource
 from nas.study.trial_resources import choose_concurrency, choose_gpu_share, gpu_share_by_memory
+from nas.study.trial_state import trial_state
 from nas.study.try_first import usable
 from nas.training import Recipe, default_recipe, get_recipe
 
@@ -42,6 +43,7 @@ class Plan:
     gpus_per_trial: float
     concurrency: int  # trials in flight
     num_trials: int  # that the study holds already
+    counted: int  # architectures among them that count for the budget
     smallest: Cost  # of the space, by multiply-adds
     largest: Cost
     sources: tuple[StudySource, ...] = ()  # earlier studies that inform the sampler
@@ -98,6 +100,7 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
     if request.gpus_per_trial is None and gpus and not timed:
         gpus = gpu_share_by_memory(resources, config, data, largest)
         concurrency = choose_concurrency(request, gpus, resources)
+    trials = study.get_trials(deepcopy=False) if study else []
     return Plan(
         request=request,
         study_name=name,
@@ -110,7 +113,8 @@ def make_plan(request: Request, resources: ClusterResources, *, download: bool =
         resources=resources,
         gpus_per_trial=gpus,
         concurrency=concurrency,
-        num_trials=len(study.get_trials(deepcopy=False)) if study else 0,
+        num_trials=len(trials),
+        counted=sum(trial_state(trial) in ("finished", "stopped") for trial in trials),
         smallest=smallest,
         largest=cost(largest, *sizes),
         sources=checked.sources,

@@ -13,13 +13,15 @@ from torch import nn
 
 from nas.data.info import SearchData
 from nas.data.splits import thin_out
+from nas.progress import Progress, silent
+from nas.threads import cpu_threads
 from nas.training.recipe import Recipe
 from nas.training.trainer import Trainer
 
 MEASURED_NETWORKS = 6  # the seconds of others are interpolated over the logarithm of cost
-MEASURED_BATCHES = 8  # of a short epoch
 MAX_EPOCHS = 10_000  # of a recipe
 VALIDATION = 1 / 3  # seconds of an image that is evaluated / of one that is trained on
+MARGIN = 1.15  # trainings beside each other slow each other down, and each has an end
 
 
 class Speed:
@@ -46,6 +48,8 @@ def measure_speed(
     device: torch.device,
     threads: int,
     seconds: float,
+    batches: int = 8,
+    progress: Progress = silent,
 ) -> Speed:
     """Train up to `MEASURED_NETWORKS` networks for a short time, spread over cost.
 
@@ -56,18 +60,21 @@ def measure_speed(
         device: where to train.
         threads: CPU threads.
         seconds: of all networks together.
+        batches: of a short epoch; the first epoch of each network is not timed.
+        progress: shows how many networks have been timed.
     """
     by_cost = sorted(networks)
     count = min(MEASURED_NETWORKS, len(by_cost))
     places = np.linspace(0, len(by_cost) - 1, count).round().astype(int)
-    return Speed(
-        {
-            by_cost[place]: seconds_per_image(
-                *(networks[by_cost[place]](), data, recipe), device, threads, seconds / count
-            )
-            for place in places
-        }
-    )
+    few = thin_out(data.train, max(batches * recipe.batch_size, data.info.num_classes), 0)
+    data = replace(data, train=few, val=few)
+    with cpu_threads(threads):
+        return Speed(
+            {
+                macs: seconds_per_image(networks[macs](), data, recipe, device, seconds / count)
+                for macs in progress([by_cost[place] for place in places], count)
+            }
+        )
 
 
 def seconds_per_image(
@@ -75,23 +82,15 @@ def seconds_per_image(
     data: SearchData,
     recipe: Recipe,
     device: torch.device,
-    threads: int,
     seconds: float,
 ) -> float:
-    """Train on a few batches for so many seconds; the first epoch does not count."""
-    few = thin_out(data.train, max(MEASURED_BATCHES * recipe.batch_size, data.info.num_classes), 0)
-    trainer = Trainer(
-        network,
-        replace(data, train=few),
-        recipe.model_copy(update={"epochs": MAX_EPOCHS}),
-        seed=0,
-        device=device,
-        threads=threads,
-    )
+    """Train whole epochs of a few images for at least so many seconds; the first is not timed."""
+    endless = recipe.model_copy(update={"epochs": MAX_EPOCHS, "train_images": None})
+    trainer = Trainer(network, data, endless, seed=0, device=device)
     trainer.train_epoch()
     start, passed, images = time.perf_counter(), 0.0, 0
     while passed < seconds:
         trainer.train_epoch()
-        images += len(few)
+        images += len(data.train)
         passed = time.perf_counter() - start
     return passed / images

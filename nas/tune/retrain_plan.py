@@ -28,14 +28,13 @@ from nas.study.front_file import FrontEntry, load_front
 from nas.study.resources import ClusterResources
 from nas.training import Recipe, build
 from nas.training.small_data import adapt
-from nas.training.speed import VALIDATION, measure_speed
+from nas.training.speed import MARGIN, VALIDATION, measure_speed
 from nas.tune.retrain_request import RetrainRequest, require_ranges
 from nas.tune.training_pool import Pool, choose_pool
 
 PLAN = "plan.json"
 MEASURED_SECONDS = 60.0  # of training, of all measured networks together
 LOGITS = 2 / 3  # of an epoch, for a teacher's logits: two forward passes of each image
-MARGIN = 1.15  # trainings beside each other slow each other down, and each has an end
 SHARES = (1 / 60, 1 / 30, 1 / 20, 1 / 12, 1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3, 1)  # of all epochs
 WORTHWHILE = 1 / 3  # share of the recipe's epochs, from which on more networks come first
 SEVERAL = 4  # networks that come before second seeds and more epochs

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -118,6 +119,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, run_runner: Callable[..., Ran]) 
     assert ran.code == 0, ran.err
     for name in ("space", "data set", "recipe", "cost range", "concurrency"):
         assert f"\n{name} " in "\n" + ran.out
+    assert re.search(r"^time +about \d.* for 4 trials without stopping any$", ran.out, re.M)
     assert list(tmp_path.iterdir()) == before
 
 
