@@ -127,7 +127,7 @@ def plan_retraining(
     return plan
 
 
-def _ranked(chosen: Sequence[FrontEntry], hours: float | None) -> list[Arch]:
+def _ranked(chosen: list[FrontEntry], hours: float | None) -> list[Arch]:
     """The networks in the order in which hours are given to them."""
     if hours is None:
         return [entry.build_arch() for entry in chosen]
