@@ -1,13 +1,14 @@
 """Full training: the recipe on few images, ideas for a better recipe, and learning rates.
 
-Three parts, each a training a row. `small`: two networks of the reference run on three data sets of
+Four parts, each a training a row. `small`: two networks of an earlier search on three data sets of
 200 to 800 images, by the short schedule of a search, by the recipe `full` as it is, and adapted.
-`ideas`: networks of the reference run and their pointwise twins on 12,000 images of Fashion-MNIST,
+`ideas`: networks of that search and their pointwise twins on 12,000 images of Fashion-MNIST,
 by the recipe `full` for 6 epochs and with one thing changed; accuracy is of 20,000 other training
-images, so that the test set decides nothing. Differences are paired by network and seed. The
-teacher is the most expensive network of the front, trained in the same way. `rates`: the short runs
+images, so that the test set decides nothing. Differences are paired by network and seed.
+`long-ideas`: the same on the whole training split for 12 epochs, judged on the validation split,
+with the accuracy after each epoch. The teacher is the most expensive network of the front, trained in the same way. `rates`: the short runs
 that choose a learning rate for 20 epochs, beside the validation accuracies of whole trainings at
-the same rates, which the reference run recorded for two networks.
+the same rates, which that search's retraining recorded for two networks.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from nas.data.info import mean_std
 from nas.data.splits import resize
 from nas.files import write_json
 from nas.progress import Progress, silent
-from nas.retrain.learning_rate import CHOICES, FOLDER
+from nas.retrain.learning_rate import CHOICES
 from nas.retrain.references import SEARCHED, TWIN, equal_cost_twin
 from nas.retrain.short_run import ShortRuns
 from nas.space.arch import Arch
@@ -43,7 +44,7 @@ from nas.training.full import retrain
 from nas.training.small_data import adapt
 from nas.training.teacher import keep_logits, read_teacher
 
-FRONT = Path(__file__).parents[1] / "results" / "reference-fashion-mnist" / "front.json"
+FRONT = Path(__file__).parents[1] / "results" / "benchmarks" / "earlier-run" / "front.json"
 NETWORKS = {"0.4 M": "a8fa898fecac", "1.0 M": "6d098590f5c0"}  # multiply-adds at 28x28: arch_id
 KEY = ("part", "data", "network", "recipe", "seed")
 CPU = torch.device("cpu")
@@ -51,6 +52,7 @@ CPU = torch.device("cpu")
 SHORT, FULL, ADAPTED = "short schedule", "full, as it is", "full, adapted"
 RATES, RATE_EPOCHS = (0.05, 0.1, 0.2, 0.4, 0.8), 20  # of whole trainings
 IDEA_IMAGES, IDEA_EPOCHS, HELD_OUT = 12_000, 6, 20_000
+LONG_EPOCHS = 12
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,13 @@ def jobs(parts: Sequence[str], seeds: int) -> list[Job]:
                 Job("ideas", "fashion-mnist", network, idea, seed)
                 for idea in IDEAS
                 for network in idea_networks()
+            ]
+        if "long-ideas" in parts:
+            work += [
+                Job("long-ideas", "fashion-mnist", network, idea, seed)
+                for network in idea_networks()
+                for idea in IDEAS
+                if not IDEAS[idea].taught
             ]
     return work
 
@@ -147,6 +156,23 @@ def _train_idea(job: Job, data_dir: Path) -> dict[str, Any]:
     return {"accuracy": trainer.evaluate(), "seconds": seconds, "losses": losses} | taught
 
 
+def _train_long_idea(job: Job, data_dir: Path) -> dict[str, Any]:
+    data = load_search_data("fashion-mnist", data_dir, download=False)
+    idea: Idea = IDEAS[job.recipe]
+    recipe = get_recipe("full", **({"epochs": LONG_EPOCHS} | idea.fields))
+    network = build(idea_networks()[job.network], data.info, job.seed)
+    trainer = idea_trainer(idea, network, data, recipe, job.seed)
+    val = Batches(data.val, data.info, 500, CPU)
+    seconds, averaged, last = 0.0, [], []  # after each epoch
+    while trainer.epoch < recipe.epochs:
+        start = time.thread_time()
+        trainer.train_epoch()
+        seconds += time.thread_time() - start
+        averaged.append(accuracy(trainer.evaluated, val))
+        last.append(accuracy(trainer.network, val))
+    return {"accuracy": averaged[-1], "seconds": seconds, "averaged": averaged, "last": last}
+
+
 @cache
 def _teacher(data_dir: Path) -> tuple[Teacher, float]:
     """The most expensive network of the front, trained on the same images for as many epochs.
@@ -187,7 +213,7 @@ def _train_rate(job: Job, data_dir: Path) -> dict[str, Any]:
 @cache
 def recorded_grids() -> dict[str, dict[str, float]]:
     """Validation accuracies of whole trainings by learning rate, of networks of `idea_networks`."""
-    choices = json.loads((FRONT.parent / "retrained" / FOLDER / CHOICES).read_text())
+    choices = json.loads((FRONT.parent / CHOICES).read_text())
     by_id = {arch_id: name for name, arch_id in NETWORKS.items()}
     return {
         f"{kind}, {by_id[choices[family]['network'].split('-')[-1]]}": choices[family][
@@ -282,7 +308,7 @@ def _fewer(data: SearchData, images: int, val_images: int) -> SearchData:
     return replace(data, train=data.train.take(some), val=data.train.take(others))
 
 
-TRAIN = {"small": _train_small, "ideas": _train_idea, "rates": _train_rate}
+TRAIN = {"small": _train_small, "ideas": _train_idea, "long-ideas": _train_long_idea, "rates": _train_rate}
 SMALL = {"digits": _digits, "fashion-mnist": _fashion, "photographs": _photographs}
 
 

@@ -184,6 +184,7 @@ IDEAS: dict[str, Idea] = {
     "batches of 32": Idea(BATCH_32),
     "Muon for 1x1 convolutions": Idea(optimizer=_muon(0.02)),
     "no crops and flips": Idea(augment=False),
+    "a tenth of the weight decay": Idea({"weight_decay": 5e-5}),
     "14, 20, 28 pixels": Idea(sizes=(14, 20, LARGE)),
     "batches of 32, no label smoothing": Idea(BATCH_32 | {"label_smoothing": 0.0}),
 }

@@ -2,55 +2,188 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from benchmarks.docs_tables.markdown import REFERENCE, read, table
+from benchmarks.end_to_end import REFERENCE_ERROR
 from nas.format import format_count
+from nas.pareto import hypervolume
 from nas.report.comparison_plots import comparison_rows
+from nas.retrain.statistics import Noise, estimate_noise
+
+POINTWISE = REFERENCE / "pointwise"  # the search without DCT
+SEARCHES = {
+    "seed 0": REFERENCE,
+    "seed 1": REFERENCE / "seed-1",
+    "seed 2": REFERENCE / "seed-2",
+    "pointwise only, seed 0": POINTWISE,
+}
+BUDGETS = (500_000, 1_000_000, 2_000_000, 4_000_000)  # multiply-adds; the last is the limit
+
+# The means that are reported: their name, and the kinds of pairs that they are of.
+SEARCHED_DCT, SEARCHED_POINTWISE, OTHER = "DCT", "pointwise", "other"
+MEANS = {
+    "networks found with DCT and their pointwise twins": {SEARCHED_DCT},
+    "DCT twins and the pointwise networks that were found": {SEARCHED_POINTWISE},
+    "pairs of both kinds": {SEARCHED_DCT, SEARCHED_POINTWISE},
+}
+
+Row = dict[str, Any]
 
 
-def reference_networks() -> str:
-    """Test accuracies of the reference run."""
-    rows = comparison_rows(read(REFERENCE / "retrained" / "summary.json"))
+def reference_searches() -> str:
+    """What each of the searches found, and what it cost."""
+    fronts = {name: _front(folder) for name, folder in SEARCHES.items()}
+    union = _volume([entry for front in fronts.values() for entry in front])
+    lines = []
+    for name, folder in SEARCHES.items():
+        trials, front = pd.read_csv(folder / "trials.csv"), fronts[name]
+        within = [[e["estimate"] for e in front if e["macs"] <= budget] for budget in BUDGETS]
+        lines.append([
+            name, str((trials["state"] == "pruned").sum()), str(len(front)),
+            f"{_volume(front) / union:.3f}", *(f"{100 * max(found):.1f} %" for found in within),
+        ])  # fmt: skip
     return table(
-        ["network", "FLOPs", "parameters", "seeds", "test accuracy"],
-        ([row[key] for key in ("network", "macs", "params", "seeds", "test")] for row in rows),
-    )
-
-
-def reference_differences() -> str:
-    """Differences of the reference run with intervals, as they are and for all jointly."""
-    summary = read(REFERENCE / "retrained" / "summary.json")
-    seeds = {row["name"]: row["seeds"] for row in summary["networks"]}
-    lines = [
-        [f"{row['network']} − {row['reference']}", f"{row['macs_ratio']:.2f}",
-         f"{seeds[row['network']]} and {seeds[row['reference']]}", *_points(row)]
-        for row in summary["differences"]
-    ] + [
-        [f"**the {row['pairs']} pairs together**", "", "", *_points(row)]
-        for row in summary["pooled"]
-    ]  # fmt: skip
-    return table(
-        ["difference", "FLOPs, reference / network", "seeds", "points", "95 % interval",
-         f"adjusted for {summary['comparisons']} comparisons"],
+        ["search", "stopped early", "on the front", "hypervolume, of all together",
+         *(f"best within {format_count(budget)}" for budget in BUDGETS)],
         lines,
     )  # fmt: skip
 
 
-def _points(row: dict[str, Any]) -> list[str]:
-    """A difference and its two intervals, in points of accuracy."""
-    names = ("difference", "low", "high", "joint_low", "joint_high")
-    middle, *ends = (f"{100 * row[name]:+.2f}" for name in names)
-    return [middle, f"{ends[0]} to {ends[1]}", f"{ends[2]} to {ends[3]}"]
+def reference_overlap() -> str:
+    """How many members of one search's front another one found, and what all have in common."""
+    fronts = [_front(folder) for folder in SEARCHES.values() if folder != POINTWISE]
+    found = Counter(arch for front in fronts for arch in {entry["arch_id"] for entry in front})
+    shared = sum(count > 1 for count in found.values())
+    blocks = [
+        stage["expansion"] for front in fronts for e in front for stage in e["arch"]["stages"]
+    ]
+    return (
+        f"Of the {len(found)} networks on the fronts of the {len(fronts)} searches, {shared} are "
+        f"on more than one; {100 * blocks.count('dct') / len(blocks):.0f} % of their stages expand "
+        "with DCT.\n"
+    )
+
+
+def reference_costs() -> str:
+    """Core-hours of the whole run: trainings use one thread each."""
+    lines = []
+    for name, folder in SEARCHES.items():
+        trials = pd.read_csv(folder / "trials.csv")
+        lines.append([f"search, {name}", len(trials), trials["seconds"].sum() / 3600])
+    homes = (REFERENCE / "retrained", POINTWISE / "retrained")
+    aside = [read(path) for home in homes for path in home.glob("learning-rates/*/metrics.json")]
+    lines.append(["learning rates that were not chosen", *_training(aside)])
+    runs = [
+        read(path)
+        for home in homes
+        for pattern in ("*/metrics.json", "*/seed-*/metrics.json")
+        for path in home.glob(pattern)
+    ]
+    lines.append(["the networks compared below", *_training(runs)])
+    lines.append(["**all**", *(sum(line[column] for line in lines) for column in (1, 2))])
+    return table(
+        ["what", "trainings", "core-hours"],
+        ([what, str(number), f"{hours:.2f}"] for what, number, hours in lines),
+    )
+
+
+def reference_networks() -> str:
+    """Test accuracies of the reference run."""
+    rows = [row for summary in _summaries() for row in comparison_rows(summary)]
+    return table(
+        ["network", "", "FLOPs", "parameters", "learning rate", "seeds", "test accuracy"],
+        (
+            [
+                row[key]
+                for key in ("network", "family", "macs", "params", "learning_rate", "seeds", "test")
+            ]
+            for row in rows
+        ),
+    )
+
+
+def reference_differences() -> str:
+    """DCT less the other network of equal cost, with intervals: alone, and for all jointly."""
+    noise, comparisons = reference_noise_of_seeds(), len(reference_pairs()) + len(MEANS)
+    lines = [
+        [f"{first['name']} − {second['name']}", f"{second['macs'] / first['macs']:.2f}",
+         *_points([(first, second)], noise, comparisons)]
+        for _, first, second in reference_pairs()
+    ] + [
+        [f"**mean of the {len(pairs)} {title}**", "", *_points(pairs, noise, comparisons)]
+        for title, pairs in reference_means().items()
+    ]  # fmt: skip
+    return table(
+        ["difference", "FLOPs, second / first", "points", "95 % interval",
+         f"adjusted for {comparisons} comparisons"],
+        lines,
+    )  # fmt: skip
+
+
+def reference_pairs() -> list[tuple[str, Row, Row]]:
+    """The networks that are compared: the kind of pair, the one with DCT, the other one."""
+    pairs = []
+    for summary in _summaries():
+        rows = {row["name"]: row for row in summary["networks"]}
+        for difference in summary["differences"]:
+            searched, reference = rows[difference["network"]], rows[difference["reference"]]
+            if reference["family"] == "dct-twin":
+                pairs.append((SEARCHED_POINTWISE, reference, searched))
+            else:
+                kind = SEARCHED_DCT if reference["family"] == "twin" else OTHER
+                pairs.append((kind, searched, reference))
+    return pairs
+
+
+def reference_means() -> dict[str, list[tuple[Row, Row]]]:
+    """The pairs of each mean, by its name."""
+    return {
+        title: [(first, second) for kind, first, second in reference_pairs() if kind in kinds]
+        for title, kinds in MEANS.items()
+    }
+
+
+def reference_noise_of_seeds() -> Noise:
+    """Between seeds of a network, pooled over all networks of the run."""
+    rows = [row for summary in _summaries() for row in summary["networks"]]
+    return estimate_noise([row["test_accuracies"] for row in rows], rows[0]["test_images"])
+
+
+def mean_difference(
+    pairs: Sequence[tuple[Row, Row]], noise: Noise, comparisons: int
+) -> dict[str, float]:
+    """Of test accuracies, each pair with the same weight, and its intervals.
+
+    `low` and `high` are for the mean alone, `joint_low` and `joint_high` for all comparisons
+    jointly (Bonferroni's adjustment).
+    """
+    mean = float(np.mean([one["test_accuracy"] - two["test_accuracy"] for one, two in pairs]))
+    variance = sum(1 / one["seeds"] + 1 / two["seeds"] for one, two in pairs) / len(pairs) ** 2
+    half, joint = (noise.half_width(1 / variance, number) for number in (1, comparisons))
+    return {
+        "difference": mean,
+        "low": mean - half,
+        "high": mean + half,
+        "joint_low": mean - joint,
+        "joint_high": mean + joint,
+    }
 
 
 def reference_noise() -> str:
     """Where the intervals come from."""
-    noise = read(REFERENCE / "retrained" / "summary.json")["noise"]
+    noise = reference_noise_of_seeds()
     return (
-        f"Intervals are from a standard deviation of {100 * noise['sd']:.2f} points between "
-        f"seeds, pooled over the networks of two seeds ({noise['degrees_of_freedom']:g} degrees of "
-        "freedom).\n"
+        f"Intervals are from a standard deviation of {100 * noise.sd:.2f} points between seeds, "
+        f"pooled over all networks ({noise.degrees:g} degrees of freedom). They hold for these "
+        "networks: how much others would differ is not in them.\n"
     )
 
 
@@ -63,3 +196,32 @@ def reference_60_epochs() -> str:
         [[folder.name, format_count(metrics["macs"]), format_count(metrics["params"]),
           str(metrics["epochs"]), "1", f"{100 * metrics['test_accuracy']:.2f} %"]],
     )  # fmt: skip
+
+
+def _points(pairs: Sequence[tuple[Row, Row]], noise: Noise, comparisons: int) -> list[str]:
+    """A mean difference and its two intervals, in points of accuracy."""
+    row = mean_difference(pairs, noise, comparisons)
+    names = ("difference", "low", "high", "joint_low", "joint_high")
+    middle, *ends = (f"{100 * row[name]:+.2f}" for name in names)
+    return [middle, f"{ends[0]} to {ends[1]}", f"{ends[2]} to {ends[3]}"]
+
+
+def _summaries() -> list[dict[str, Any]]:
+    """Of the networks that were found with DCT, and of those found without."""
+    return [read(home / "retrained" / "summary.json") for home in (REFERENCE, POINTWISE)]
+
+
+def _front(folder: Path) -> list[Row]:
+    entries: list[Row] = read(folder / "front.json")["architectures"]
+    return entries
+
+
+def _volume(front: Iterable[Row]) -> float:
+    """Hypervolume of estimates, in log10 multiply-adds and error, up to the limit and guessing."""
+    points = np.array([[math.log10(e["macs"]), 1 - e["estimate"]] for e in front])
+    return hypervolume(points, np.array([math.log10(BUDGETS[-1]), REFERENCE_ERROR]))
+
+
+def _training(metrics: Sequence[Row]) -> tuple[int, float]:
+    """Number of trainings, and their hours."""
+    return len(metrics), sum(one["seconds"] for one in metrics) / 3600

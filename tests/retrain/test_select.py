@@ -71,7 +71,7 @@ def test_nothing_selected_says_what_is_accepted(front: Any, wanted: str) -> None
 
 def test_networks_are_ranked_by_the_estimate() -> None:
     """Of three of one octave, the one that was measured highest has not the highest estimate."""
-    loaded = load_front(ROOT / "results/reference-fashion-mnist/front.json")
+    loaded = load_front(ROOT / "results/benchmarks/earlier-run/front.json")
     entries = [
         loaded.architectures[i].model_copy(update={"accuracy": a, "estimate": e, "knee": False})
         for i, a, e in ((8, 0.80, 0.79), (9, 0.84, 0.80), (10, 0.83, 0.81))
@@ -85,7 +85,7 @@ def test_networks_are_ranked_by_the_estimate() -> None:
 
 
 def test_a_front_without_a_knee_says_what_to_select() -> None:
-    loaded = load_front(ROOT / "results/reference-fashion-mnist/front.json")
+    loaded = load_front(ROOT / "results/benchmarks/earlier-run/front.json")
     entries = [entry.model_copy(update={"knee": False}) for entry in loaded.architectures[:4]]
     front = loaded.model_copy(update={"architectures": tuple(entries)})
     with pytest.raises(ValueError, match=r"no knee \(4 of at least 5 networks\); .* top:1") as told:
