@@ -40,8 +40,12 @@ class IdeaTrainer(Trainer):
         )
         self._data, self._sizes = data, idea.sizes
         self._of_size = {data.info.image_size: self._train}
-        if not idea.augment:
-            self._train = self._batches(data, augment=False)
+        if idea.crop is not None or idea.flip is not None:
+            crop = data.info.crop if idea.crop is None else idea.crop
+            flip = data.info.flip if idea.flip is None else idea.flip
+            self._train = self._batches(
+                replace(data, info=replace(data.info, crop=crop, flip=flip))
+            )
         if idea.alternate:
             self._train = AlternatingFlips(
                 *(data.train, data.info, recipe.batch_size, self.device),
@@ -66,11 +70,10 @@ class IdeaTrainer(Trainer):
             self._train = self._of_size[size]
         return super().train_epoch()
 
-    def _batches(self, data: SearchData, augment: bool = True) -> Batches:
+    def _batches(self, data: SearchData) -> Batches:
         return Batches(
             *(data.train, data.info, self.recipe.batch_size, self.device),
             generator=self._generator,
-            augment=augment,
         )
 
 
@@ -148,7 +151,8 @@ class Idea:
     """One thing, or several, that differ from the recipe `full`."""
 
     fields: dict[str, Any] = field(default_factory=dict)  # of the recipe
-    augment: bool = True  # crops and flips
+    crop: int | None = None  # pixels; None: those of the data set
+    flip: bool | None = None  # likewise
     alternate: bool = False  # flips: each image in every second epoch, not at random
     taught: bool = False  # by a teacher
     sizes: tuple[int, ...] = ()  # of the images, in equal parts of the epochs
@@ -183,8 +187,11 @@ IDEAS: dict[str, Idea] = {
     "batches of 64": Idea(BATCH_64),
     "batches of 32": Idea(BATCH_32),
     "Muon for 1x1 convolutions": Idea(optimizer=_muon(0.02)),
-    "no crops and flips": Idea(augment=False),
+    "no crops and flips": Idea(crop=0, flip=False),
+    "no crops": Idea(crop=0),
+    "no flips": Idea(flip=False),
     "a tenth of the weight decay": Idea({"weight_decay": 5e-5}),
+    "four times the weight decay": Idea({"weight_decay": 2e-3}),
     "14, 20, 28 pixels": Idea(sizes=(14, 20, LARGE)),
     "batches of 32, no label smoothing": Idea(BATCH_32 | {"label_smoothing": 0.0}),
 }

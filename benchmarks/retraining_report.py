@@ -31,7 +31,7 @@ from benchmarks.rows import RowFile
 from nas.format import format_number
 from nas.progress import shown
 
-PARTS = ("small", "ideas", "rates")
+PARTS = ("small", "ideas", "long-ideas", "rates")
 
 
 def run_and_report(
@@ -48,7 +48,7 @@ def run_and_report(
     file = RowFile(json_path, setting(), KEY)
     measure(jobs(parts, seeds), file, data_dir, shown("trainings"))
     console = Console(width=None if Console().is_terminal else 130)
-    for lines in (small_rows(file), idea_rows(file), rate_rows(file)):
+    for lines in (small_rows(file), idea_rows(file), long_idea_rows(file), rate_rows(file)):
         if lines:
             table = Table(*lines[0])
             for line in lines[1:]:
@@ -111,6 +111,38 @@ def idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
         )
         lines.append([idea, str(len(pairs)), f"{fmean(points):+.2f} ± {error:.2f}", f"{times:.2f}"])
     heading = ["changed", "pairs", "points ± standard error", "time / that of full"]
+    return [heading, *lines] if lines else []
+
+
+def long_idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """A heading, and differences from the recipe with averaged weights, after the whole training.
+
+    Each idea has the accuracy of the averaged weights and that of the last step's.
+    """
+    ideas = [row for row in rows if row["part"] == "long-ideas"]
+    base = {(row["network"], row["seed"]): row for row in ideas if row["recipe"] == BASE}
+    lines = []
+    for idea in dict.fromkeys(row["recipe"] for row in ideas):
+        pairs = [
+            (row, base[row["network"], row["seed"]])
+            for row in ideas
+            if row["recipe"] == idea and (row["network"], row["seed"]) in base
+        ]
+        if len(pairs) < 2:
+            continue
+        points = [
+            [100 * (row[weights][-1] - other["averaged"][-1]) for row, other in pairs]
+            for weights in ("averaged", "last")
+        ]
+        texts = [f"{fmean(one):+.2f} ± {stdev(one) / math.sqrt(len(one)):.2f}" for one in points]
+        times = fmean(row["seconds"] / other["seconds"] for row, other in pairs)
+        averaged = "–" if idea == BASE else texts[0]
+        name = "nothing" if idea == BASE else idea
+        lines.append([name, str(len(pairs)), averaged, texts[1], f"{times:.2f}"])
+    heading = [
+        *("changed", "pairs", "points, averaged weights", "points, last weights"),
+        "time / that of full",
+    ]
     return [heading, *lines] if lines else []
 
 
