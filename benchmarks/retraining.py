@@ -25,7 +25,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.retraining_ideas import IDEAS, Idea, idea_trainer
+from benchmarks.retraining_ideas import (
+    BASE_CROP,
+    BASE_FIELDS,
+    BASE_FLIP,
+    IDEAS,
+    Idea,
+    idea_trainer,
+)
 from benchmarks.rows import RowFile
 from nas.data import Batches, DatasetInfo, SearchData, Split, load_search_data, load_test_data
 from nas.data.info import mean_std
@@ -124,7 +131,7 @@ def _train_small(job: Job, data_dir: Path) -> dict[str, Any]:
     data, test = small_data(job.data, data_dir)
     recipe = get_recipe("short-cpu" if job.data == "digits" else "short-cpu-subset")
     if job.recipe != SHORT:
-        recipe = get_recipe("full")
+        recipe = get_recipe("full", **BASE_FIELDS)
     if job.recipe == ADAPTED:
         recipe = adapt(recipe, len(data.train))
     network = build(networks()[job.network], data.info, job.seed)
@@ -145,7 +152,7 @@ def _train_small(job: Job, data_dir: Path) -> dict[str, Any]:
 def _train_idea(job: Job, data_dir: Path) -> dict[str, Any]:
     data = _idea_data(data_dir)
     idea: Idea = IDEAS[job.recipe]
-    recipe = get_recipe("full", **({"epochs": IDEA_EPOCHS} | idea.fields))
+    recipe = get_recipe("full", **(BASE_FIELDS | {"epochs": IDEA_EPOCHS} | idea.fields))
     network = build(idea_networks()[job.network], data.info, job.seed)
     teacher, before = _teacher(data_dir) if idea.taught else (None, 0.0)
     if teacher is not None:
@@ -157,9 +164,9 @@ def _train_idea(job: Job, data_dir: Path) -> dict[str, Any]:
 
 
 def _train_long_idea(job: Job, data_dir: Path) -> dict[str, Any]:
-    data = load_search_data("fashion-mnist", data_dir, download=False)
+    data = _fashion_mnist(data_dir)
     idea: Idea = IDEAS[job.recipe]
-    recipe = get_recipe("full", **({"epochs": LONG_EPOCHS} | idea.fields))
+    recipe = get_recipe("full", **(BASE_FIELDS | {"epochs": LONG_EPOCHS} | idea.fields))
     network = build(idea_networks()[job.network], data.info, job.seed)
     trainer = idea_trainer(idea, network, data, recipe, job.seed)
     val = Batches(data.val, data.info, 500, CPU)
@@ -184,7 +191,7 @@ def _teacher(data_dir: Path) -> tuple[Teacher, float]:
     data, entry = _idea_data(data_dir), max(load_front(FRONT).architectures, key=lambda e: e.macs)
     if not seconds.exists():
         shutil.rmtree(folder, ignore_errors=True)  # it would be timed in part
-    start, recipe = time.thread_time(), get_recipe("full", epochs=IDEA_EPOCHS)
+    start, recipe = time.thread_time(), get_recipe("full", **BASE_FIELDS, epochs=IDEA_EPOCHS)
     some = data.val.take(np.arange(100))  # a test set that nothing reads
     with cpu_threads(1):
         retrain(*(entry.build_arch(), data, lambda: some, recipe, 0, folder), device=CPU, threads=1)
@@ -197,8 +204,8 @@ def _teacher(data_dir: Path) -> tuple[Teacher, float]:
 
 
 def _train_rate(job: Job, data_dir: Path) -> dict[str, Any]:
-    data = load_search_data("fashion-mnist", data_dir, download=False)
-    whole = get_recipe("full", epochs=RATE_EPOCHS, learning_rate=float(job.recipe))
+    data = _fashion_mnist(data_dir)
+    whole = get_recipe("full", **BASE_FIELDS, epochs=RATE_EPOCHS, learning_rate=float(job.recipe))
     recipe = ShortRuns(len(data.train), len(data.val)).recipe(whole)
     network = build(idea_networks()[job.network], data.info, job.seed)
     trainer = Trainer(network, data, recipe, seed=job.seed, device=CPU, threads=1)
@@ -252,10 +259,16 @@ def idea_networks() -> dict[str, Arch]:
 
 @cache
 def _idea_data(data_dir: Path) -> SearchData:
-    data = load_search_data("fashion-mnist", data_dir, download=False)
+    data = _fashion_mnist(data_dir)
     order = np.random.default_rng(0).permutation(len(data.train))
     some, others = order[:IDEA_IMAGES], order[-HELD_OUT:]
     return replace(data, train=data.train.take(some), val=data.train.take(others))
+
+
+@cache
+def _fashion_mnist(data_dir: Path) -> SearchData:
+    data = load_search_data("fashion-mnist", data_dir, download=False)
+    return replace(data, info=replace(data.info, crop=BASE_CROP, flip=BASE_FLIP))
 
 
 def _digits(data_dir: Path) -> tuple[SearchData, Split]:
@@ -264,7 +277,7 @@ def _digits(data_dir: Path) -> tuple[SearchData, Split]:
 
 
 def _fashion(data_dir: Path) -> tuple[SearchData, Split]:
-    data = load_search_data("fashion-mnist", data_dir, download=False)
+    data = _fashion_mnist(data_dir)
     return _fewer(data, 800, 100), load_test_data("fashion-mnist", data_dir)
 
 
@@ -322,7 +335,7 @@ def setting() -> dict[str, Any]:
     """What all rows share."""
     return {
         "networks": NETWORKS,
-        "full": get_recipe("full").model_dump(mode="json"),
+        "full": get_recipe("full", **BASE_FIELDS).model_dump(mode="json"),
         "ideas": {"images": IDEA_IMAGES, "epochs": IDEA_EPOCHS, "held_out": HELD_OUT},
         "torch": torch.__version__,
     }

@@ -1,4 +1,4 @@
-"""Ideas for the recipe that full training does not use: what each changes in a `Trainer`."""
+"""Ideas for the recipe of full training: what each changes in a `Trainer`."""
 
 from __future__ import annotations
 
@@ -59,11 +59,9 @@ class IdeaTrainer(Trainer):
         if self._sizes:
             size = self._sizes[self.epoch * len(self._sizes) // self.recipe.epochs]
             if size not in self._of_size:
-                info = self._data.info
-                crop = max(1, round(info.crop * size / info.image_size))
                 smaller = replace(
                     self._data,
-                    info=replace(info, image_size=size, crop=crop),
+                    info=self._data.info.resized(size),
                     train=resize(self._data.train, size),
                 )
                 self._of_size[size] = self._batches(smaller)
@@ -175,7 +173,10 @@ def _muon(rate: float) -> Callable[[nn.Module, torch.optim.SGD], torch.optim.SGD
     return lambda network, sgd: Muon(network, sgd, rate)
 
 
+# What ideas are compared with: the recipe `full`, and Fashion-MNIST as data, as they once were.
 BASE = "full"
+BASE_FIELDS: dict[str, Any] = {"ema": 0.998}
+BASE_CROP, BASE_FLIP = 2, True
 BATCH_64 = {"batch_size": 64, "learning_rate": 0.1}
 BATCH_32 = {"batch_size": 32, "learning_rate": 0.05}
 IDEAS: dict[str, Idea] = {

@@ -123,7 +123,7 @@ def load_images(data_dir: Path, device: torch.device) -> list[Images]:
             Images("fashion-mnist as 32x32x3", in_colour(shrink(many, 12_800, 2560, 32)), recipe),
         ]
     subset = get_recipe("short-cpu-subset", epochs=2)
-    batches_of_128 = get_recipe("full", epochs=2, ema=None)
+    batches_of_128 = get_recipe("full", epochs=2)
     return [
         Images("digits", digits, get_recipe("short-cpu", epochs=3)),
         Images("fashion-mnist, 14x14", shrink(fashion, 1024, 256, 14), subset),
@@ -134,9 +134,8 @@ def load_images(data_dir: Path, device: torch.device) -> list[Images]:
 
 def shrink(data: SearchData, train: int, val: int, size: int) -> SearchData:
     """A stratified subset of `train` and `val` images, resized to side `size`."""
-    crop = max(1, round(data.info.crop * size / data.info.image_size))
     return SearchData(
-        replace(data.info, image_size=size, crop=crop),
+        data.info.resized(size),
         resize(thin_out(data.train, train, 0), size),
         resize(thin_out(data.val, val, 0), size),
     )

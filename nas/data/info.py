@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,11 @@ class DatasetInfo:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    def resized(self, size: int) -> DatasetInfo:
+        """The same with images of `size` pixels a side; crops shift by the same share of them."""
+        crop = max(1, round(self.crop * size / self.image_size)) if self.crop else 0
+        return replace(self, image_size=size, crop=crop)
 
     def reading(self) -> dict[str, Any]:
         """Arguments of `load_search_data` and `load_test_data` that read images in the same way."""

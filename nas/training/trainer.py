@@ -305,10 +305,8 @@ def _mix(images_BCHW: Tensor, share: _Number | None) -> Tensor:
 
 def shorten(data: SearchData, recipe: Recipe) -> SearchData:
     """The splits as the recipe trains on them: its subsets, at its image size."""
-    own_size = data.info.image_size
-    size = recipe.trained_size(own_size)
-    crop = max(1, round(data.info.crop * size / own_size)) if data.info.crop else 0
-    info = replace(data.info, image_size=size, crop=crop)
+    size = recipe.trained_size(data.info.image_size)
+    info = data.info.resized(size)
 
     def subset(split: Split, images: int | None) -> Split:
         if images is not None:  # with thousands of classes the subset holds one image of each
