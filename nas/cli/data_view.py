@@ -21,6 +21,8 @@ def describe_data(plan: Plan) -> dict[str, Any]:
         "origin": dict(notes.origin),
         "image_size": info.image_size,
         "trained_size": recipe.trained_size(info.image_size),
+        "crop": info.resized(recipe.trained_size(info.image_size)).crop,
+        "flip": info.flip,
         "channels": info.in_channels,
         "background": info.background,
         "ignored": dict(notes.ignored),
@@ -41,6 +43,8 @@ def data_rows(plan: Plan) -> dict[str, str]:
         + (f" ({data['origin'][split]})" if split in data["origin"] else "")
         for split, number in data["images"].items()
     )
+    augmented = [f"crops from a margin of {data['crop']} px"] if data["crop"] else []
+    augmented += ["horizontal flips"] if data["flip"] else []
     shrunk = plan.config.recipe.size_note(size)
     rows = {
         "data set": f"{data['name']} ({plan.dataset_reason})",
@@ -49,6 +53,7 @@ def data_rows(plan: Plan) -> dict[str, str]:
         "images": images,
         "image size": f"{size}x{size}x{data['channels']}"
         + (shrunk and f"{shrunk}; --image-size N trains at N"),
+        "augmentation": " and ".join(augmented) or "no crops or flips",
         "background": data["background"] and f"{data['background']} behind transparent pixels",
         "ignored": describe_counts(data["ignored"]),
     }

@@ -105,6 +105,13 @@ def test_images_are_resized_on_request() -> None:
     assert load_test_data("digits", Path("unused"), image_size=16).images.shape[-1] == 16
 
 
+def test_crops_keep_their_share_of_the_image(tmp_path: Path, digits: SearchData) -> None:
+    assert (digits.info.resized(16).crop, digits.info.resized(4).crop) == (2, 1)
+    write_fashion(tmp_path)
+    data = load_search_data("fashion-mnist", tmp_path, image_size=56)
+    assert (data.info.crop, data.info.resized(14).crop, data.info.flip) == (0, 0, False)
+
+
 @pytest.mark.parametrize("zipped", [False, True])
 @pytest.mark.parametrize("inside", [".", "fashion-mnist", "FashionMNIST/raw"])
 def test_fashion_mnist_is_searched_without_its_test_files(
