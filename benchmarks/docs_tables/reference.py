@@ -44,14 +44,16 @@ def reference_searches() -> str:
     union = _volume([entry for front in fronts.values() for entry in front])
     lines = []
     for name, folder in SEARCHES.items():
-        trials, front = pd.read_csv(folder / "trials.csv"), fronts[name]
+        trials = pd.read_csv(folder / "trials.csv", parse_dates=["started", "ended"])
+        minutes = (trials["ended"].max() - trials["started"].min()).total_seconds() / 60
+        front = fronts[name]
         within = [[e["estimate"] for e in front if e["macs"] <= budget] for budget in BUDGETS]
         lines.append([
-            name, str((trials["state"] == "pruned").sum()), str(len(front)),
+            name, f"{minutes:.0f}", str((trials["state"] == "pruned").sum()), str(len(front)),
             f"{_volume(front) / union:.3f}", *(f"{100 * max(found):.1f} %" for found in within),
         ])  # fmt: skip
     return table(
-        ["search", "stopped early", "on the front", "hypervolume, of all together",
+        ["search", "minutes", "stopped early", "on the front", "hypervolume, of all together",
          *(f"best within {format_count(budget)}" for budget in BUDGETS)],
         lines,
     )  # fmt: skip
@@ -77,17 +79,15 @@ def reference_costs() -> str:
     lines = []
     for name, folder in SEARCHES.items():
         trials = pd.read_csv(folder / "trials.csv")
-        lines.append([f"search, {name}", len(trials), trials["seconds"].sum() / 3600])
-    homes = (REFERENCE / "retrained", POINTWISE / "retrained")
-    aside = [read(path) for home in homes for path in home.glob("learning-rates/*/metrics.json")]
-    lines.append(["learning rates that were not chosen", *_training(aside)])
-    runs = [
-        read(path)
-        for home in homes
-        for pattern in ("*/metrics.json", "*/seed-*/metrics.json")
-        for path in home.glob(pattern)
+        lines.append([f"search: {name}", len(trials), trials["seconds"].sum() / 3600])
+    histories = [
+        path
+        for home in (REFERENCE, POINTWISE)
+        for path in (home / "retrained").glob("**/history.csv")
     ]
-    lines.append(["the networks compared below", *_training(runs)])
+    tried = [path for path in histories if "learning-rates" in path.parts]
+    lines.append(["learning rates that were not chosen", *_training(tried)])
+    lines.append(["the networks compared", *_training([p for p in histories if p not in tried])])
     lines.append(["**all**", *(sum(line[column] for line in lines) for column in (1, 2))])
     return table(
         ["what", "trainings", "core-hours"],
@@ -222,6 +222,7 @@ def _volume(front: Iterable[Row]) -> float:
     return hypervolume(points, np.array([math.log10(BUDGETS[-1]), REFERENCE_ERROR]))
 
 
-def _training(metrics: Sequence[Row]) -> tuple[int, float]:
+def _training(histories: Sequence[Path]) -> tuple[int, float]:
     """Number of trainings, and their hours."""
-    return len(metrics), sum(one["seconds"] for one in metrics) / 3600
+    seconds = [pd.read_csv(path)["seconds"].iloc[-1] for path in histories]
+    return len(histories), float(sum(seconds)) / 3600

@@ -130,7 +130,7 @@ def folded() -> str:
 
 
 def int8() -> str:
-    """Float and int8 files of networks of the reference front: accuracy, bytes, latency."""
+    """Float and int8 files of networks of an earlier front: accuracy, bytes, latency."""
     rows = []
     for row in sorted(read(BENCHMARKS / "int8.json")["networks"], key=lambda row: row["params"]):
         size, float_size = row["bytes"], row["float_bytes"]

@@ -127,7 +127,7 @@ def test_choices_of_an_earlier_version_are_known(tmp_path: Path, info: DatasetIn
     (tmp_path / FOLDER / CHOICES).write_text(stored)
     assert "shrink" not in json.loads(stored)[SEARCHED]["recipe"]
     validation = Validation(lambda rate: 0.0)
-    recipe = RECIPE.model_copy(update={"epochs": 20})
+    recipe = RECIPE.model_copy(update={"epochs": 20, "ema": 0.998})  # as recorded there
     chosen = choose_rates(NETWORKS, {SEARCHED: recipe}, (0.1, 0.2, 0.4), tmp_path, info, validation)
     assert chosen[SEARCHED].learning_rate == 0.1
     assert not validation.trained

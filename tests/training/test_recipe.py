@@ -19,8 +19,8 @@ def test_presets_survive_json(name: str) -> None:
 
 
 def test_overrides_replace_single_fields() -> None:
-    recipe = get_recipe("full", epochs=3, ema=None)
-    assert (recipe.epochs, recipe.ema) == (3, None)
+    recipe = get_recipe("full", epochs=3, ema=0.99)
+    assert (recipe.epochs, recipe.ema) == (3, 0.99)
     assert recipe.batch_size == get_recipe("full").batch_size
 
 
