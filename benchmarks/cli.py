@@ -282,7 +282,9 @@ def schedule(
 
 @app.command()
 def retraining(
-    parts: Annotated[str, _option("Comma-separated: small, ideas, long-ideas, rates")] = "small,ideas,rates",
+    parts: Annotated[
+        str, _option("Comma-separated: small, ideas, long-ideas, rates")
+    ] = "small,ideas,rates",
     seeds: Annotated[int, _option("Of each network and recipe", min=1, max=100)] = 3,
     data_dir: Annotated[Path, _option("Folder of the data sets")] = Path("data"),
     json: ContinuedJson = None,

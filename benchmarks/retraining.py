@@ -1,14 +1,15 @@
 """Full training: the recipe on few images, ideas for a better recipe, and learning rates.
 
 Four parts, each a training a row. `small`: two networks of an earlier search on three data sets of
-200 to 800 images, by the short schedule of a search, by the recipe `full` as it is, and adapted.
-`ideas`: networks of that search and their pointwise twins on 12,000 images of Fashion-MNIST,
-by the recipe `full` for 6 epochs and with one thing changed; accuracy is of 20,000 other training
-images, so that the test set decides nothing. Differences are paired by network and seed.
-`long-ideas`: the same on the whole training split for 12 epochs, judged on the validation split,
-with the accuracy after each epoch. The teacher is the most expensive network of the front, trained in the same way. `rates`: the short runs
-that choose a learning rate for 20 epochs, beside the validation accuracies of whole trainings at
-the same rates, which that search's retraining recorded for two networks.
+200 to 800 images, by the short schedule of a search, by the recipe `full`, and adapted. `ideas`:
+networks of that search and their pointwise twins on 12,000 images of Fashion-MNIST, by the recipe
+`full` for 6 epochs and with one thing changed; accuracy is of 20,000 other training images, so that
+the test set decides nothing. Differences are paired by network and seed. `long-ideas`: the same on
+the whole training split for 12 epochs, judged on the validation split, with the accuracy after each
+epoch. The teacher is the most expensive network of the front, trained in the same way. `rates`: the
+short runs that choose a learning rate for 20 epochs, beside the validation accuracies of whole
+trainings at the same rates, which that search's retraining recorded for two networks. The recipe is
+the form of `full` that averaged the weights, with crops and flips of Fashion-MNIST.
 """
 
 from __future__ import annotations
@@ -321,7 +322,12 @@ def _fewer(data: SearchData, images: int, val_images: int) -> SearchData:
     return replace(data, train=data.train.take(some), val=data.train.take(others))
 
 
-TRAIN = {"small": _train_small, "ideas": _train_idea, "long-ideas": _train_long_idea, "rates": _train_rate}
+TRAIN = {
+    "small": _train_small,
+    "ideas": _train_idea,
+    "long-ideas": _train_long_idea,
+    "rates": _train_rate,
+}
 SMALL = {"digits": _digits, "fashion-mnist": _fashion, "photographs": _photographs}
 
 

@@ -119,6 +119,7 @@ def test_dry_run_writes_nothing(tmp_path: Path, run_runner: Callable[..., Ran]) 
     assert ran.code == 0, ran.err
     for name in ("space", "data set", "recipe", "cost range", "concurrency"):
         assert f"\n{name} " in "\n" + ran.out
+    assert re.search(r"^augmentation +crops from a margin of 1 px$", ran.out, re.M)
     assert re.search(r"^time +about \d.* for 4 trials without stopping any$", ran.out, re.M)
     assert list(tmp_path.iterdir()) == before
 

@@ -37,7 +37,7 @@ def cells(text: str) -> list[list[str]]:
 
 
 def test_the_readmes_differences_are_those_of_the_reference_run() -> None:
-    heading, *rows = [row for row in cells(TABLES["reference-differences.md"])]
+    heading, *rows = cells(TABLES["reference-differences.md"])
     means = {row[0].strip("*"): row[2:] for row in rows if row[0].startswith("**")}
     readme = [row for row in cells(README.read_text()) if row[0].startswith("mean of")]
     assert {row[0]: row[1:] for row in readme} == means
