@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from benchmarks.docs_tables.markdown import REFERENCE, read
-from nas.report.plots import BLUE, ORANGE, RED, log_axis, styled
+from nas.report.plots import BLUE, ORANGE, log_axis, styled
 from nas.study.objectives import OBJECTIVES
 
 COSTS = ("macs", "params")
@@ -23,7 +23,6 @@ GROUPS = {
     ("retrained", "twin"): ("their pointwise twins", ORANGE, "square"),
     ("pointwise/retrained", "searched"): ("found without DCT", ORANGE, "circle-open"),
     ("pointwise/retrained", "dct-twin"): ("their DCT twins", BLUE, "square-open"),
-    ("retrained", "mobilenetv2"): ("MobileNetV2", RED, "triangle-up"),
 }
 
 

@@ -14,10 +14,9 @@ python runners/search.py --study reference-again-seed-2 --seed 2 $limits
 python runners/search.py --study reference-again-pointwise --seed 0 $limits \
   --space results/reference-fashion-mnist/pointwise.yaml
 
-# Four networks of the first front over its range of cost, each with a pointwise twin of equal cost,
-# and MobileNetV2 of the nearest cost.
+# Four networks of the first front over its range of cost, each with a pointwise twin of equal cost.
 python runners/retrain.py results/reference-again/front.json --select spread:4 \
-  --reference equal-cost-twin,mobilenetv2-scaled $full
+  --reference equal-cost-twin $full
 # The other way: two networks of the pointwise front, each with a DCT twin of equal cost.
 python runners/retrain.py results/reference-again-pointwise/front.json --select knee,under:2M \
   --reference equal-cost-twin $full
