@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -115,14 +116,14 @@ def reference_differences() -> str:
     noise, comparisons = reference_noise_of_seeds(), len(reference_pairs()) + len(MEANS)
     lines = [
         [f"{first['name']} − {second['name']}", f"{second['macs'] / first['macs']:.2f}",
-         *_points([(first, second)], noise, comparisons)]
+         *_figures([(first, second)], noise, comparisons)]
         for _, first, second in reference_pairs()
     ] + [
-        [f"**mean of the {len(pairs)} {title}**", "", *_points(pairs, noise, comparisons)]
+        [f"**mean of the {len(pairs)} {title}**", "", *_figures(pairs, noise, comparisons)]
         for title, pairs in reference_means().items()
     ]  # fmt: skip
     return table(
-        ["difference", "FLOPs, second / first", "points", "95 % interval",
+        ["difference", "FLOPs, second / first", "points", "fewer errors (95 % interval)",
          f"adjusted for {comparisons} comparisons"],
         lines,
     )  # fmt: skip
@@ -150,39 +151,39 @@ def reference_means() -> dict[str, list[tuple[Row, Row]]]:
     }
 
 
-def reference_noise_of_seeds() -> Noise:
-    """Between seeds of a network, pooled over all networks of the run."""
-    rows = [row for summary in _summaries() for row in summary["networks"]]
-    return estimate_noise([row["test_accuracies"] for row in rows], rows[0]["test_images"])
-
-
 def mean_difference(
     pairs: Sequence[tuple[Row, Row]], noise: Noise, comparisons: int
 ) -> dict[str, float]:
-    """Of test accuracies, each pair with the same weight, and its intervals.
+    """How many fewer errors the first networks make than the second ones, each pair counting alike.
 
-    `low` and `high` are for the mean alone, `joint_low` and `joint_high` for all comparisons
-    jointly (Bonferroni's adjustment).
+    The share is 1 - exp(d) for the mean difference d of log errors on the test set, whose noise
+    differs less between cheap and expensive networks than that of accuracies does. `low` and
+    `high` are the ends of the 95 % interval for it alone, `joint_low` and `joint_high` for all
+    comparisons jointly (Bonferroni's adjustment).
     """
-    mean = float(np.mean([one["test_accuracy"] - two["test_accuracy"] for one, two in pairs]))
+    first, second = ([fmean(_log_errors(row)) for row in rows] for rows in zip(*pairs, strict=True))
+    gap = fmean(second) - fmean(first)
     variance = sum(1 / one["seeds"] + 1 / two["seeds"] for one, two in pairs) / len(pairs) ** 2
     half, joint = (noise.half_width(1 / variance, number) for number in (1, comparisons))
-    return {
-        "difference": mean,
-        "low": mean - half,
-        "high": mean + half,
-        "joint_low": mean - joint,
-        "joint_high": mean + joint,
-    }
+    ends = {"fewer": 0.0, "low": -half, "high": half, "joint_low": -joint, "joint_high": joint}
+    points = fmean(one["test_accuracy"] - two["test_accuracy"] for one, two in pairs)
+    return {"difference": points} | {name: 1 - math.exp(-(gap + end)) for name, end in ends.items()}
+
+
+def reference_noise_of_seeds() -> Noise:
+    """Of log errors between seeds of a network, pooled over all networks of the run."""
+    rows = [row for summary in _summaries() for row in summary["networks"]]
+    return estimate_noise([_log_errors(row) for row in rows], rows[0]["test_images"])
 
 
 def reference_noise() -> str:
     """Where the intervals come from."""
     noise = reference_noise_of_seeds()
     return (
-        f"Intervals are from a standard deviation of {100 * noise.sd:.2f} points between seeds, "
-        f"pooled over all networks ({noise.degrees:g} degrees of freedom). They hold for these "
-        "networks: how much others would differ is not in them.\n"
+        f"Intervals are from the standard deviation of log errors between seeds, {noise.sd:.3f} "
+        f"pooled over all networks ({noise.degrees:g} degrees of freedom): {100 * noise.sd:.1f} % "
+        "of a network's errors. They hold for these networks: how much others would differ is not "
+        "in them.\n"
     )
 
 
@@ -197,12 +198,20 @@ def reference_60_epochs() -> str:
     )  # fmt: skip
 
 
-def _points(pairs: Sequence[tuple[Row, Row]], noise: Noise, comparisons: int) -> list[str]:
-    """A mean difference and its two intervals, in points of accuracy."""
+def _figures(pairs: Sequence[tuple[Row, Row]], noise: Noise, comparisons: int) -> list[str]:
+    """A mean difference in points, and the share of fewer errors with its two intervals."""
     row = mean_difference(pairs, noise, comparisons)
-    names = ("difference", "low", "high", "joint_low", "joint_high")
-    middle, *ends = (f"{100 * row[name]:+.2f}" for name in names)
-    return [middle, f"{ends[0]} to {ends[1]}", f"{ends[2]} to {ends[3]}"]
+    names = ("fewer", "low", "high", "joint_low", "joint_high")
+    fewer, *ends = (f"{100 * row[name]:.1f}" for name in names)
+    return [
+        f"{100 * row['difference']:+.2f}",
+        f"{fewer} % ({ends[0]} to {ends[1]})",
+        f"{ends[2]} to {ends[3]}",
+    ]
+
+
+def _log_errors(row: Row) -> list[float]:
+    return [math.log(1 - accuracy) for accuracy in row["test_accuracies"]]
 
 
 def _summaries() -> list[dict[str, Any]]:

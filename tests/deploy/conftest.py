@@ -24,7 +24,7 @@ def small_arch() -> Arch:
 def trained(tmp_path_factory: pytest.TempPathFactory, small_arch: Arch) -> Path:
     """The folder of the trained network; a test that writes there copies it."""
     folder = tmp_path_factory.mktemp("retrained") / "net"
-    data, recipe = load_search_data("digits", NOWHERE), get_recipe("full", epochs=4, batch_size=50)
+    data, recipe = load_search_data("digits", NOWHERE), get_recipe("full", epochs=8, batch_size=50)
     test = load_test_data("digits", NOWHERE)
     retrain(small_arch, data, lambda: test, recipe, 0, folder, device=torch.device("cpu"))
     return folder

@@ -90,4 +90,4 @@ def test_predictions_agree(compared: Compared) -> None:
     same = (compared.fake.argmax(1) == compared.runtime.argmax(1)).double().mean()
     assert float(same) > 0.98
     accuracies = [compared.accuracy(one) for one in (compared.fake, compared.runtime)]
-    assert np.ptp(accuracies) <= 2 / len(compared.labels)
+    assert len(compared.labels) * np.ptp(accuracies) < 2.5  # images
