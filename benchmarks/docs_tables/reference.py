@@ -77,19 +77,19 @@ def reference_overlap() -> str:
 
 def reference_costs() -> str:
     """Core-hours of the whole run: trainings use one thread each."""
-    lines = []
+    lines: list[tuple[str, int, float]] = []
     for name, folder in SEARCHES.items():
         trials = pd.read_csv(folder / "trials.csv")
-        lines.append([f"search: {name}", len(trials), trials["seconds"].sum() / 3600])
+        lines.append((f"search: {name}", len(trials), trials["seconds"].sum() / 3600))
     histories = [
         path
         for home in (REFERENCE, POINTWISE)
         for path in (home / "retrained").glob("**/history.csv")
     ]
     tried = [path for path in histories if "learning-rates" in path.parts]
-    lines.append(["learning rates that were not chosen", *_training(tried)])
-    lines.append(["the networks compared", *_training([p for p in histories if p not in tried])])
-    lines.append(["**all**", *(sum(line[column] for line in lines) for column in (1, 2))])
+    lines.append(("learning rates that were not chosen", *_training(tried)))
+    lines.append(("the networks compared", *_training([p for p in histories if p not in tried])))
+    lines.append(("**all**", sum(line[1] for line in lines), sum(line[2] for line in lines)))
     return table(
         ["what", "trainings", "core-hours"],
         ([what, str(number), f"{hours:.2f}"] for what, number, hours in lines),
