@@ -34,11 +34,8 @@ def can_estimate(plan: Plan) -> bool:
 def estimate_seconds(plan: Plan, progress: Progress = silent) -> float:
     """Seconds that the rest of a search trains, if no trial is stopped early.
 
-    The default sampler tries more cheap networks than expensive ones. The logarithm of a trial's
-    cost is taken to lie at u^2 of its range, for u evenly spread over [0, 1]. In 39 searches of 40
-    to 200 trials, over costs that differed by factors of 6 to 1456, the mean time of a trial by
-    this assumption was 0.65 to 1.81 times that of the networks that were tried, at the median
-    0.95. To stop trials early saved 40 % of that time at the median.
+    The default sampler tries more cheap networks than expensive ones: the logarithm of a trial's
+    cost is taken to lie at u^2 of its range, for u evenly spread over [0, 1].
 
     Args:
         plan: one for which `can_estimate` is true.
