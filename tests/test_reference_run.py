@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from nas.retrain.comparison import read_summary, summarise
-from nas.retrain.references import SEARCHED
+from nas.retrain.references import DCT_TWIN, SEARCHED
 from nas.retrain.select import select
 from nas.study.front_file import load_front
 from nas.training import Recipe
@@ -61,7 +61,10 @@ def test_searched_networks_are_of_the_front(folder: Path) -> None:
     known = {entry.arch_id: entry.macs for entry in load_front(folder / "front.json").architectures}
     searched = [row for row in summary["networks"] if row["family"] == SEARCHED]
     assert all(known[row["name"]] == row["macs"] for row in searched)
-    assert all(row["seeds"] == 3 for row in summary["networks"])
+    # Two of the six trainings of DCT twins diverged.
+    assert all(
+        row["seeds"] == (2 if row["family"] == DCT_TWIN else 3) for row in summary["networks"]
+    )
 
 
 @pytest.mark.parametrize("folder", STUDIES.values(), ids=list(STUDIES))

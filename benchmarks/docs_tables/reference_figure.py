@@ -1,4 +1,4 @@
-"""The figure of the reference run: test accuracy over multiply-adds and over parameters.
+"""The figure of the reference run: test error over multiply-adds and over parameters.
 
 Run as `python -m benchmarks.docs_tables.reference_figure FILE.html`; `comparison.png` beside the
 summary is a browser's picture of that page.
@@ -13,10 +13,12 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from benchmarks.docs_tables.markdown import REFERENCE, read
+from benchmarks.docs_tables.reference import half_width, reference_noise_of_seeds
 from nas.report.plots import BLUE, ORANGE, log_axis, styled
 from nas.study.objectives import OBJECTIVES
 
 COSTS = ("macs", "params")
+TICKS = (8, 10, 15, 20, 25)  # percent
 # Folder of the retraining and family of networks: name, colour and symbol.
 GROUPS = {
     ("retrained", "searched"): ("found by the search", BLUE, "circle"),
@@ -28,30 +30,37 @@ GROUPS = {
 
 def figure() -> go.Figure:
     """Means over seeds, with 95 % intervals."""
+    noise = reference_noise_of_seeds()
     page = make_subplots(rows=1, cols=len(COSTS), shared_yaxes=True, horizontal_spacing=0.04)
     every = []
     for (folder, family), (label, colour, symbol) in GROUPS.items():
         summary = read(REFERENCE / folder / "summary.json")
         rows = [row for row in summary["networks"] if row["family"] == family]
         every += rows
-        bars = [100 * (row["interval"][1] - row["test_accuracy"]) for row in rows]
+        bars = [100 * half_width(row, noise) for row in rows]
         for column, cost in enumerate(COSTS, 1):
             points = go.Scatter(
                 x=[row[cost] for row in rows],
-                y=[100 * row["test_accuracy"] for row in rows],
+                y=[100 * (1 - row["test_accuracy"]) for row in rows],
                 error_y={"array": bars, "thickness": 1.4, "width": 4},
                 mode="markers",
                 name=label,
                 showlegend=column == 1,
-                marker={"color": colour, "symbol": symbol, "size": 11, "line": {"width": 2}},
+                marker={
+                    "color": colour,
+                    "symbol": symbol,
+                    "size": 11,
+                    "line": {"width": 2, "color": colour},
+                },
             )
             page.add_trace(points, row=1, col=column)
     for column, cost in enumerate(COSTS, 1):
         values = [float(row[cost]) for row in every]
         title = OBJECTIVES[cost].axis
         page.update_xaxes(title_text=title, **log_axis(values), row=1, col=column)
-    page.update_yaxes(title_text="test accuracy (%)", row=1, col=1)
     styled(page, height=480, showlegend=True)
+    page.update_yaxes(type="log", tickvals=TICKS)
+    page.update_yaxes(title_text="test error (%), log scale", row=1, col=1)
     return page.update_layout(width=1100, font_size=14, margin={"l": 70, "r": 20, "t": 60, "b": 60})
 
 
