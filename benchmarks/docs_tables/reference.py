@@ -113,7 +113,8 @@ def reference_networks() -> str:
 
 def half_width(row: Row, noise: Noise) -> float:
     """Of the 95 % interval of a network's mean accuracy, from the noise of log errors."""
-    return (1 - row["test_accuracy"]) * noise.half_width(row["seeds"])
+    error = 1 - float(row["test_accuracy"])
+    return error * noise.half_width(row["seeds"])
 
 
 def reference_differences() -> str:
