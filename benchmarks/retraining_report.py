@@ -6,7 +6,7 @@ Run as `python runners/benchmark.py retraining --json FILE`.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -91,16 +91,9 @@ def idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
 
     The time of a teacher is divided among the networks that it teaches.
     """
-    ideas = [row for row in rows if row["part"] == "ideas"]
-    base = {(row["network"], row["seed"]): row for row in ideas if row["recipe"] == BASE}
     lines = []
-    for idea in dict.fromkeys(row["recipe"] for row in ideas if row["recipe"] != BASE):
-        pairs = [
-            (row, base[row["network"], row["seed"]])
-            for row in ideas
-            if row["recipe"] == idea and (row["network"], row["seed"]) in base
-        ]
-        if len(pairs) < 2:
+    for idea, pairs in _pairs(rows, "ideas"):
+        if idea == BASE:
             continue
         points = [100 * (row["accuracy"] - other["accuracy"]) for row, other in pairs]
         error = stdev(points) / math.sqrt(len(points))
@@ -119,17 +112,8 @@ def long_idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
 
     Each idea has the accuracy of the averaged weights and that of the last step's.
     """
-    ideas = [row for row in rows if row["part"] == "long-ideas"]
-    base = {(row["network"], row["seed"]): row for row in ideas if row["recipe"] == BASE}
     lines = []
-    for idea in dict.fromkeys(row["recipe"] for row in ideas):
-        pairs = [
-            (row, base[row["network"], row["seed"]])
-            for row in ideas
-            if row["recipe"] == idea and (row["network"], row["seed"]) in base
-        ]
-        if len(pairs) < 2:
-            continue
+    for idea, pairs in _pairs(rows, "long-ideas"):
         points = [
             [100 * (row[weights][-1] - other["averaged"][-1]) for row, other in pairs]
             for weights in ("averaged", "last")
@@ -144,6 +128,22 @@ def long_idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
         "time / that of full",
     ]
     return [heading, *lines] if lines else []
+
+
+def _pairs(
+    rows: Iterable[dict[str, Any]], part: str
+) -> Iterator[tuple[str, list[tuple[dict[str, Any], dict[str, Any]]]]]:
+    """Each idea of a part with its rows and those of the recipe itself, of two pairs or more."""
+    ideas = [row for row in rows if row["part"] == part]
+    base = {(row["network"], row["seed"]): row for row in ideas if row["recipe"] == BASE}
+    for idea in dict.fromkeys(row["recipe"] for row in ideas):
+        pairs = [
+            (row, base[row["network"], row["seed"]])
+            for row in ideas
+            if row["recipe"] == idea and (row["network"], row["seed"]) in base
+        ]
+        if len(pairs) > 1:
+            yield idea, pairs
 
 
 def rate_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:

@@ -43,9 +43,8 @@ def data_rows(plan: Plan) -> dict[str, str]:
         + (f" ({data['origin'][split]})" if split in data["origin"] else "")
         for split, number in data["images"].items()
     )
-    augmented = [f"crops from a margin of {data['crop']} px"] if data["crop"] else []
-    augmented += ["horizontal flips"] if data["flip"] else []
     shrunk = plan.config.recipe.size_note(size)
+    trained = plan.config.dataset.resized(data["trained_size"])
     rows = {
         "data set": f"{data['name']} ({plan.dataset_reason})",
         "to download": data["download"],
@@ -53,7 +52,7 @@ def data_rows(plan: Plan) -> dict[str, str]:
         "images": images,
         "image size": f"{size}x{size}x{data['channels']}"
         + (shrunk and f"{shrunk}; --image-size N trains at N"),
-        "augmentation": " and ".join(augmented) or "no crops or flips",
+        "augmentation": trained.augmentation,
         "background": data["background"] and f"{data['background']} behind transparent pixels",
         "ignored": describe_counts(data["ignored"]),
     }

@@ -38,6 +38,14 @@ class DatasetInfo:
         """Number of classes."""
         return len(self.class_names)
 
+    @property
+    def augmentation(self) -> str:
+        """How training images are changed at random, in words."""
+        crops = [f"crops from a margin of {self.crop} px"] if self.crop else []
+        return " and ".join([*crops, *(["horizontal flips"] if self.flip else [])]) or (
+            "no crops or flips"
+        )
+
     def resized(self, size: int) -> DatasetInfo:
         """The same with images of `size` pixels a side; crops shift by the same share of them."""
         crop = max(1, round(self.crop * size / self.image_size)) if self.crop else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from nas.data import SearchData, load_search_data
@@ -10,7 +11,7 @@ from nas.study.front_file import FrontFile
 
 
 def load_front_data(front: FrontFile, path: Path, data_dir: Path) -> tuple[SearchData, list[str]]:
-    """The splits that the networks of a front were trained on.
+    """The splits that the networks of a front were trained on, augmented as they were then.
 
     Args:
         front: contents of the front file.
@@ -31,5 +32,13 @@ def load_front_data(front: FrontFile, path: Path, data_dir: Path) -> tuple[Searc
             f"front file {path}: {images_changed(info, front.splits, data.record)}; "
             "accepted: the files as they were, or a new study: search with --study NAME"
         )
-    change = front.splits.test_change(data.record) if front.splits is not None else ""
-    return data, [f"{change}; what is retrained now is tested on those of now"] if change else []
+    notes = []
+    if change := front.splits.test_change(data.record) if front.splits is not None else "":
+        notes.append(f"{change}; what is retrained now is tested on those of now")
+    if (data.info.crop, data.info.flip) != (info.crop, info.flip):
+        notes.append(
+            f"augmented as in the search: {info.augmentation}; a new search "
+            f"of {info.name} has {data.info.augmentation}"
+        )
+        data = replace(data, info=replace(data.info, crop=info.crop, flip=info.flip))
+    return data, notes
