@@ -283,17 +283,18 @@ def schedule(
 @app.command()
 def retraining(
     parts: Annotated[
-        str, _option("Comma-separated: small, ideas, long-ideas, rates")
+        str, _option("Comma-separated: small, ideas, long-ideas, rates, quick-ideas, lengths")
     ] = "small,ideas,rates",
     seeds: Annotated[int, _option("Of each network and recipe", min=1, max=100)] = 3,
     data_dir: Annotated[Path, _option("Folder of the data sets")] = Path("data"),
+    jobs: Jobs = None,
     json: ContinuedJson = None,
     debug: Debug = False,
 ) -> int:
     """Full training on few images, ideas for a better recipe, and learning rates of short runs."""
     from benchmarks.retraining_report import run_and_report
 
-    run_and_report(parts.split(","), seeds, data_dir, json)
+    run_and_report(parts.split(","), seeds, data_dir, jobs or os.cpu_count() or 1, json)
     return 0
 
 

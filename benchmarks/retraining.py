@@ -1,6 +1,6 @@
 """Full training: the recipe on few images, ideas for a better recipe, and learning rates.
 
-Four parts, each a training a row. `small`: two networks of an earlier search on three data sets of
+Six parts, each a training a row. `small`: two networks of an earlier search on three data sets of
 200 to 800 images, by the short schedule of a search, by the recipe `full`, and adapted. `ideas`:
 networks of that search and their pointwise twins on 12,000 images of Fashion-MNIST, by the recipe
 `full` for 6 epochs and with one thing changed; accuracy is of 20,000 other training images, so that
@@ -8,8 +8,13 @@ the test set decides nothing. Differences are paired by network and seed. `long-
 the whole training split for 12 epochs, judged on the validation split, with the accuracy after each
 epoch. The teacher is the most expensive network of the front, trained in the same way. `rates`: the
 short runs that choose a learning rate for 20 epochs, beside the validation accuracies of whole
-trainings at the same rates, which that search's retraining recorded for two networks. The recipe is
-the form of `full` that averaged the weights, with crops and flips of Fashion-MNIST.
+trainings at the same rates, which that search's retraining recorded for two networks. In these
+parts the recipe is the form of `full` that averaged the weights, with crops and flips of
+Fashion-MNIST.
+
+The other two have today's recipe. `quick-ideas`: one thing changed, in about the time of 7 epochs
+of the whole training split, judged on the validation split. `lengths`: test accuracies of three
+networks and their twins after 7 and 20 epochs, beside those that the earlier form had after 20.
 """
 
 from __future__ import annotations
@@ -17,33 +22,35 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.retraining_ideas import (
-    BASE_CROP,
-    BASE_FIELDS,
-    BASE_FLIP,
-    IDEAS,
-    Idea,
-    idea_trainer,
+from benchmarks.retraining_data import (
+    FRONT,
+    NETWORKS,
+    SMALL,
+    fashion_mnist,
+    idea_networks,
+    networks,
+    small_data,
+    three_networks,
 )
+from benchmarks.retraining_ideas import BASE_FIELDS, IDEAS, QUICK_IDEAS, Idea, idea_trainer
 from benchmarks.rows import RowFile
-from nas.data import Batches, DatasetInfo, SearchData, Split, load_search_data, load_test_data
-from nas.data.info import mean_std
+from benchmarks.sampler import in_processes
+from nas.data import Batches, SearchData, load_search_data, load_test_data
 from nas.data.splits import resize
 from nas.files import write_json
 from nas.progress import Progress, silent
 from nas.retrain.learning_rate import CHOICES
-from nas.retrain.references import SEARCHED, TWIN, equal_cost_twin
+from nas.retrain.references import SEARCHED, TWIN
 from nas.retrain.short_run import ShortRuns
-from nas.space.arch import Arch
 from nas.study.front_file import load_front
 from nas.threads import cpu_threads
 from nas.training import Diverged, Trainer, accuracy, build, get_recipe
@@ -52,8 +59,6 @@ from nas.training.full import retrain
 from nas.training.small_data import adapt
 from nas.training.teacher import keep_logits, read_teacher
 
-FRONT = Path(__file__).parents[1] / "results" / "benchmarks" / "earlier-run" / "front.json"
-NETWORKS = {"0.4 M": "a8fa898fecac", "1.0 M": "6d098590f5c0"}  # multiply-adds at 28x28: arch_id
 KEY = ("part", "data", "network", "recipe", "seed")
 CPU = torch.device("cpu")
 
@@ -61,6 +66,8 @@ SHORT, FULL, ADAPTED = "short schedule", "full, as it is", "full, adapted"
 RATES, RATE_EPOCHS = (0.05, 0.1, 0.2, 0.4, 0.8), 20  # of whole trainings
 IDEA_IMAGES, IDEA_EPOCHS, HELD_OUT = 12_000, 6, 20_000
 LONG_EPOCHS = 12
+QUICK_EPOCHS, QUICK_RATE = 7, 0.8
+LENGTHS, LENGTH_RATE = (7, 20), 0.8  # epochs
 
 
 @dataclass(frozen=True)
@@ -109,23 +116,37 @@ def jobs(parts: Sequence[str], seeds: int) -> list[Job]:
                 for idea in IDEAS
                 if not IDEAS[idea].taught
             ]
+        if "quick-ideas" in parts:
+            work += [
+                Job("quick-ideas", "fashion-mnist", network, idea, seed)
+                for idea in QUICK_IDEAS
+                for network in idea_networks()
+                if network.endswith("1.0 M")
+            ]
+        if "lengths" in parts:
+            work += [
+                Job("lengths", "fashion-mnist", network, f"{epochs} epochs", seed)
+                for epochs in LENGTHS
+                for network in three_networks()
+            ]
     return work
 
 
 def measure(
-    work: Sequence[Job], file: RowFile, data_dir: Path, progress: Progress = silent
+    work: Sequence[Job], file: RowFile, data_dir: Path, workers: int, progress: Progress = silent
 ) -> None:
-    """Train what `file` lacks, on one thread; each row is added as it finishes."""
+    """Train what `file` lacks, in processes of one thread; each row is added as it finishes."""
     left = [job for job in work if job.key not in file]
+    if any(job.part == "ideas" and IDEAS[job.recipe].taught for job in left):
+        _teacher(data_dir)  # trained once, not in several processes
+    ended = in_processes(partial(train, data_dir=data_dir), left, workers)
+    for job, row in progress(ended, len(work), len(work) - len(left)):
+        file.add(dict(zip(KEY, job.key, strict=True)) | row)
 
-    def steps() -> Iterator[None]:
-        for job in left:
-            train = TRAIN[job.part]
-            file.add(dict(zip(KEY, job.key, strict=True)) | train(job, data_dir))
-            yield
 
-    for _ in progress(steps(), len(work), len(work) - len(left)):
-        pass
+def train(job: Job, data_dir: Path) -> dict[str, Any]:
+    """One training: the other values of its row."""
+    return TRAIN[job.part](job, data_dir)
 
 
 def _train_small(job: Job, data_dir: Path) -> dict[str, Any]:
@@ -165,7 +186,7 @@ def _train_idea(job: Job, data_dir: Path) -> dict[str, Any]:
 
 
 def _train_long_idea(job: Job, data_dir: Path) -> dict[str, Any]:
-    data = _fashion_mnist(data_dir)
+    data = fashion_mnist(data_dir)
     idea: Idea = IDEAS[job.recipe]
     recipe = get_recipe("full", **(BASE_FIELDS | {"epochs": LONG_EPOCHS} | idea.fields))
     network = build(idea_networks()[job.network], data.info, job.seed)
@@ -179,6 +200,43 @@ def _train_long_idea(job: Job, data_dir: Path) -> dict[str, Any]:
         averaged.append(accuracy(trainer.evaluated, val))
         last.append(accuracy(trainer.network, val))
     return {"accuracy": averaged[-1], "seconds": seconds, "averaged": averaged, "last": last}
+
+
+def _train_quick_idea(job: Job, data_dir: Path) -> dict[str, Any]:
+    data, idea = load_search_data("fashion-mnist", data_dir), QUICK_IDEAS[job.recipe]
+    fields = {"epochs": QUICK_EPOCHS, "learning_rate": QUICK_RATE} | idea.fields
+    network = build(idea_networks()[job.network], data.info, job.seed)
+    trainer = idea_trainer(idea, network, data, get_recipe("full", **fields), job.seed)
+    return _history(trainer)
+
+
+def _train_length(job: Job, data_dir: Path) -> dict[str, Any]:
+    data = load_search_data("fashion-mnist", data_dir)
+    recipe = get_recipe("full", epochs=int(job.recipe.split()[0]), learning_rate=LENGTH_RATE)
+    network = build(three_networks()[job.network], data.info, job.seed)
+    trainer = Trainer(network, data, recipe, seed=job.seed, device=CPU, threads=1)
+    row = _history(trainer)
+    if row["accuracy"]:
+        test = load_test_data("fashion-mnist", data_dir)
+        row["test_accuracy"] = accuracy(trainer.evaluated, Batches(test, data.info, 500, CPU))
+    return row
+
+
+def _history(trainer: Trainer) -> dict[str, Any]:
+    """Train to the end: after each epoch the thread's seconds and the validation accuracy.
+
+    `accuracy` is that of the end, 0 where the training diverged.
+    """
+    seconds, history = 0.0, list[list[float]]()
+    while trainer.epoch < trainer.recipe.epochs:
+        start = time.thread_time()
+        try:
+            trainer.train_epoch()
+        except Diverged:
+            return {"accuracy": 0.0, "seconds": seconds, "history": history}
+        seconds += time.thread_time() - start
+        history.append([seconds, trainer.evaluate()])
+    return {"accuracy": history[-1][1], "seconds": seconds, "history": history}
 
 
 @cache
@@ -205,7 +263,7 @@ def _teacher(data_dir: Path) -> tuple[Teacher, float]:
 
 
 def _train_rate(job: Job, data_dir: Path) -> dict[str, Any]:
-    data = _fashion_mnist(data_dir)
+    data = fashion_mnist(data_dir)
     whole = get_recipe("full", **BASE_FIELDS, epochs=RATE_EPOCHS, learning_rate=float(job.recipe))
     recipe = ShortRuns(len(data.train), len(data.val)).recipe(whole)
     network = build(idea_networks()[job.network], data.info, job.seed)
@@ -239,102 +297,22 @@ def _finish(trainer: Trainer) -> tuple[float, list[float]]:
     return time.thread_time() - start, losses
 
 
-@cache
-def networks() -> dict[str, Arch]:
-    """The networks of `NETWORKS`."""
-    by_id = {entry.arch_id: entry.build_arch() for entry in load_front(FRONT).architectures}
-    return {name: by_id[arch_id] for name, arch_id in NETWORKS.items()}
-
-
-@cache
-def idea_networks() -> dict[str, Arch]:
-    """The DCT networks and their equal-cost pointwise twins."""
-    info = load_front(FRONT).dataset_info()
-    both: dict[str, Arch] = {}
-    for name, arch in networks().items():
-        twin = equal_cost_twin(arch, info)
-        assert twin is not None
-        both |= {f"DCT, {name}": arch, f"pointwise, {name}": twin}
-    return both
-
-
-@cache
-def _idea_data(data_dir: Path) -> SearchData:
-    data = _fashion_mnist(data_dir)
-    order = np.random.default_rng(0).permutation(len(data.train))
-    some, others = order[:IDEA_IMAGES], order[-HELD_OUT:]
-    return replace(data, train=data.train.take(some), val=data.train.take(others))
-
-
-@cache
-def _fashion_mnist(data_dir: Path) -> SearchData:
-    data = load_search_data("fashion-mnist", data_dir, download=False)
-    return replace(data, info=replace(data.info, crop=BASE_CROP, flip=BASE_FLIP))
-
-
-def _digits(data_dir: Path) -> tuple[SearchData, Split]:
-    data = load_search_data("digits", data_dir)
-    return _fewer(data, 200, 50), load_test_data("digits", data_dir)
-
-
-def _fashion(data_dir: Path) -> tuple[SearchData, Split]:
-    data = _fashion_mnist(data_dir)
-    return _fewer(data, 800, 100), load_test_data("fashion-mnist", data_dir)
-
-
-def _photographs(data_dir: Path) -> tuple[SearchData, Split]:
-    """Crops of scikit-learn's two photographs: a temple or a flower.
-
-    Those to train on are from the left 60 %, those to test on from the right 35 %.
-    """
-    from sklearn.datasets import load_sample_images
-
-    rng = np.random.default_rng(0)
-    sides: tuple[list[Any], list[Any]] = ([], [])
-    for label, photograph in enumerate(load_sample_images().images):
-        height, width = photograph.shape[:2]
-        for crops, (low, high), count in (
-            (sides[0], (0, int(0.6 * width) - 64), 150),
-            (sides[1], (int(0.65 * width), width - 64), 300),
-        ):
-            for _ in range(count):
-                y, x = rng.integers(0, height - 64), rng.integers(low, high)
-                crops.append((photograph[y : y + 64 : 2, x : x + 64 : 2].transpose(2, 0, 1), label))
-    train, test = (
-        Split(
-            torch.from_numpy(np.stack([image for image, _ in crops])),
-            torch.tensor([label for _, label in crops]),
-        )
-        for crops in sides
-    )
-    mean, std = mean_std(train)
-    info = DatasetInfo(
-        name="folder:photographs", image_size=32, in_channels=3, class_names=("temple", "flower"),
-        crop=4, flip=True, mean=mean, std=std, fingerprint=train.digest(),
-    )  # fmt: skip
-    return _fewer(SearchData(info, train, train), 240, 60), test
-
-
-def _fewer(data: SearchData, images: int, val_images: int) -> SearchData:
-    """The first images of a random order, and the next ones to validate on."""
-    order = np.random.default_rng(1).permutation(len(data.train))
-    some, others = order[:images], order[images : images + val_images]
-    return replace(data, train=data.train.take(some), val=data.train.take(others))
-
-
 TRAIN = {
     "small": _train_small,
     "ideas": _train_idea,
     "long-ideas": _train_long_idea,
     "rates": _train_rate,
+    "quick-ideas": _train_quick_idea,
+    "lengths": _train_length,
 }
-SMALL = {"digits": _digits, "fashion-mnist": _fashion, "photographs": _photographs}
 
 
 @cache
-def small_data(name: str, data_dir: Path) -> tuple[SearchData, Split]:
-    """A data set of `SMALL` and its test set."""
-    return SMALL[name](data_dir)
+def _idea_data(data_dir: Path) -> SearchData:
+    data = fashion_mnist(data_dir)
+    order = np.random.default_rng(0).permutation(len(data.train))
+    some, others = order[:IDEA_IMAGES], order[-HELD_OUT:]
+    return replace(data, train=data.train.take(some), val=data.train.take(others))
 
 
 def setting() -> dict[str, Any]:

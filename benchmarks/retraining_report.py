@@ -20,22 +20,22 @@ from benchmarks.retraining import (
     KEY,
     RATES,
     SHORT,
-    SMALL,
     jobs,
     measure,
     recorded_grids,
     setting,
 )
+from benchmarks.retraining_data import SMALL
 from benchmarks.retraining_ideas import BASE
 from benchmarks.rows import RowFile
 from nas.format import format_number
 from nas.progress import shown
 
-PARTS = ("small", "ideas", "long-ideas", "rates")
+PARTS = ("small", "ideas", "long-ideas", "rates", "quick-ideas", "lengths")
 
 
 def run_and_report(
-    parts: Sequence[str], seeds: int, data_dir: Path, json_path: Path | None
+    parts: Sequence[str], seeds: int, data_dir: Path, workers: int, json_path: Path | None
 ) -> None:
     """Train everything; an unfinished file is continued.
 
@@ -46,7 +46,7 @@ def run_and_report(
         if part not in PARTS:
             raise ValueError(f"--parts: {part!r}; accepted: {', '.join(PARTS)}")
     file = RowFile(json_path, setting(), KEY)
-    measure(jobs(parts, seeds), file, data_dir, shown("trainings"))
+    measure(jobs(parts, seeds), file, data_dir, workers, shown("trainings"))
     console = Console(width=None if Console().is_terminal else 130)
     for lines in (small_rows(file), idea_rows(file), long_idea_rows(file), rate_rows(file)):
         if lines:

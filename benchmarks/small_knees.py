@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.commands import run_command
-from benchmarks.retraining import SMALL, small_data
+from benchmarks.retraining_data import SMALL, small_data
 from benchmarks.rows import RowFile
 from nas.data import Batches, Split, load_search_data, load_test_data
 from nas.data.splits import resize
