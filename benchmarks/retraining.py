@@ -67,7 +67,7 @@ RATES, RATE_EPOCHS = (0.05, 0.1, 0.2, 0.4, 0.8), 20  # of whole trainings
 IDEA_IMAGES, IDEA_EPOCHS, HELD_OUT = 12_000, 6, 20_000
 LONG_EPOCHS = 12
 QUICK_EPOCHS, QUICK_RATE = 7, 0.8
-LENGTHS, LENGTH_RATE = (7, 20), 0.8  # epochs
+LENGTHS, LENGTH_RATE = (7, 20), 0.4  # epochs
 
 
 @dataclass(frozen=True)

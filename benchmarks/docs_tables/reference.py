@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,8 @@ from benchmarks.end_to_end import REFERENCE_ERROR
 from nas.format import format_count
 from nas.pareto import hypervolume
 from nas.report.comparison_plots import comparison_rows
+from nas.retrain.comparison import SUMMARY
+from nas.retrain.differences import mean_difference
 from nas.retrain.statistics import Noise, estimate_noise
 
 POINTWISE = REFERENCE / "pointwise"  # the search without DCT
@@ -104,21 +105,15 @@ def reference_networks() -> str:
     """Test accuracies of the reference run, with 95 % intervals."""
     noise = reference_noise_of_seeds()
     columns = ("network", "family", "macs", "params", "learning_rate", "seeds")
-    lines = [
-        [*(texts[column] for column in columns),
-         f"{100 * row['test_accuracy']:.2f} % ± {100 * half_width(row, noise):.2f}"]
-        for summary in _summaries()
-        for row, texts in zip(summary["networks"], comparison_rows(summary), strict=True)
-    ]  # fmt: skip
+    lines = []
+    for summary in _summaries():
+        for row, texts in zip(summary["networks"], comparison_rows(summary), strict=True):
+            low, high = noise.interval(row["test_accuracies"])
+            accuracy = f"{100 * row['test_accuracy']:.2f} % ({100 * low:.2f}–{100 * high:.2f})"
+            lines.append([*(texts[column] for column in columns), accuracy])
     return table(
         ["network", "", "FLOPs", "parameters", "learning rate", "seeds", "test accuracy"], lines
     )
-
-
-def half_width(row: Row, noise: Noise) -> float:
-    """Of the 95 % interval of a network's mean accuracy, from the noise of log errors."""
-    error = 1 - float(row["test_accuracy"])
-    return error * noise.half_width(row["seeds"])
 
 
 def reference_differences() -> str:
@@ -161,34 +156,16 @@ def reference_means() -> dict[str, list[tuple[Row, Row]]]:
     }
 
 
-def mean_difference(
-    pairs: Sequence[tuple[Row, Row]], noise: Noise, comparisons: int
-) -> dict[str, float]:
-    """How many fewer errors the first networks make than the second ones, each pair counting alike.
-
-    The share is 1 - exp(d) for the mean difference d of log errors on the test set, whose noise
-    differs less between cheap and expensive networks than that of accuracies does. `low` and
-    `high` are the ends of the 95 % interval for it alone, `joint_low` and `joint_high` for all
-    comparisons jointly (Bonferroni's adjustment).
-    """
-    first, second = ([fmean(_log_errors(row)) for row in rows] for rows in zip(*pairs, strict=True))
-    gap = fmean(second) - fmean(first)
-    variance = sum(1 / one["seeds"] + 1 / two["seeds"] for one, two in pairs) / len(pairs) ** 2
-    half, joint = (noise.half_width(1 / variance, number) for number in (1, comparisons))
-    ends = {"fewer": 0.0, "low": -half, "high": half, "joint_low": -joint, "joint_high": joint}
-    points = fmean(one["test_accuracy"] - two["test_accuracy"] for one, two in pairs)
-    return {"difference": points} | {name: 1 - math.exp(-(gap + end)) for name, end in ends.items()}
-
-
 def reference_noise_of_seeds() -> Noise:
     """Of log errors between seeds of a network, pooled over all networks of the run."""
     rows = [row for summary in _summaries() for row in summary["networks"]]
-    return estimate_noise([_log_errors(row) for row in rows], rows[0]["test_images"])
+    return estimate_noise([row["test_accuracies"] for row in rows], rows[0]["test_images"])
 
 
 def reference_noise() -> str:
     """Where the intervals come from."""
     noise = reference_noise_of_seeds()
+    assert noise.sd is not None
     return (
         f"Intervals are from the standard deviation of log errors between seeds, {noise.sd:.3f} "
         f"pooled over all networks ({noise.degrees:g} degrees of freedom): {100 * noise.sd:.1f} % "
@@ -211,7 +188,7 @@ def reference_60_epochs() -> str:
 def _figures(pairs: Sequence[tuple[Row, Row]], noise: Noise, comparisons: int) -> list[str]:
     """A mean difference in points, and the share of fewer errors with its two intervals."""
     row = mean_difference(pairs, noise, comparisons)
-    names = ("fewer", "low", "high", "joint_low", "joint_high")
+    names = ("fewer_errors", "low", "high", "joint_low", "joint_high")
     fewer, *ends = (f"{100 * row[name]:.1f}" for name in names)
     return [
         f"{100 * row['difference']:+.2f}",
@@ -220,13 +197,9 @@ def _figures(pairs: Sequence[tuple[Row, Row]], noise: Noise, comparisons: int) -
     ]
 
 
-def _log_errors(row: Row) -> list[float]:
-    return [math.log(1 - accuracy) for accuracy in row["test_accuracies"]]
-
-
 def _summaries() -> list[dict[str, Any]]:
     """Of the networks that were found with DCT, and of those found without."""
-    return [read(home / "retrained" / "summary.json") for home in (REFERENCE, POINTWISE)]
+    return [read(home / "retrained" / SUMMARY) for home in (REFERENCE, POINTWISE)]
 
 
 def _front(folder: Path) -> list[Row]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from itertools import cycle
 from typing import Any
@@ -31,14 +32,13 @@ def comparison_figure(summary: dict[str, Any], cost: str) -> go.Figure:
     figure = go.Figure()
     for family, (label, colour, symbol) in LOOKS.items():
         rows = [row for row in summary["networks"] if row["family"] == family]
-        bars = [100 * _half_width(row) for row in rows]
         if not rows:
             continue
         figure.add_trace(
             go.Scatter(
                 x=[row[cost] for row in rows],
                 y=[100 * row["test_accuracy"] for row in rows],
-                error_y={"array": bars, "thickness": 1.2, "width": 4} if any(bars) else None,
+                error_y=_error_bars(rows),
                 mode="markers",
                 name=label,
                 marker={"color": colour, "symbol": symbol, "size": 10},
@@ -85,13 +85,9 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
 
 def _accuracy(row: dict[str, Any]) -> str:
     """With the interval from the spread between seeds, or else from the number of test images."""
-    interval = ""
-    if row.get("interval"):
-        interval = f" ± {100 * _half_width(row):.2f}"
-    elif row.get("test_interval"):
-        low, high = row["test_interval"]
-        interval = f" ({100 * low:.1f}–{100 * high:.1f})"
-    return f"{100 * row['test_accuracy']:.2f} %{interval}"
+    text = f"{100 * row['test_accuracy']:.2f} %"
+    ends = row.get("interval") or row.get("test_interval")
+    return text if ends is None else f"{text} ({100 * ends[0]:.1f}–{100 * ends[1]:.1f})"
 
 
 def change_from_search(row: dict[str, Any]) -> str:
@@ -100,8 +96,20 @@ def change_from_search(row: dict[str, Any]) -> str:
     return "" if estimate is None else f"{100 * (row['test_accuracy'] - estimate):+.2f}"
 
 
-def _half_width(row: dict[str, Any]) -> float:
-    return (row["interval"][1] - row["interval"][0]) / 2 if row["interval"] else 0.0
+def _error_bars(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    """Plotly's bars from accuracies, in per cent, to the ends of their intervals."""
+    if not any(row["interval"] for row in rows):
+        return None
+    ends = [
+        (row["test_accuracy"], *(row["interval"] or [row["test_accuracy"]] * 2)) for row in rows
+    ]
+    return {
+        "symmetric": False,
+        "array": [100 * (high - mean) for mean, _, high in ends],
+        "arrayminus": [100 * (mean - low) for mean, low, _ in ends],
+        "thickness": 1.2,
+        "width": 4,
+    }
 
 
 def _mark(row: dict[str, Any], summary: dict[str, Any]) -> str:

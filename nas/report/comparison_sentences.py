@@ -33,13 +33,12 @@ def _noise(summary: dict[str, Any]) -> str:
     if noise["source"] == "seeds":
         return (
             f"{summary['confidence']:.0%} intervals from the spread between seeds, pooled over "
-            f"networks: standard deviation {100 * noise['sd']:.2f} points, "
-            f"{format_number(noise['degrees_of_freedom'], 'degree')} of freedom."
+            f"networks: the errors of one training vary by {100 * noise['log_error_sd']:.1f} % "
+            f"({format_number(noise['degrees_of_freedom'], 'degree')} of freedom)."
         )
     return (
-        "One seed each, so the noise of training is not known; that of the test set alone has a "
-        f"standard deviation of {100 * noise['sd']:.2f} points. Retrain with --seeds 2 or more to "
-        "measure both."
+        "One seed each, so the noise of training is not known; intervals have that of the test "
+        "set alone. Retrain with --seeds 2 or more to measure both."
     )
 
 
@@ -100,25 +99,34 @@ def _equal_members(summary: dict[str, Any]) -> Iterator[str]:
 def _differences(summary: dict[str, Any]) -> Iterator[str]:
     """Of each searched network from its references."""
     for row in summary["differences"]:
-        low, high = 100 * row["low"], 100 * row["high"]
         yield (
             f"{row['network']} against {row['reference']} ({row['macs_ratio']:.2f} times its "
-            f"multiply-adds): {100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}), "
-            f"{_verdict(low, high)}."
+            f"multiply-adds): {_difference(row)} ({_share(row['low'])} to {_share(row['high'])}), "
+            f"{_verdict(row['low'], row['high'])}."
         )
 
 
 def _pooled_differences(summary: dict[str, Any]) -> Iterator[str]:
     for row in summary.get("pooled", []):
-        low, high = 100 * row["joint_low"], 100 * row["joint_high"]
+        low, high = row["joint_low"], row["joint_high"]
         equal = " of equal cost" if row["reference"] == EQUAL_COST_TWIN else ""
         yield (
-            f"Pooled over the {format_number(row['pairs'], 'pair')} with "
-            f"{LOOKS[row['family']][0]}{equal}: "
-            f"{100 * row['difference']:+.2f} points ({low:+.2f} to {high:+.2f}, adjusted for "
-            f"{format_number(summary['comparisons'], 'comparison')}, as the intervals above are "
-            f"not), {_verdict(low, high)}."
+            f"Mean of the {format_number(row['pairs'], 'pair')} with "
+            f"{LOOKS[row['family']][0]}{equal}: {_difference(row)} ({_share(low)} to "
+            f"{_share(high)}, adjusted for {format_number(summary['comparisons'], 'comparison')}, "
+            f"as the intervals above are not), {_verdict(low, high)}."
         )
+
+
+def _difference(row: dict[str, Any]) -> str:
+    """In points, and as a share of the errors on the test set."""
+    less = "fewer" if row["fewer_errors"] >= 0 else "more"
+    points, share = 100 * row["difference"], 100 * abs(row["fewer_errors"])
+    return f"{points:+.2f} points, {share:.1f} % {less} errors"
+
+
+def _share(fewer: float) -> str:
+    return f"{100 * fewer:.1f}"
 
 
 def _left_out(summary: dict[str, Any]) -> Iterator[str]:

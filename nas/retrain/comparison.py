@@ -32,7 +32,8 @@ from nas.training.folder import METRICS
 from nas.training.pretrained import DESCRIPTION, Description, read_description
 
 SUMMARY = "summary.json"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+OF_ACCURACIES = 1  # a version whose intervals were from one standard deviation of accuracies
 RATES, SECOND = learning_rate.FOLDER, second_recipe.FOLDER  # hold trainings that were replaced
 IN_INT8 = (
     "The search's accuracies are those of the networks in int8; those of full training are in "
@@ -74,7 +75,8 @@ def summarise(
       with, see `nas.retrain.differences`;
     - `short_schedule`: rank correlations between short and full accuracy of the front, and
       how many of its members stay non-dominated;
-    - `noise`: the standard deviation that the intervals follow from;
+    - `noise`: what the intervals follow from: the standard deviation of log errors between seeds,
+      pooled over networks;
     - `home` and `options`: the folder, and the options of `retrain` that give the recipe.
 
     Returns:
@@ -86,14 +88,8 @@ def summarise(
     rows = [row for other, row in every if other in compared]
     if not rows:
         return None
-    images = rows[0]["test_images"]
-    noise = estimate_noise([row["test_accuracies"] for row in rows], images)
     for row in rows:
-        half = noise.half_width(row["seeds"])
-        low, high = row["test_accuracy"] - half, row["test_accuracy"] + half
-        row["interval"] = [low, high] if noise.source == "seeds" else None
         row["test_interval"] = list(wilson(row["test_accuracy"], row["test_images"]))
-    searched = [row for row in rows if row["family"] == SEARCHED]
     aside, aside_left_out = _runs(front, folder / RATES, folder / SECOND)
     summary = {
         "schema_version": SCHEMA_VERSION,
@@ -104,18 +100,12 @@ def summarise(
         "class_names": list(front.dataset["class_names"]),
         "recipe": recipes[0].model_dump(mode="json"),
         "confidence": CONFIDENCE,
-        "noise": {
-            "sd": noise.sd,
-            "source": noise.source,
-            "degrees_of_freedom": _finite(noise.degrees),
-        },
         "networks": rows,
         "other_recipes": [row for other, row in every if other not in compared],
         "set_aside": [row for _, row in _rows(front, aside)],
         "left_out": left_out + aside_left_out,
         "notes": [*([IN_INT8] if front.quantized else []), *describe_second_trainings(folder)],
-        **differences(rows, noise),
-        "short_schedule": _short_schedule(searched, noise),
+        **_statistics(rows),
     }
     write_json(folder / SUMMARY, summary)
     return summary
@@ -127,8 +117,29 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         summary = json.loads((folder / SUMMARY).read_bytes())
     except (OSError, ValueError):
         return None
-    known = isinstance(summary, dict) and summary.get("schema_version") == SCHEMA_VERSION
-    return summary if known else None
+    if not isinstance(summary, dict):
+        return None
+    if summary.get("schema_version") == OF_ACCURACIES:
+        again: Row = _statistics(summary["networks"])
+        return summary | {"schema_version": SCHEMA_VERSION} | again
+    return summary if summary.get("schema_version") == SCHEMA_VERSION else None
+
+
+def _statistics(rows: list[Row]) -> dict[str, Any]:
+    """What compares all networks; the rows get their `interval` and what `_short_schedule` adds."""
+    noise = estimate_noise([row["test_accuracies"] for row in rows], rows[0]["test_images"])
+    for row in rows:
+        between_seeds = noise.source == "seeds"
+        row["interval"] = list(noise.interval(row["test_accuracies"])) if between_seeds else None
+    return {
+        "noise": {
+            "log_error_sd": noise.sd,
+            "source": noise.source,
+            "degrees_of_freedom": _finite(noise.degrees),
+        },
+        **differences(rows, noise),
+        "short_schedule": _short_schedule([r for r in rows if r["family"] == SEARCHED], noise),
+    }
 
 
 def _runs(front: FrontFile, *homes: Path) -> tuple[list[_Run], list[dict[str, str]]]:
@@ -233,10 +244,9 @@ def _short_schedule(searched: list[Row], noise: Noise) -> dict[str, Any] | None:
     """Rank correlations and non-dominated networks; the rows get what concerns one network."""
     if not searched:
         return None
-    means = [row["test_accuracy"] for row in searched]
-    seeds = [row["seeds"] for row in searched]
-    stay = remaining([row["macs"] for row in searched], means, seeds, noise)
-    ties = not_significantly_different(means, seeds, noise)
+    accuracies = [row["test_accuracies"] for row in searched]
+    stay = remaining([row["macs"] for row in searched], accuracies, noise)
+    ties = not_significantly_different(accuracies, noise)
     for row, stays, probability, others in zip(
         searched, stay.stays, stay.probability, ties, strict=True
     ):

@@ -1,13 +1,14 @@
-"""Differences in test accuracy between searched networks and those they are compared with."""
+"""Differences in test errors between searched networks and those they are compared with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 from nas.retrain.references import SEARCHED
-from nas.retrain.statistics import Noise
+from nas.retrain.statistics import Noise, log_error
 
 Row = dict[str, Any]
 
@@ -20,15 +21,13 @@ def differences(rows: Sequence[Row], noise: Noise) -> dict[str, Any]:
 
     Args:
         rows: `networks` of `nas.retrain.comparison.summarise`.
-        noise: standard deviation of one seed's accuracy.
+        noise: of one training.
 
     Returns:
-        - `differences`: accuracy of the searched network minus the reference's, with an interval
-          (`low`, `high`) and one that holds jointly for all comparisons (`joint_low`,
-          `joint_high`; Bonferroni's adjustment);
-        - `pooled`: for each kind of twin of which there are two or more pairs, the mean
-          difference, weighted by the inverse variance, with the same intervals. They hold for
-          these networks: how much other pairs would differ is not in them;
+        - `differences`: of the searched network from the reference, see `mean_difference`;
+        - `pooled`: for each kind of twin of which there are two or more pairs, their mean
+          difference. Its interval holds for these networks: how much other pairs would differ is
+          not in it;
         - `comparisons`: the number of all of these.
     """
     pairs = _pairs(rows)
@@ -47,12 +46,12 @@ def differences(rows: Sequence[Row], noise: Noise) -> dict[str, Any]:
                 "family": reference["family"],
                 "macs_ratio": reference["macs"] / network["macs"],
             }
-            | _mean_difference([(network, reference)], noise, comparisons)
+            | mean_difference([(network, reference)], noise, comparisons)
             for network, reference in pairs
         ],
         "pooled": [
             {"reference": kind, "family": family, "pairs": len(several)}
-            | _mean_difference(several, noise, comparisons)
+            | mean_difference(several, noise, comparisons)
             for (kind, family), several in kinds.items()
         ],
         "comparisons": comparisons,
@@ -72,18 +71,32 @@ def _pairs(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
     return pairs
 
 
-def _mean_difference(
+def mean_difference(
     pairs: Sequence[tuple[Row, Row]], noise: Noise, comparisons: int
 ) -> dict[str, float]:
-    """Of the pairs' test accuracies, weighted by the inverse variance, with its intervals."""
-    weights = [1 / (1 / first["seeds"] + 1 / second["seeds"]) for first, second in pairs]
-    gaps = [first["test_accuracy"] - second["test_accuracy"] for first, second in pairs]
-    mean = sum(w * gap for w, gap in zip(weights, gaps, strict=True)) / sum(weights)
-    half, joint = (noise.half_width(sum(weights), n) for n in (1, comparisons))
+    """How much better the first networks are than the second ones, each pair counting alike.
+
+    Args:
+        pairs: rows with `test_accuracies`.
+        noise: of one training.
+        comparisons: for which the joint interval is adjusted (Bonferroni).
+
+    Returns:
+        - `difference`: of test accuracies, in [-1, 1];
+        - `fewer_errors`: the share of the second one's errors that the first does not make,
+          1 - exp(d) for the mean difference d of log errors;
+        - `low`, `high`: interval of `fewer_errors`, and `joint_low`, `joint_high`: one that holds
+          jointly for all comparisons.
+    """
+    both = [tuple(one["test_accuracies"] for one in pair) for pair in pairs]
+    first, second = (
+        [log_error(one, noise.images) for one in side] for side in zip(*both, strict=True)
+    )
+    gap = fmean(first) - fmean(second)
+    variance = sum(noise.variance(one) for pair in both for one in pair) / len(pairs) ** 2
+    half, joint = (noise.half_width(variance, number) for number in (1, comparisons))
+    ends = {"low": half, "high": -half, "joint_low": joint, "joint_high": -joint}
     return {
-        "difference": mean,
-        "low": mean - half,
-        "high": mean + half,
-        "joint_low": mean - joint,
-        "joint_high": mean + joint,
-    }
+        "difference": fmean(one["test_accuracy"] - two["test_accuracy"] for one, two in pairs),
+        "fewer_errors": 1 - math.exp(gap),
+    } | {name: 1 - math.exp(gap + end) for name, end in ends.items()}

@@ -19,41 +19,86 @@ FEWEST = 3  # networks; fewer have no rank correlation
 
 @dataclass(frozen=True)
 class Noise:
-    """Standard deviation of one training's test accuracy about its network's mean."""
+    """Of the log error of one training: the logarithm of the share of test images it gets wrong.
 
-    sd: float
-    degrees: float  # of freedom; infinity where it is computed, not estimated
-    source: str  # `seeds` or `test images`
+    Trainings of a network of 75 % accuracy differ by more points than those of one of 95 %, but
+    by about the same share of their errors.
+    """
 
-    def half_width(self, seeds: float, comparisons: int = 1) -> float:
-        """Of the interval of the mean of so many seeds, with `CONFIDENCE`.
+    sd: float | None  # between seeds; None: not known, there is one seed each
+    degrees: float  # of freedom of `sd`; infinity where it is not estimated
+    images: int  # of the test set
+
+    @property
+    def source(self) -> str:
+        """What the noise is that of: `seeds` or `test images`."""
+        return "test images" if self.sd is None else "seeds"
+
+    def variance(self, accuracies: Sequence[float]) -> float:
+        """Of the mean log error of a network with these test accuracies, one for each seed.
+
+        Where the noise between seeds is not known, it is the binomial one of the test set.
+        """
+        if self.sd is not None:
+            return self.sd**2 / len(accuracies)
+        error = math.exp(log_error(accuracies, self.images))
+        return (1 - error) / (error * self.images) / len(accuracies)
+
+    def half_width(self, variance: float, comparisons: int = 1) -> float:
+        """Of the interval of a mean log error, or a difference, with `CONFIDENCE`.
 
         Args:
-            seeds: of a difference of two means 1 / (1 / s + 1 / t) for s and t seeds.
+            variance: of the mean or the difference.
             comparisons: intervals that hold jointly (Bonferroni's adjustment).
         """
         quantile = float(stats.t.ppf(1 - (1 - CONFIDENCE) / 2 / comparisons, self.degrees))
-        return quantile * self.sd / math.sqrt(seeds)
+        return quantile * math.sqrt(variance)
+
+    def interval(self, accuracies: Sequence[float]) -> tuple[float, float]:
+        """Of the accuracy of a network with these test accuracies, with `CONFIDENCE`."""
+        mean, half = (
+            math.fsum(accuracies) / len(accuracies),
+            self.half_width(self.variance(accuracies)),
+        )
+        error = max(1 - mean, _least_error(self.images))
+        low, high = (1 - error * math.exp(sign * half) for sign in (1, -1))
+        return min(mean, max(0.0, low)), max(mean, high)
+
+
+def log_error(accuracies: Sequence[float], images: int) -> float:
+    """Mean logarithm of the errors of a network on a test set of so many images.
+
+    No error is smaller than half an image.
+    """
+    return math.fsum(_log_errors(accuracies, images)) / len(accuracies)
+
+
+def _log_errors(accuracies: Sequence[float], images: int) -> list[float]:
+    return [math.log(max(1 - accuracy, _least_error(images))) for accuracy in accuracies]
+
+
+def _least_error(images: int) -> float:
+    return 0.5 / images
 
 
 def estimate_noise(accuracies: Sequence[Sequence[float]], images: int) -> Noise:
-    """The standard deviation between seeds, pooled over networks.
+    """The standard deviation of log errors between seeds, pooled over networks.
 
-    Where every network has one seed it is the binomial noise of the test set, which does not
-    include the noise of training.
+    Where every network has one seed it is not known, and intervals are those of the binomial
+    noise of the test set, which does not include the noise of training.
 
     Args:
-        accuracies: one list for each network, one accuracy for each seed.
+        accuracies: one list for each network, one test accuracy for each seed.
         images: of the test set.
     """
     degrees = sum(len(one) - 1 for one in accuracies)
-    if degrees:
-        squares = sum(float(((np.array(one) - np.mean(one)) ** 2).sum()) for one in accuracies)
-        # The resolution of a test set: half an image.
-        return Noise(max(math.sqrt(squares / degrees), 0.5 / images), degrees, "seeds")
-    mean = float(np.mean([one[0] for one in accuracies]))
-    sd = math.sqrt(max(mean * (1 - mean), 1 / images) / images)
-    return Noise(sd, math.inf, "test images")
+    if not degrees:
+        return Noise(None, math.inf, images)
+    each = [np.array(_log_errors(one, images)) for one in accuracies]
+    squares = sum(float(((one - one.mean()) ** 2).sum()) for one in each)
+    typical = math.exp(float(np.mean([one.mean() for one in each])))
+    # The resolution of a test set: half an image.
+    return Noise(max(math.sqrt(squares / degrees), _least_error(images) / typical), degrees, images)
 
 
 def wilson(share: float, images: int) -> tuple[float, float]:
@@ -68,20 +113,26 @@ def wilson(share: float, images: int) -> tuple[float, float]:
 
 
 def not_significantly_different(
-    means: Sequence[float], seeds: Sequence[int], noise: Noise
+    accuracies: Sequence[Sequence[float]], noise: Noise
 ) -> list[list[int]]:
-    """For each network, the others from which its mean does not differ significantly.
+    """For each network, the others from which its mean log error does not differ significantly.
 
     The Tukey-Kramer test of all pairs jointly, with `CONFIDENCE`.
+
+    Args:
+        accuracies: one list for each network, one test accuracy for each seed.
+        noise: of one training.
     """
-    count = len(means)
+    count = len(accuracies)
     if count < 2:
-        return [[] for _ in means]
+        return [[] for _ in accuracies]
+    means = [log_error(one, noise.images) for one in accuracies]
+    variances = [noise.variance(one) for one in accuracies]
     degrees = min(noise.degrees, 1e5)  # scipy's integral has no limit at infinity
     quantile = float(stats.studentized_range.ppf(CONFIDENCE, count, degrees))
 
     def least(i: int, j: int) -> float:
-        return quantile * noise.sd * math.sqrt((1 / seeds[i] + 1 / seeds[j]) / 2)
+        return quantile * math.sqrt((variances[i] + variances[j]) / 2)
 
     return [
         [j for j in range(count) if j != i and abs(means[i] - means[j]) <= least(i, j)]
@@ -130,25 +181,31 @@ class Remaining:
 
 
 def remaining(
-    costs: Sequence[float], means: Sequence[float], seeds: Sequence[int], noise: Noise
+    costs: Sequence[float], accuracies: Sequence[Sequence[float]], noise: Noise
 ) -> Remaining:
     """Non-dominated by (cost, mean accuracy), and a parametric bootstrap of it.
 
     Each draw samples the variance of the noise from its scaled inverse chi-squared
-    distribution, then adds noise to all means.
+    distribution, then adds noise to the mean log errors.
+
+    Args:
+        costs: of each network.
+        accuracies: one list for each network, one test accuracy for each seed.
+        noise: of one training.
     """
-    x, y, n = np.array(costs, float), np.array(means, float), np.array(seeds, float)
+    x = np.array(costs, float)
+    y = np.array([log_error(one, noise.images) for one in accuracies])
+    sds = np.sqrt([noise.variance(one) for one in accuracies])
     rng = np.random.default_rng(0)
     finite = math.isfinite(noise.degrees)
-    sds = (
-        noise.sd * np.sqrt(noise.degrees / rng.chisquare(noise.degrees, DRAWS))
-        if finite
-        else np.full(DRAWS, noise.sd)
+    factors = (
+        np.sqrt(noise.degrees / rng.chisquare(noise.degrees, DRAWS)) if finite else np.ones(DRAWS)
     )
-    drawn = y + rng.standard_normal((DRAWS, len(y))) * sds[:, None] / np.sqrt(n)
-    kept = np.array([non_dominated(np.column_stack([x, -one])) for one in drawn])
+    drawn = y + rng.standard_normal((DRAWS, len(y))) * sds * factors[:, None]
+    kept = np.array([non_dominated(np.column_stack([x, one])) for one in drawn])
     low, high = np.quantile(
         kept.sum(1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="nearest"
     )
-    stays = non_dominated(np.column_stack([x, -y]))
+    means = np.array([np.mean(one) for one in accuracies])
+    stays = non_dominated(np.column_stack([x, -means]))
     return Remaining(tuple(map(bool, stays)), tuple(map(float, kept.mean(0))), int(low), int(high))

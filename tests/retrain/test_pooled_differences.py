@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,28 @@ import pytest
 
 from nas.retrain.differences import differences
 from nas.retrain.references import SEARCHED, TWIN
-from nas.retrain.statistics import estimate_noise
+from nas.retrain.statistics import Noise, estimate_noise
 
 NAMES = ("small", "middle", "large")
 SEEDS = {"small": 1, "middle": 2, "large": 3}
-GAPS = {"small": 0.02, "middle": 0.01, "large": 0.0}  # over the twins, in truth
+TWIN_ERRORS = {"small": 0.3, "middle": 0.1, "large": 0.05}  # in truth
+FEWER = {"small": 0.2, "middle": 0.1, "large": 0.0}  # share of them, in truth
+MEAN = 1 - math.exp(float(np.mean([math.log(1 - fewer) for fewer in FEWER.values()])))
+IMAGES = 10**9
 
 
 def rows(rng: np.random.Generator, sd: float) -> list[dict[str, Any]]:
-    """Three networks and their twins of equal cost, and a larger network of another kind."""
+    """Three networks and their twins of equal cost, and a larger network of another kind.
+
+    Args:
+        rng: of the noise.
+        sd: of log errors between seeds.
+    """
     made = []
     for cost, name in enumerate(NAMES, 1):
         for family, of in ((SEARCHED, None), (TWIN, name)):
-            truth = 0.9 + (GAPS[name] if of is None else 0.0)
-            tests = truth + sd * rng.standard_normal(SEEDS[name])
+            truth = TWIN_ERRORS[name] * (1 - FEWER[name] if of is None else 1.0)
+            tests = 1 - truth * np.exp(sd * rng.standard_normal(SEEDS[name]))
             made.append(
                 {
                     "name": name if of is None else f"equal-cost-twin-{name}",
@@ -39,45 +48,48 @@ def rows(rng: np.random.Generator, sd: float) -> list[dict[str, Any]]:
 
 
 def test_what_is_compared_with_what() -> None:
-    found = differences(rows(np.random.default_rng(0), 1e-9), estimate_noise([[0.9, 0.9]], 10**9))
+    found = differences(rows(np.random.default_rng(0), 1e-9), Noise(1e-9, 1, IMAGES))
     compared = {row["reference"]: row["network"] for row in found["differences"]}
     assert compared == {f"equal-cost-twin-{name}": name for name in NAMES} | {
         "mobilenetv2-0.05": "large"
     }
+    for row in found["differences"][:3]:
+        name = row["network"]
+        assert row["fewer_errors"] == pytest.approx(FEWER[name], abs=1e-6)
+        assert row["difference"] == pytest.approx(FEWER[name] * TWIN_ERRORS[name], abs=1e-6)
     (pooled,) = found["pooled"]
     assert (pooled["reference"], pooled["pairs"]) == ("equal-cost-twin", 3)
-    # Variances of the differences are 2, 1 and 2/3, so the weights are 1/2, 1 and 3/2.
-    assert pooled["difference"] == pytest.approx((0.02 / 2 + 0.01 + 0.0) / 3)
+    assert pooled["fewer_errors"] == pytest.approx(MEAN)
+    assert pooled["difference"] == pytest.approx((0.2 * 0.3 + 0.1 * 0.1 + 0.0) / 3)
     assert found["comparisons"] == 5
 
 
 def test_one_pair_is_not_pooled() -> None:
     pair = rows(np.random.default_rng(0), 0.01)[:2]
-    found = differences(pair, estimate_noise([[0.9, 0.91]], 10**4))
+    found = differences(pair, Noise(0.05, 1, IMAGES))
     assert (found["pooled"], found["comparisons"]) == ([], 1)
     (row,) = found["differences"]
     assert (row["low"], row["high"]) == (row["joint_low"], row["joint_high"])
+    assert row["low"] < row["fewer_errors"] < row["high"]
 
 
 def test_nothing_searched_nothing_compared() -> None:
     twins = [row for row in rows(np.random.default_rng(0), 0.01) if row["family"] == TWIN]
-    found = differences(twins, estimate_noise([[0.9, 0.91]], 10**4))
+    found = differences(twins, Noise(0.05, 1, IMAGES))
     assert found == {"differences": [], "pooled": [], "comparisons": 0}
 
 
 def test_the_joint_intervals_hold_together_and_the_single_ones_alone() -> None:
     """Noise estimated from the same trainings; 1,500 simulated retrainings."""
-    rng, alone, jointly = np.random.default_rng(1), [], []
-    weights = {"small": 0.5, "middle": 1.0, "large": 1.5}
-    mean = sum(GAPS[name] * weight for name, weight in weights.items()) / 3
+    rng, alone, each, jointly = np.random.default_rng(1), [], [], []
     for _ in range(1500):
-        networks = rows(rng, 0.01)[:-1]
-        found = differences(
-            networks, estimate_noise([row["test_accuracies"] for row in networks], 10**9)
-        )
-        truths = [*(GAPS[row["network"]] for row in found["differences"]), mean]
+        networks = rows(rng, 0.05)[:-1]
+        noise = estimate_noise([row["test_accuracies"] for row in networks], IMAGES)
+        found = differences(networks, noise)
+        truths = [*(FEWER[row["network"]] for row in found["differences"]), MEAN]
         intervals = [*found["differences"], *found["pooled"]]
-        alone.append(found["pooled"][0]["low"] <= mean <= found["pooled"][0]["high"])
+        alone.append(found["pooled"][0]["low"] <= MEAN <= found["pooled"][0]["high"])
+        each.append([row["low"] <= FEWER[row["network"]] <= row["high"] for row in intervals[:-1]])
         jointly.append(
             all(
                 row["joint_low"] <= truth <= row["joint_high"]
@@ -85,4 +97,6 @@ def test_the_joint_intervals_hold_together_and_the_single_ones_alone() -> None:
             )
         )
     assert np.mean(alone) == pytest.approx(0.95, abs=0.015)
+    for share in np.mean(each, 0):  # of the inaccurate pair as of the accurate one
+        assert share == pytest.approx(0.95, abs=0.015)
     assert np.mean(jointly) >= 0.945

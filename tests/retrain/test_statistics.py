@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
@@ -17,37 +18,64 @@ from nas.retrain.statistics import (
 )
 
 
+def trainings(
+    rng: np.random.Generator, errors: Sequence[float], seeds: Sequence[int], sd: float
+) -> list[list[float]]:
+    """Test accuracies whose log errors are normal around those of `errors`."""
+    return [
+        list(1 - error * np.exp(sd * rng.standard_normal(count)))
+        for error, count in zip(errors, seeds, strict=True)
+    ]
+
+
 def test_noise_is_pooled_over_networks() -> None:
-    found = estimate_noise([[0.90, 0.92], [0.80, 0.80, 0.83], [0.7]], images=10_000)
-    within = [np.var([0.90, 0.92], ddof=1), np.var([0.80, 0.80, 0.83], ddof=1)]
+    found = estimate_noise([[0.90, 0.92], [0.60, 0.60, 0.63], [0.7]], images=10_000)
+    within = [np.var(np.log([0.10, 0.08]), ddof=1), np.var(np.log([0.4, 0.4, 0.37]), ddof=1)]
     assert found.sd == pytest.approx(math.sqrt((within[0] + 2 * within[1]) / 3))
     assert (found.degrees, found.source) == (3, "seeds")
 
 
 def test_one_seed_each_leaves_the_counting_of_images() -> None:
-    found = estimate_noise([[0.9], [0.9]], images=1000)
-    assert (found.sd, found.source) == (pytest.approx(math.sqrt(0.09 / 1000)), "test images")
+    found = estimate_noise([[0.9], [0.5]], images=1000)
+    assert (found.sd, found.source) == (None, "test images")
+    # Of a share p the logarithm has the relative standard deviation of p.
+    assert found.variance([0.9]) == pytest.approx(0.9 / 0.1 / 1000)
+    assert found.variance([0.5]) == pytest.approx(1 / 1000)
+
+
+def test_equal_accuracies_are_known_to_half_an_image() -> None:
+    found = estimate_noise([[0.9, 0.9], [0.9, 0.9]], images=1000)
+    assert found.sd == pytest.approx(0.0005 / 0.1)
+
+
+def test_a_perfect_network_has_an_interval() -> None:
+    runs = [[1.0, 1.0], [0.98, 0.99]]
+    low, high = estimate_noise(runs, images=100).interval(runs[0])
+    assert 0 < low < 0.995
+    assert high == 1
 
 
 def test_intervals_cover_the_truth() -> None:
-    """Means of 2 and 3 seeds, noise estimated from 5 networks: 95 % of 2,000 intervals."""
+    """Networks of 1 to 3 seeds and 95 to 75 % accuracy: 95 % of the intervals of each of them."""
     rng = np.random.default_rng(1)
-    truths, seeds, covered = np.linspace(0.8, 0.9, 5), [2, 3, 1, 1, 2], []
+    errors, seeds = np.linspace(0.05, 0.25, 5), [2, 3, 1, 1, 2]
+    covered: list[list[bool]] = []
     for _ in range(2000):
-        runs = [list(t + 0.01 * rng.standard_normal(n)) for t, n in zip(truths, seeds, strict=True)]
+        runs = trainings(rng, errors, seeds, 0.05)
         of = estimate_noise(runs, images=10**9)
-        error = np.mean(runs[1]) - np.mean(runs[4]) - (truths[1] - truths[4])
-        covered.append(abs(error) <= of.half_width(1 / (1 / 3 + 1 / 2)))
-        covered.append(abs(np.mean(runs[2]) - truths[2]) <= of.half_width(1))
-    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
+        intervals = [of.interval(run) for run in runs]
+        covered.append(
+            [low <= 1 - e <= high for (low, high), e in zip(intervals, errors, strict=True)]
+        )
+    for share in np.mean(covered, 0):
+        assert share == pytest.approx(0.95, abs=0.015)
 
 
 def test_pairs_that_do_not_differ_agree_with_scipys_tukey() -> None:
     rng = np.random.default_rng(2)
-    runs = [list(rng.normal(mean, 0.01, 4)) for mean in (0.90, 0.905, 0.93, 0.95)]
-    means, of = [float(np.mean(run)) for run in runs], estimate_noise(runs, images=10**9)
-    expected = stats.tukey_hsd(*runs).pvalue
-    ours = not_significantly_different(means, [4] * 4, of)
+    runs = trainings(rng, (0.10, 0.095, 0.07, 0.05), [4] * 4, 0.1)
+    expected = stats.tukey_hsd(*(np.log(1 - np.array(run)) for run in runs)).pvalue
+    ours = not_significantly_different(runs, estimate_noise(runs, images=10**9))
     for i in range(4):
         assert ours[i] == [j for j in range(4) if j != i and expected[i, j] >= 0.05]
     assert any(ours)
@@ -76,13 +104,14 @@ def test_ranks_of_plain_cases() -> None:
 
 
 def test_who_stays_on_the_front() -> None:
-    costs, means = [1, 2, 3, 4], [0.80, 0.90, 0.89, 0.95]
-    sure = remaining(costs, means, [1] * 4, Noise(1e-6, 10, "seeds"))
+    costs, runs = [1, 2, 3, 4], [[0.80], [0.90], [0.89], [0.95]]
+    sure = remaining(costs, runs, Noise(1e-6, 10, 10**9))
     assert sure.stays == (True, True, False, True)
     assert sure.probability == (1, 1, 0, 1)
     assert (sure.low, sure.high) == (3, 3)
-    unsure = remaining(costs, means, [1] * 4, Noise(0.02, math.inf, "test images"))
+    unsure = remaining(costs, runs, Noise(0.3, math.inf, 10**9))
     assert unsure.stays == sure.stays
-    # The third stays where 0.89 + e3 > 0.90 + e2 and 0.80 + e1: about a normal's tail.
-    assert unsure.probability[2] == pytest.approx(stats.norm.sf(0.01 / 0.02 / 2**0.5), abs=0.02)
+    # The third stays where it has fewer errors than the second: a normal's tail.
+    tail = stats.norm.sf(math.log(0.11 / 0.10) / 0.3 / 2**0.5)
+    assert unsure.probability[2] == pytest.approx(tail, abs=0.03)
     assert unsure.low < 3 < unsure.high
