@@ -66,7 +66,7 @@ SHORT, FULL, ADAPTED = "short schedule", "full, as it is", "full, adapted"
 RATES, RATE_EPOCHS = (0.05, 0.1, 0.2, 0.4, 0.8), 20  # of whole trainings
 IDEA_IMAGES, IDEA_EPOCHS, HELD_OUT = 12_000, 6, 20_000
 LONG_EPOCHS = 12
-QUICK_EPOCHS, QUICK_RATE = 7, 0.8
+QUICK_FIELDS = {"epochs": 7, "learning_rate": 0.8, "clip_norm": None}
 LENGTHS, LENGTH_RATE = (7, 20), 0.4  # epochs
 
 
@@ -204,9 +204,10 @@ def _train_long_idea(job: Job, data_dir: Path) -> dict[str, Any]:
 
 def _train_quick_idea(job: Job, data_dir: Path) -> dict[str, Any]:
     data, idea = load_search_data("fashion-mnist", data_dir), QUICK_IDEAS[job.recipe]
-    fields = {"epochs": QUICK_EPOCHS, "learning_rate": QUICK_RATE} | idea.fields
     network = build(idea_networks()[job.network], data.info, job.seed)
-    trainer = idea_trainer(idea, network, data, get_recipe("full", **fields), job.seed)
+    trainer = idea_trainer(
+        idea, network, data, get_recipe("full", **(QUICK_FIELDS | idea.fields)), job.seed
+    )
     return _history(trainer)
 
 

@@ -207,4 +207,5 @@ QUICK_IDEAS: dict[str, Idea] = {
     "Muon for 1x1 convolutions": Idea(optimizer=_muon(0.02)),
     "batches of 64": Idea({"batch_size": 64, "learning_rate": 0.4}),
     "a third of the weight decay": Idea({"weight_decay": 1.5e-4}),
+    "clipped gradients": Idea({"clip_norm": 1.0}),
 }

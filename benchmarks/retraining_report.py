@@ -5,6 +5,7 @@ Run as `python runners/benchmark.py retraining --json FILE`.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from benchmarks.retraining import (
     ADAPTED,
     FULL,
     KEY,
+    LENGTHS,
     RATES,
     SHORT,
     jobs,
@@ -25,12 +27,15 @@ from benchmarks.retraining import (
     recorded_grids,
     setting,
 )
-from benchmarks.retraining_data import SMALL
+from benchmarks.retraining_data import FRONT, SMALL, THREE_NETWORKS
 from benchmarks.retraining_ideas import BASE
 from benchmarks.rows import RowFile
 from nas.format import format_number
 from nas.progress import shown
+from nas.retrain.comparison import SUMMARY
+from nas.retrain.references import EQUAL_COST_TWIN
 
+LENGTH_NAMES = [f"{epochs} epochs" for epochs in LENGTHS]
 PARTS = ("small", "ideas", "long-ideas", "rates", "quick-ideas", "lengths")
 
 
@@ -48,8 +53,8 @@ def run_and_report(
     file = RowFile(json_path, setting(), KEY)
     measure(jobs(parts, seeds), file, data_dir, workers, shown("trainings"))
     console = Console(width=None if Console().is_terminal else 130)
-    for lines in (small_rows(file), idea_rows(file), long_idea_rows(file), rate_rows(file)):
-        if lines:
+    for rows in (small_rows, idea_rows, long_idea_rows, quick_idea_rows, length_rows, rate_rows):
+        if lines := rows(file):
             table = Table(*lines[0])
             for line in lines[1:]:
                 table.add_row(*line)
@@ -128,6 +133,61 @@ def long_idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
         "time / that of full",
     ]
     return [heading, *lines] if lines else []
+
+
+def quick_idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """A heading, and the difference from today's recipe for each idea, by network."""
+    lines: list[list[str]] = []
+    networks = ["DCT, 1.0 M", "pointwise, 1.0 M"]
+    for idea, pairs in _pairs(rows, "quick-ideas"):
+        texts = []
+        for network in networks:
+            both = [pair for pair in pairs if pair[0]["network"] == network]
+            mean = 100 * fmean(row["accuracy"] for row, _ in both)
+            than = 100 * fmean(other["accuracy"] for _, other in both)
+            texts.append(f"{mean:.2f} %" if idea == BASE else f"{mean - than:+.2f}")
+        times = fmean(row["seconds"] / other["seconds"] for row, other in pairs)
+        lines.append(["nothing" if idea == BASE else idea, *texts, f"{times:.2f}"])
+    return [["changed", *networks, "time / that of the first"], *lines] if lines else []
+
+
+def length_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
+    """A heading, and for each network test accuracies by recipe and length, means over seeds.
+
+    The last line has the means over networks; trainings that diverged are left out.
+    """
+    runs = [row for row in rows if row["part"] == "lengths" and row["accuracy"]]
+    earlier = {one["name"]: one["test_accuracies"] for one in _earlier()}
+    lengths = [name for name in LENGTH_NAMES if any(row["recipe"] == name for row in runs)]
+    lines: list[list[str]] = []
+    means: list[list[float]] = []  # of the networks, each by recipe and length
+    for network, of_front in THREE_NETWORKS.items():
+        for kind, name in (("DCT", of_front), ("pointwise", f"{EQUAL_COST_TWIN}-{of_front}")):
+            key = f"{kind}, {network}"
+            each = [earlier[name]] + [
+                [r["test_accuracy"] for r in runs if (r["network"], r["recipe"]) == (key, length)]
+                for length in lengths
+            ]
+            lines.append([key, *(_mean_of(one) for one in each)])
+            if all(each):
+                means.append([fmean(one) for one in each])
+    if means:
+        overall = (f"**{100 * fmean(column):.2f} %**" for column in zip(*means, strict=True))
+        lines.append([f"**mean of {format_number(len(means), 'network')}**", *overall])
+    heading = ["network", "earlier form, 20 epochs", *(f"today's, {name}" for name in lengths)]
+    return [heading, *lines] if runs else []
+
+
+def _mean_of(accuracies: Sequence[float]) -> str:
+    if not accuracies:
+        return "–"
+    return f"{100 * fmean(accuracies):.2f} % ({format_number(len(accuracies), 'seed')})"
+
+
+def _earlier() -> list[dict[str, Any]]:
+    """Networks of the earlier search as they were trained then."""
+    networks: list[dict[str, Any]] = json.loads(FRONT.with_name(SUMMARY).read_text())["networks"]
+    return networks
 
 
 def _pairs(

@@ -44,6 +44,8 @@ MAKERS: tuple[Callable[[], str], ...] = (
     trainings.small_knees,
     trainings.retraining_ideas,
     trainings.retraining_long_ideas,
+    trainings.retraining_quick_ideas,
+    trainings.retraining_lengths,
     trainings.short_runs,
     trainings.int8,
     trainings.latency_model,

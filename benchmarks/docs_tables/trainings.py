@@ -6,7 +6,14 @@ from statistics import geometric_mean, median
 from typing import Any
 
 from benchmarks.docs_tables.markdown import BENCHMARKS, REFERENCE, read, table
-from benchmarks.retraining_report import idea_rows, long_idea_rows, rate_rows, small_rows
+from benchmarks.retraining_report import (
+    idea_rows,
+    length_rows,
+    long_idea_rows,
+    quick_idea_rows,
+    rate_rows,
+    small_rows,
+)
 from benchmarks.small_knees import knee_rows
 
 
@@ -107,6 +114,18 @@ def retraining_ideas() -> str:
 def retraining_long_ideas() -> str:
     """The same on the whole training split."""
     heading, *lines = long_idea_rows(read(BENCHMARKS / "retraining.json")["rows"])
+    return table(heading, lines)
+
+
+def retraining_quick_ideas() -> str:
+    """Changes of today's recipe, in about the same time."""
+    heading, *lines = quick_idea_rows(read(BENCHMARKS / "retraining.json")["rows"])
+    return table(heading, lines)
+
+
+def retraining_lengths() -> str:
+    """Test accuracies by today's recipe and by the earlier form."""
+    heading, *lines = length_rows(read(BENCHMARKS / "retraining.json")["rows"])
     return table(heading, lines)
 
 

@@ -24,6 +24,8 @@ class Recipe(BaseModel):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.2  # share of the steps before the peak
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4  # norms and biases have none
+    clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """Norm of all gradients together to which greater ones are shortened; None: to none."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # side of the masked square / image's side
     mixup: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0  # Beta's alpha; 0: off

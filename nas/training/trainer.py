@@ -187,6 +187,8 @@ class Trainer:
         loss = self._loss(logits_BK.float(), labels_B, share, taught_BK)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.clip_norm)
         self._optimizer.step()
         return loss.detach()
 
