@@ -175,7 +175,7 @@ def _muon(rate: float) -> Callable[[nn.Module, torch.optim.SGD], torch.optim.SGD
 
 # What ideas are compared with: the recipe `full`, and Fashion-MNIST as data, as they once were.
 BASE = "full"
-BASE_FIELDS: dict[str, Any] = {"ema": 0.998}
+BASE_FIELDS: dict[str, Any] = {"ema": 0.998, "clip_norm": None}
 BASE_CROP, BASE_FLIP = 2, True
 BATCH_64 = {"batch_size": 64, "learning_rate": 0.1}
 BATCH_32 = {"batch_size": 32, "learning_rate": 0.05}

@@ -41,12 +41,10 @@ def train_again(
     """
     known = [one for one in networks if one.name in short]
     choices = read_choices(home / FOLDER / CHOICES)
-    asked = {
-        one.name: {"first": _plain(recipes[one.name]), "second": _plain(second)} for one in known
-    }
+    asked = {one.name: {"first": recipes[one.name], "second": second} for one in known}
     for one in known:
         stored = choices.get(one.name, {})
-        if any(stored.get(key) != value for key, value in asked[one.name].items()):
+        if any(_recipe(stored.get(key)) != recipe for key, recipe in asked[one.name].items()):
             choices.pop(one.name, None)
     new = [one for one in known if one.name not in choices]
     firsts = validate([(one, recipes[one.name], home / one.name) for one in new])
@@ -57,7 +55,8 @@ def train_again(
     ]
     seconds = validate([(one, second, home / FOLDER / one.name) for one, _ in below])
     for (one, first), accuracy in zip(below, seconds, strict=True):
-        choices[one.name] = asked[one.name] | {
+        choices[one.name] = {
+            **{key: recipe.model_dump(mode="json") for key, recipe in asked[one.name].items()},
             "short_accuracy": short[one.name],
             "val_accuracy": {"first": first, "second": accuracy},
             "chosen": "second" if accuracy > first else "first",
@@ -97,8 +96,9 @@ def _exchange(home: Path, name: str) -> None:
     aside.rename(own)
 
 
-def _plain(recipe: Recipe) -> dict[str, Any]:
-    return recipe.model_dump(mode="json")
+def _recipe(stored: dict[str, Any] | None) -> Recipe | None:
+    """A stored recipe; fields that an earlier version did not write have their defaults."""
+    return None if stored is None else Recipe.model_validate(stored)
 
 
 def _name(recipe: dict[str, Any]) -> str:

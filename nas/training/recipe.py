@@ -91,7 +91,14 @@ PRESETS: dict[str, Recipe] = {
             shrink=2,
         ),
         Recipe(name="short-gpu", epochs=12, batch_size=512, learning_rate=0.4),
-        Recipe(name="full", epochs=60, batch_size=128, learning_rate=0.2, warmup=0.1),
+        Recipe(
+            name="full",
+            epochs=60,
+            batch_size=128,
+            learning_rate=0.2,
+            warmup=0.1,
+            clip_norm=1.0,
+        ),
     )
 }
 

@@ -9,8 +9,17 @@ import pytest
 import torch
 
 from benchmarks.retraining import RATES, jobs, recorded_grids
-from benchmarks.retraining_ideas import BASE, IDEAS, AlternatingFlips, idea_trainer, orthogonal
-from benchmarks.retraining_report import idea_rows, rate_rows
+from benchmarks.retraining_data import three_networks
+from benchmarks.retraining_ideas import (
+    BASE,
+    IDEAS,
+    QUICK_IDEAS,
+    AlternatingFlips,
+    Idea,
+    idea_trainer,
+    orthogonal,
+)
+from benchmarks.retraining_report import idea_rows, length_rows, quick_idea_rows, rate_rows
 from nas.data import load_search_data
 from nas.data.info import DatasetInfo
 from nas.data.splits import Split
@@ -45,11 +54,16 @@ def test_each_image_is_mirrored_in_every_second_epoch() -> None:
     assert epochs[2] == epochs[0]
 
 
-@pytest.mark.parametrize("name", [name for name, idea in IDEAS.items() if not idea.taught])
-def test_every_idea_trains(name: str) -> None:
+@pytest.mark.parametrize(
+    ("ideas", "name"),
+    [(IDEAS, name) for name, idea in IDEAS.items() if not idea.taught]
+    + [(QUICK_IDEAS, name) for name, idea in QUICK_IDEAS.items() if idea not in IDEAS.values()],
+)
+def test_every_idea_trains(ideas: dict[str, Idea], name: str) -> None:
     data = load_search_data("digits", Path("unused"))
-    idea = IDEAS[name]
-    recipe = get_recipe("full", **({"epochs": 3, "train_images": 300} | idea.fields))
+    idea = ideas[name]
+    fields = idea.fields | {"epochs": 3, "train_images": 300}
+    recipe = get_recipe("full", **fields)
     trainer = idea_trainer(idea, build(ARCH, data.info, 0), data, recipe, 0)
     losses = [trainer.train_epoch() for _ in range(3)]
     assert losses[-1] < losses[0]
@@ -94,3 +108,27 @@ def test_short_runs_stand_over_whole_trainings() -> None:
     shown = dict(zip([f"{rate:g}" for rate in RATES], whole[2:], strict=True))
     assert shown["0.05"] == "–"
     assert {rate: f"{100 * value:.1f} %" for rate, value in grid.items()}.items() <= shown.items()
+
+
+def test_quick_ideas_are_paired_by_network_and_seed() -> None:
+    names = ("DCT, 1.0 M", "pointwise, 1.0 M")
+    rows = [row("quick-ideas", n, BASE, s, 0.9 + s / 50) for n in names for s in (0, 1)]
+    rows += [row("quick-ideas", names[0], "idea", s, 0.91 + s / 50) for s in (0, 1)]
+    rows += [row("quick-ideas", names[1], "idea", 1, 0.91)]
+    _, base, line = quick_idea_rows(rows)
+    assert base == ["nothing", "91.00 %", "91.00 %", "1.00"]
+    assert line == ["idea", "+1.00", "-1.00", "1.50"]
+
+
+def test_lengths_stand_beside_the_earlier_form() -> None:
+    assert {job.network for job in jobs(["lengths"], 1)} == three_networks().keys()
+    rows = [
+        row("lengths", network, "7 epochs", seed, 0.9) | {"test_accuracy": 0.9 + seed / 100}
+        for network in three_networks()
+        for seed in (0, 1)
+    ]
+    rows.append(row("lengths", "DCT, 0.4 M", "7 epochs", 2, 0.0))  # diverged
+    heading, *networks, mean = length_rows(rows)
+    assert heading[2:] == ["today's, 7 epochs"]
+    assert networks[0] == ["DCT, 0.4 M", "90.81 % (1 seed)", "90.50 % (2 seeds)"]
+    assert mean == ["**mean of 6 networks**", "**91.35 %**", "**90.50 %**"]
