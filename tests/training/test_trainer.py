@@ -120,6 +120,23 @@ def test_a_loss_that_is_not_finite_names_its_epoch(
         run.train_epoch()
 
 
+def test_clipped_gradients_survive_a_rate_at_which_others_diverge(
+    tiny_arch: Arch, digits_data: SearchData
+) -> None:
+    high = RECIPE.model_copy(update={"learning_rate": 10.0, "batch_size": 20})
+    with pytest.raises(Diverged):
+        finish(trainer(tiny_arch, digits_data, high))
+    clipped = trainer(tiny_arch, digits_data, high.model_copy(update={"clip_norm": 1.0}))
+    finish(clipped)
+    gradients = [p.grad for p in clipped.network.parameters() if p.grad is not None]
+    assert nn.utils.get_total_norm(gradients) <= 1.0 + 1e-5
+
+
+def finish(run: Trainer) -> None:
+    while run.epoch < run.recipe.epochs:
+        run.train_epoch()
+
+
 def test_mixup_mixes_images_and_losses_alike(tiny_arch: Arch, digits_data: SearchData) -> None:
     """The loss of a linear network's mixture is that of both labels, weighted by the shares."""
     recipe = RECIPE.model_copy(update={"mixup": 0.4, "label_smoothing": 0.0})
