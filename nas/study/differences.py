@@ -17,6 +17,7 @@ from nas.study.config import StudyConfig
 HAVE_OPTIONS = ("epochs", "batch_size", "learning_rate", "train_images", "metric")
 """Fields of a recipe that `search` has an option for."""
 MAX_NAMED = 3  # differences that a line names
+VERSION = "in this version"  # where a setting is that has no option
 
 
 def differences(stored: StudyConfig, asked: StudyConfig) -> list[str]:
@@ -28,9 +29,7 @@ def differences(stored: StudyConfig, asked: StudyConfig) -> list[str]:
         names = (",".join(config.objectives.names) for config in (stored, asked))
         differing.append(_differ("--objectives", *names))
     if stored.quantized != asked.quantized:
-        differing.append(
-            _differ("--quantized", *map(_yes_or_no, (stored.quantized, asked.quantized)))
-        )
+        differing.append(_differ("--quantized", stored.quantized, asked.quantized))
     differing += _limits(stored.limits, asked.limits)
     if stored.machine != asked.machine and stored.timed == asked.timed:
         differing.append(
@@ -99,7 +98,7 @@ def _data(stored: StudyConfig, asked: StudyConfig) -> Iterator[str]:
     if then.image_size == now.image_size:
         for name in ("crop", "flip"):
             if getattr(then, name) != getattr(now, name):
-                yield _differ(name, getattr(then, name), getattr(now, name))
+                yield _differ(name, getattr(then, name), getattr(now, name), VERSION)
 
 
 def _recipe(stored: StudyConfig, asked: StudyConfig) -> Iterator[str]:
@@ -114,8 +113,10 @@ def _recipe(stored: StudyConfig, asked: StudyConfig) -> Iterator[str]:
     for name in then.model_dump(exclude={"name", "shrink", "image_size"}):
         values = getattr(then, name), getattr(now, name)
         if values[0] != values[1]:
-            option = f"--{name.replace('_', '-')}" if name in HAVE_OPTIONS else f"recipe, {name}"
-            yield _differ(option, *values)
+            if name in HAVE_OPTIONS:
+                yield _differ(f"--{name.replace('_', '-')}", *values)
+            else:
+                yield _differ(f"recipe, {name}", *values, VERSION)
 
 
 def _limits(stored: Limits, asked: Limits) -> Iterator[str]:
@@ -139,11 +140,13 @@ def _space(stored: SearchSpace, asked: SearchSpace) -> str:
     return _differ(f"--space, {keys[0]}", then.get(keys[0]), now.get(keys[0])) + more
 
 
-def _differ(what: str, then: Any, now: Any) -> str:
-    return f"{what}: {_text(then)} in the study, {_text(now)} asked"
+def _differ(what: str, then: Any, now: Any, where: str = "asked") -> str:
+    return f"{what}: {_text(then)} in the study, {_text(now)} {where}"
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return _yes_or_no(value)
     return "none" if value is None else f"{value:,}" if isinstance(value, int) else f"{value}"
 
 
