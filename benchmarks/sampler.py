@@ -120,6 +120,8 @@ def in_processes(run: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iter
                 yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():  # or they end what they have begun
+                process.terminate()
             raise
 
 

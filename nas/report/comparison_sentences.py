@@ -32,9 +32,9 @@ def _noise(summary: dict[str, Any]) -> str:
     noise = summary["noise"]
     if noise["source"] == "seeds":
         return (
-            f"{summary['confidence']:.0%} intervals from the spread between seeds, pooled over "
-            f"networks: the errors of one training vary by {100 * noise['log_error_sd']:.1f} % "
-            f"({format_number(noise['degrees_of_freedom'], 'degree')} of freedom)."
+            f"{100 * summary['confidence']:.0f} % intervals from the spread between seeds, pooled "
+            f"over networks: the standard deviation is {100 * noise['log_error_sd']:.1f} % of a "
+            f"network's errors ({format_number(noise['degrees_of_freedom'], 'degree')} of freedom)."
         )
     return (
         "One seed each, so the noise of training is not known; intervals have that of the test "
