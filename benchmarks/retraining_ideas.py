@@ -197,7 +197,7 @@ IDEAS: dict[str, Idea] = {
     "batches of 32, no label smoothing": Idea(BATCH_32 | {"label_smoothing": 0.0}),
 }
 
-# Changes of today's recipe and Fashion-MNIST, in about the time of 7 epochs.
+# Changes of today's recipe without clipping, in about the time of 7 epochs.
 QUICK_IDEAS: dict[str, Idea] = {
     BASE: Idea(),
     "14, 20, 28 pixels, 12 epochs": Idea({"epochs": 12}, sizes=(14, 20, LARGE)),

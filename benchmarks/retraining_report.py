@@ -20,6 +20,7 @@ from benchmarks.retraining import (
     FULL,
     KEY,
     LENGTHS,
+    QUICK_NETWORKS,
     RATES,
     SHORT,
     jobs,
@@ -33,8 +34,11 @@ from benchmarks.rows import RowFile
 from nas.format import format_number
 from nas.progress import shown
 from nas.retrain.comparison import SUMMARY
+from nas.retrain.differences import mean_difference
 from nas.retrain.references import EQUAL_COST_TWIN
+from nas.retrain.statistics import estimate_noise
 
+FASHION_MNIST_TEST = 10_000  # images
 LENGTH_NAMES = [f"{epochs} epochs" for epochs in LENGTHS]
 PARTS = ("small", "ideas", "long-ideas", "rates", "quick-ideas", "lengths")
 
@@ -136,46 +140,65 @@ def long_idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
 
 
 def quick_idea_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
-    """A heading, and the difference from today's recipe for each idea, by network."""
+    """A heading, and the difference from the recipe without clipping for each idea, by network."""
     lines: list[list[str]] = []
-    networks = ["DCT, 1.0 M", "pointwise, 1.0 M"]
     for idea, pairs in _pairs(rows, "quick-ideas"):
         texts = []
-        for network in networks:
+        for network in QUICK_NETWORKS:
             both = [pair for pair in pairs if pair[0]["network"] == network]
+            if not both:
+                texts.append("–")
+                continue
             mean = 100 * fmean(row["accuracy"] for row, _ in both)
             than = 100 * fmean(other["accuracy"] for _, other in both)
             texts.append(f"{mean:.2f} %" if idea == BASE else f"{mean - than:+.2f}")
         times = fmean(row["seconds"] / other["seconds"] for row, other in pairs)
-        lines.append(["nothing" if idea == BASE else idea, *texts, f"{times:.2f}"])
-    return [["changed", *networks, "time / that of the first"], *lines] if lines else []
+        name, seeds = "nothing" if idea == BASE else idea, {row["seed"] for row, _ in pairs}
+        lines.append([name, str(len(seeds)), *texts, f"{times:.2f}"])
+    heading = ["changed", "seeds", *QUICK_NETWORKS, "time / that of the first"]
+    return [heading, *lines] if lines else []
 
 
 def length_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
     """A heading, and for each network test accuracies by recipe and length, means over seeds.
 
-    The last line has the means over networks; trainings that diverged are left out.
+    The last lines are means over networks, and how many fewer errors they make than by the
+    earlier form, with an interval. Trainings that diverged are left out.
     """
     runs = [row for row in rows if row["part"] == "lengths" and row["accuracy"]]
     earlier = {one["name"]: one["test_accuracies"] for one in _earlier()}
     lengths = [name for name in LENGTH_NAMES if any(row["recipe"] == name for row in runs)]
-    lines: list[list[str]] = []
-    means: list[list[float]] = []  # of the networks, each by recipe and length
+    columns: list[dict[str, list[float]]] = [{}, *({} for _ in lengths)]  # by network
     for network, of_front in THREE_NETWORKS.items():
         for kind, name in (("DCT", of_front), ("pointwise", f"{EQUAL_COST_TWIN}-{of_front}")):
-            key = f"{kind}, {network}"
-            each = [earlier[name]] + [
-                [r["test_accuracy"] for r in runs if (r["network"], r["recipe"]) == (key, length)]
-                for length in lengths
-            ]
-            lines.append([key, *(_mean_of(one) for one in each)])
-            if all(each):
-                means.append([fmean(one) for one in each])
-    if means:
-        overall = (f"**{100 * fmean(column):.2f} %**" for column in zip(*means, strict=True))
-        lines.append([f"**mean of {format_number(len(means), 'network')}**", *overall])
+            columns[0][f"{kind}, {network}"] = earlier[name]
+    for row in runs:
+        column = columns[1 + lengths.index(row["recipe"])]
+        column.setdefault(row["network"], []).append(row["test_accuracy"])
+    lines = [[key, *(_mean_of(column.get(key, [])) for column in columns)] for key in columns[0]]
+    whole = all(column.keys() == columns[0].keys() for column in columns)
+    if runs and whole:
+        means = [fmean(map(fmean, column.values())) for column in columns]
+        lines.append(["**mean**", *(f"**{100 * mean:.2f} %**" for mean in means)])
+        lines.append(["fewer errors (95 % interval)", "–", *_fewer_errors(columns)])
     heading = ["network", "earlier form, 20 epochs", *(f"today's, {name}" for name in lengths)]
     return [heading, *lines] if runs else []
+
+
+def _fewer_errors(columns: Sequence[dict[str, list[float]]]) -> Iterator[str]:
+    """Of each further column than in the first one."""
+    tests = [tests for column in columns for tests in column.values()]
+    noise = estimate_noise(tests, FASHION_MNIST_TEST)
+    for column in columns[1:]:
+        pairs = [
+            tuple({"test_accuracies": a, "test_accuracy": fmean(a)} for a in (now, before))
+            for now, before in zip(
+                (column[key] for key in columns[0]), columns[0].values(), strict=True
+            )
+        ]
+        of = mean_difference([(now, before) for now, before in pairs], noise, 1)
+        fewer, low, high = (100 * of[name] for name in ("fewer_errors", "low", "high"))
+        yield f"{fewer:.1f} % ({low:.1f} to {high:.1f})"
 
 
 def _mean_of(accuracies: Sequence[float]) -> str:
@@ -193,8 +216,11 @@ def _earlier() -> list[dict[str, Any]]:
 def _pairs(
     rows: Iterable[dict[str, Any]], part: str
 ) -> Iterator[tuple[str, list[tuple[dict[str, Any], dict[str, Any]]]]]:
-    """Each idea of a part with its rows and those of the recipe itself, of two pairs or more."""
-    ideas = [row for row in rows if row["part"] == part]
+    """Each idea of a part with its rows and those of the recipe itself, of two pairs or more.
+
+    Trainings that diverged are left out.
+    """
+    ideas = [row for row in rows if row["part"] == part and row["accuracy"]]
     base = {(row["network"], row["seed"]): row for row in ideas if row["recipe"] == BASE}
     for idea in dict.fromkeys(row["recipe"] for row in ideas):
         pairs = [

@@ -113,6 +113,7 @@ def in_processes(run: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iter
         return
     os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import torch
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
         futures = {pool.submit(run, job): job for job in jobs}
         try:
@@ -120,8 +121,8 @@ def in_processes(run: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iter
                 yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():  # or they end what they have begun
-                process.terminate()
+            for worker in {*multiprocessing.active_children()} - others:
+                worker.terminate()  # it would finish its job first
             raise
 
 

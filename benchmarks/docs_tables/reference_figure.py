@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 
 from benchmarks.docs_tables.markdown import REFERENCE, read
 from benchmarks.docs_tables.reference import reference_noise_of_seeds
-from nas.report.plots import BLUE, ORANGE, log_axis, styled
+from nas.report.plots import BLUE, ORANGE, error_bars, log_axis, styled
 from nas.study.objectives import OBJECTIVES
 
 COSTS = ("macs", "params")
@@ -37,24 +37,14 @@ def figure() -> go.Figure:
         summary = read(REFERENCE / folder / "summary.json")
         rows = [row for row in summary["networks"] if row["family"] == family]
         every += rows
-        intervals = [noise.interval(row["test_accuracies"]) for row in rows]
+        errors = [100 * (1 - row["test_accuracy"]) for row in rows]
+        ends = [noise.interval(row["test_accuracies"]) for row in rows]
+        bars = error_bars(errors, [(100 * (1 - high), 100 * (1 - low)) for low, high in ends])
         for column, cost in enumerate(COSTS, 1):
             points = go.Scatter(
                 x=[row[cost] for row in rows],
-                y=[100 * (1 - row["test_accuracy"]) for row in rows],
-                error_y={
-                    "symmetric": False,
-                    "array": [
-                        100 * (row["test_accuracy"] - low)
-                        for row, (low, _) in zip(rows, intervals, strict=True)
-                    ],
-                    "arrayminus": [
-                        100 * (high - row["test_accuracy"])
-                        for row, (_, high) in zip(rows, intervals, strict=True)
-                    ],
-                    "thickness": 1.4,
-                    "width": 4,
-                },
+                y=errors,
+                error_y=bars,
                 mode="markers",
                 name=label,
                 showlegend=column == 1,

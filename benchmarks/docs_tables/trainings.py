@@ -118,7 +118,7 @@ def retraining_long_ideas() -> str:
 
 
 def retraining_quick_ideas() -> str:
-    """Changes of today's recipe, in about the same time."""
+    """Changes of today's recipe without clipping, in about the same time."""
     heading, *lines = quick_idea_rows(read(BENCHMARKS / "retraining.json")["rows"])
     return table(heading, lines)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from html import escape
 from itertools import cycle
 from typing import Any
@@ -11,7 +10,7 @@ import plotly.graph_objects as go
 
 from nas.format import format_count, format_number
 from nas.models.reference import REFERENCES
-from nas.report.plots import BLUE, ORANGE, RED, TEAL, log_axis, styled
+from nas.report.plots import BLUE, ORANGE, RED, TEAL, error_bars, log_axis, styled
 from nas.retrain.references import DCT_TWIN, SEARCHED, TABLE2, TWIN
 from nas.study.objectives import OBJECTIVES
 
@@ -38,7 +37,12 @@ def comparison_figure(summary: dict[str, Any], cost: str) -> go.Figure:
             go.Scatter(
                 x=[row[cost] for row in rows],
                 y=[100 * row["test_accuracy"] for row in rows],
-                error_y=_error_bars(rows),
+                error_y=error_bars(
+                    [100 * row["test_accuracy"] for row in rows],
+                    [[100 * end for end in row["interval"]] for row in rows],
+                )
+                if all(row["interval"] for row in rows)
+                else None,
                 mode="markers",
                 name=label,
                 marker={"color": colour, "symbol": symbol, "size": 10},
@@ -86,30 +90,19 @@ def comparison_rows(summary: dict[str, Any]) -> list[dict[str, str]]:
 def _accuracy(row: dict[str, Any]) -> str:
     """With the interval from the spread between seeds, or else from the number of test images."""
     text = f"{100 * row['test_accuracy']:.2f} %"
-    ends = row.get("interval") or row.get("test_interval")
-    return text if ends is None else f"{text} ({100 * ends[0]:.1f}–{100 * ends[1]:.1f})"
+    if row.get("interval"):
+        low, high = row["interval"]
+        return f"{text} ({100 * low:.2f}–{100 * high:.2f})"
+    if row.get("test_interval"):
+        low, high = row["test_interval"]
+        return f"{text} ({100 * low:.1f}–{100 * high:.1f})"
+    return text
 
 
 def change_from_search(row: dict[str, Any]) -> str:
     """Points of test accuracy above the search's estimate; empty where the search has none."""
     estimate = row.get("estimate") or row["short_accuracy"]
     return "" if estimate is None else f"{100 * (row['test_accuracy'] - estimate):+.2f}"
-
-
-def _error_bars(rows: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Plotly's bars from accuracies, in per cent, to the ends of their intervals."""
-    if not any(row["interval"] for row in rows):
-        return None
-    ends = [
-        (row["test_accuracy"], *(row["interval"] or [row["test_accuracy"]] * 2)) for row in rows
-    ]
-    return {
-        "symmetric": False,
-        "array": [100 * (high - mean) for mean, _, high in ends],
-        "arrayminus": [100 * (mean - low) for mean, low, _ in ends],
-        "thickness": 1.2,
-        "width": 4,
-    }
 
 
 def _mark(row: dict[str, Any], summary: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ def describe_retraining(summary: dict[str, Any]) -> list[str]:
         *_short_schedule(summary),
         *_equal_members(summary),
         *_differences(summary),
-        *_pooled_differences(summary),
+        *_mean_differences(summary),
         *_left_out(summary),
     ]
 
@@ -101,32 +101,37 @@ def _differences(summary: dict[str, Any]) -> Iterator[str]:
     for row in summary["differences"]:
         yield (
             f"{row['network']} against {row['reference']} ({row['macs_ratio']:.2f} times its "
-            f"multiply-adds): {_difference(row)} ({_share(row['low'])} to {_share(row['high'])}), "
+            f"multiply-adds): {_difference(row, row['low'], row['high'], summary)}, "
             f"{_verdict(row['low'], row['high'])}."
         )
 
 
-def _pooled_differences(summary: dict[str, Any]) -> Iterator[str]:
-    for row in summary.get("pooled", []):
+def _mean_differences(summary: dict[str, Any]) -> Iterator[str]:
+    for row in summary["mean_differences"]:
         low, high = row["joint_low"], row["joint_high"]
         equal = " of equal cost" if row["reference"] == EQUAL_COST_TWIN else ""
         yield (
             f"Mean of the {format_number(row['pairs'], 'pair')} with "
-            f"{LOOKS[row['family']][0]}{equal}: {_difference(row)} ({_share(low)} to "
-            f"{_share(high)}, adjusted for {format_number(summary['comparisons'], 'comparison')}, "
-            f"as the intervals above are not), {_verdict(low, high)}."
+            f"{LOOKS[row['family']][0]}{equal}: {_difference(row, low, high, summary)}, "
+            f"{_verdict(low, high)}; this interval is adjusted for "
+            f"{format_number(summary['comparisons'], 'comparison')}, those above are not."
         )
 
 
-def _difference(row: dict[str, Any]) -> str:
-    """In points, and as a share of the errors on the test set."""
-    less = "fewer" if row["fewer_errors"] >= 0 else "more"
-    points, share = 100 * row["difference"], 100 * abs(row["fewer_errors"])
-    return f"{points:+.2f} points, {share:.1f} % {less} errors"
+def _difference(row: dict[str, Any], low: float, high: float, summary: dict[str, Any]) -> str:
+    """In points of accuracy, and as a share of the errors, with the interval of that."""
+    shares, (less, more) = (low, high), ("fewer errors", "more errors")
+    if label_of_test(summary) != "test accuracy":
+        less, more = "less balanced error", "more balanced error"
+    share, word = row["fewer_errors"], less
+    if share < 0:
+        share, shares, word = -share, (-high, -low), more
+    ends = " to ".join(_percent(end) for end in shares)
+    return f"{100 * row['difference']:+.2f} points, {_percent(share)} % {word} ({ends})"
 
 
-def _share(fewer: float) -> str:
-    return f"{100 * fewer:.1f}"
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}" if abs(share) < 10 else f"{100 * share:,.0f}"
 
 
 def _left_out(summary: dict[str, Any]) -> Iterator[str]:

@@ -33,7 +33,7 @@ from nas.training.pretrained import DESCRIPTION, Description, read_description
 
 SUMMARY = "summary.json"
 SCHEMA_VERSION = 2
-OF_ACCURACIES = 1  # a version whose intervals were from one standard deviation of accuracies
+OLD_VERSION = 1  # its intervals are from one standard deviation of accuracies for all networks
 RATES, SECOND = learning_rate.FOLDER, second_recipe.FOLDER  # hold trainings that were replaced
 IN_INT8 = (
     "The search's accuracies are those of the networks in int8; those of full training are in "
@@ -71,12 +71,12 @@ def summarise(
     - `set_aside`: networks that a better training of the same network replaced;
     - `left_out`: folders without a row, and why;
     - `notes`: sentences about networks that were trained twice;
-    - `differences`, `pooled`, `comparisons`: of searched networks from those they are compared
-      with, see `nas.retrain.differences`;
+    - `differences`, `mean_differences`, `comparisons`: of searched networks from those they are
+      compared with, see `nas.retrain.differences`;
     - `short_schedule`: rank correlations between short and full accuracy of the front, and
       how many of its members stay non-dominated;
     - `noise`: what the intervals follow from: the standard deviation of log errors between seeds,
-      pooled over networks;
+      pooled over networks; null where there is one seed each;
     - `home` and `options`: the folder, and the options of `retrain` that give the recipe.
 
     Returns:
@@ -107,6 +107,8 @@ def summarise(
         "notes": [*([IN_INT8] if front.quantized else []), *describe_second_trainings(folder)],
         **_statistics(rows),
     }
+    if summary["short_schedule"]:
+        summary["short_schedule"]["ranks"] = _ranks(rows)
     write_json(folder / SUMMARY, summary)
     return summary
 
@@ -119,10 +121,21 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(summary, dict):
         return None
-    if summary.get("schema_version") == OF_ACCURACIES:
-        again: Row = _statistics(summary["networks"])
-        return summary | {"schema_version": SCHEMA_VERSION} | again
+    if summary.get("schema_version") == OLD_VERSION:
+        try:
+            return _compared_anew(summary)
+        except (KeyError, IndexError, TypeError):
+            return None
     return summary if summary.get("schema_version") == SCHEMA_VERSION else None
+
+
+def _compared_anew(summary: dict[str, Any]) -> dict[str, Any]:
+    """A summary of the old version with the statistics of today; the ranks are the same."""
+    compared = _statistics(summary["networks"])
+    if compared["short_schedule"]:
+        compared["short_schedule"]["ranks"] = summary["short_schedule"]["ranks"]
+    summary.pop("pooled", None)
+    return summary | {"schema_version": SCHEMA_VERSION} | compared
 
 
 def _statistics(rows: list[Row]) -> dict[str, Any]:
@@ -131,6 +144,7 @@ def _statistics(rows: list[Row]) -> dict[str, Any]:
     for row in rows:
         between_seeds = noise.source == "seeds"
         row["interval"] = list(noise.interval(row["test_accuracies"])) if between_seeds else None
+    searched = [row for row in rows if row["family"] == SEARCHED]
     return {
         "noise": {
             "log_error_sd": noise.sd,
@@ -138,7 +152,7 @@ def _statistics(rows: list[Row]) -> dict[str, Any]:
             "degrees_of_freedom": _finite(noise.degrees),
         },
         **differences(rows, noise),
-        "short_schedule": _short_schedule([r for r in rows if r["family"] == SEARCHED], noise),
+        "short_schedule": _short_schedule(searched, noise),
     }
 
 
@@ -252,17 +266,21 @@ def _short_schedule(searched: list[Row], noise: Noise) -> dict[str, Any] | None:
     ):
         row["non_dominated"], row["non_dominated_probability"] = stays, probability
         row["not_told_apart_from"] = [searched[j]["name"] for j in others]
-    known = [row for row in searched if row["short_accuracy"] is not None]
-    ranks = rank_correlations(
-        [row["short_accuracy"] for row in known], [row["test_accuracy"] for row in known]
-    )
     return {
         "networks": len(searched),
-        "ranks": ranks and {name: asdict(rank) for name, rank in ranks.items()},
         "non_dominated": sum(stay.stays),
         "non_dominated_low": stay.low,
         "non_dominated_high": stay.high,
     }
+
+
+def _ranks(rows: Sequence[Row]) -> dict[str, Any] | None:
+    """How the short schedule ranks the searched networks whose accuracy by it is known."""
+    known = [row for row in rows if row["family"] == SEARCHED and row["short_accuracy"] is not None]
+    ranks = rank_correlations(
+        [row["short_accuracy"] for row in known], [row["test_accuracy"] for row in known]
+    )
+    return ranks and {name: asdict(rank) for name, rank in ranks.items()}
 
 
 def _finite(value: float) -> float | None:

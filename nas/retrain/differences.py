@@ -21,13 +21,13 @@ def differences(rows: Sequence[Row], noise: Noise) -> dict[str, Any]:
 
     Args:
         rows: `networks` of `nas.retrain.comparison.summarise`.
-        noise: of one training.
+        noise: noise of all networks.
 
     Returns:
-        - `differences`: of the searched network from the reference, see `mean_difference`;
-        - `pooled`: for each kind of twin of which there are two or more pairs, their mean
-          difference. Its interval holds for these networks: how much other pairs would differ is
-          not in it;
+        - `differences`: each pair's, see `mean_difference`, the searched network being the first;
+        - `mean_differences`: for each kind of twin of which there are two or more pairs, their
+          mean difference. Its interval holds for these networks: how much other pairs would differ
+          is not in it;
         - `comparisons`: the number of all of these.
     """
     pairs = _pairs(rows)
@@ -49,7 +49,7 @@ def differences(rows: Sequence[Row], noise: Noise) -> dict[str, Any]:
             | mean_difference([(network, reference)], noise, comparisons)
             for network, reference in pairs
         ],
-        "pooled": [
+        "mean_differences": [
             {"reference": kind, "family": family, "pairs": len(several)}
             | mean_difference(several, noise, comparisons)
             for (kind, family), several in kinds.items()
@@ -78,13 +78,13 @@ def mean_difference(
 
     Args:
         pairs: rows with `test_accuracies`.
-        noise: of one training.
+        noise: noise of all networks.
         comparisons: for which the joint interval is adjusted (Bonferroni).
 
     Returns:
-        - `difference`: of test accuracies, in [-1, 1];
+        - `difference`: mean difference of test accuracies, in [-1, 1];
         - `fewer_errors`: the share of the second one's errors that the first does not make,
-          1 - exp(d) for the mean difference d of log errors;
+          1 - exp(d) for the mean difference d of log errors; negative where it makes more;
         - `low`, `high`: interval of `fewer_errors`, and `joint_low`, `joint_high`: one that holds
           jointly for all comparisons.
     """
@@ -96,7 +96,12 @@ def mean_difference(
     variance = sum(noise.variance(one) for pair in both for one in pair) / len(pairs) ** 2
     half, joint = (noise.half_width(variance, number) for number in (1, comparisons))
     ends = {"low": half, "high": -half, "joint_low": joint, "joint_high": -joint}
+    most = math.log(2 * noise.images)  # of all test images and half an image wrong
+
+    def fewer(log_ratio: float) -> float:
+        return 1 - math.exp(min(log_ratio, most))
+
     return {
         "difference": fmean(one["test_accuracy"] - two["test_accuracy"] for one, two in pairs),
-        "fewer_errors": 1 - math.exp(gap),
-    } | {name: 1 - math.exp(gap + end) for name, end in ends.items()}
+        "fewer_errors": fewer(gap),
+    } | {name: fewer(gap + end) for name, end in ends.items()}

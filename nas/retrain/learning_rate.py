@@ -14,6 +14,7 @@ from nas.retrain.references import NetworkSpec
 from nas.retrain.short_run import ShortRuns
 from nas.training import Recipe
 from nas.training.pretrained import DESCRIPTION, read_description
+from nas.training.recipe import stored_recipe
 
 MAX_FURTHER = 2  # rates tried beyond those that the user gave
 MAX_RATE = 100.0  # that a recipe accepts
@@ -152,9 +153,9 @@ def _try(
 def _choice(choices: Mapping[str, Any], family: str) -> dict[str, Any]:
     """What was chosen for a family; fields that an earlier version did not write are filled in."""
     choice: dict[str, Any] = {"by": "trainings", **choices.get(family, {})}
-    if "recipe" in choice:
-        recipe = Recipe.model_validate(choice["recipe"] | {"learning_rate": 1.0})
-        choice["recipe"] = recipe.model_dump(mode="json")
+    recipe = stored_recipe(choice.get("recipe"))
+    if recipe is not None:
+        choice["recipe"] = _at(recipe, 1.0).model_dump(mode="json")
     return choice
 
 

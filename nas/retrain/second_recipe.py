@@ -12,6 +12,7 @@ from nas.retrain.learning_rate import Validate, read_choices
 from nas.retrain.references import NetworkSpec
 from nas.study.objectives import percent
 from nas.training import Recipe
+from nas.training.recipe import stored_recipe
 
 FOLDER, CHOICES = "second-recipe", "choices.json"
 
@@ -44,7 +45,7 @@ def train_again(
     asked = {one.name: {"first": recipes[one.name], "second": second} for one in known}
     for one in known:
         stored = choices.get(one.name, {})
-        if any(_recipe(stored.get(key)) != recipe for key, recipe in asked[one.name].items()):
+        if any(stored_recipe(stored.get(key)) != recipe for key, recipe in asked[one.name].items()):
             choices.pop(one.name, None)
     new = [one for one in known if one.name not in choices]
     firsts = validate([(one, recipes[one.name], home / one.name) for one in new])
@@ -94,11 +95,6 @@ def _exchange(home: Path, name: str) -> None:
     if own.exists():
         own.rename(aside.with_name(f"{name}-first"))
     aside.rename(own)
-
-
-def _recipe(stored: dict[str, Any] | None) -> Recipe | None:
-    """A stored recipe; fields that an earlier version did not write have their defaults."""
-    return None if stored is None else Recipe.model_validate(stored)
 
 
 def _name(recipe: dict[str, Any]) -> str:

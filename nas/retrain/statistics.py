@@ -19,33 +19,40 @@ FEWEST = 3  # networks; fewer have no rank correlation
 
 @dataclass(frozen=True)
 class Noise:
-    """Of the log error of one training: the logarithm of the share of test images it gets wrong.
+    """Noise of log errors, from which intervals and comparisons follow.
 
-    Trainings of a network of 75 % accuracy differ by more points than those of one of 95 %, but
-    by about the same share of their errors.
+    The log error of a training is log(1 - accuracy) on the test set. Trainings of a network of
+    75 % accuracy differ by more points than those of one of 95 %, but by about the same share of
+    their error.
     """
 
-    sd: float | None  # between seeds; None: not known, there is one seed each
+    sd: float | None  # of one training, between seeds; None: not known, there is one seed each
     degrees: float  # of freedom of `sd`; infinity where it is not estimated
     images: int  # of the test set
 
     @property
     def source(self) -> str:
-        """What the noise is that of: `seeds` or `test images`."""
+        """Where the variance comes from: `seeds` or `test images`."""
         return "test images" if self.sd is None else "seeds"
 
     def variance(self, accuracies: Sequence[float]) -> float:
-        """Of the mean log error of a network with these test accuracies, one for each seed.
+        """Variance of a network's mean log error.
 
-        Where the noise between seeds is not known, it is the binomial one of the test set.
+        Where the noise between seeds is not known, it is the binomial one of the test set. No
+        error is known to less than half an image.
+
+        Args:
+            accuracies: the network's test accuracies, one for each seed.
         """
-        if self.sd is not None:
-            return self.sd**2 / len(accuracies)
+        least = _least_error(self.images)
         error = math.exp(log_error(accuracies, self.images))
+        if self.sd is not None:
+            return max(self.sd, least / error) ** 2 / len(accuracies)
+        error = min(error, 1 - least)
         return (1 - error) / (error * self.images) / len(accuracies)
 
     def half_width(self, variance: float, comparisons: int = 1) -> float:
-        """Of the interval of a mean log error, or a difference, with `CONFIDENCE`.
+        """Half width of the interval of a mean log error, or a difference, with `CONFIDENCE`.
 
         Args:
             variance: of the mean or the difference.
@@ -55,12 +62,16 @@ class Noise:
         return quantile * math.sqrt(variance)
 
     def interval(self, accuracies: Sequence[float]) -> tuple[float, float]:
-        """Of the accuracy of a network with these test accuracies, with `CONFIDENCE`."""
+        """Interval of a network's test accuracy, with `CONFIDENCE`; it holds the mean.
+
+        Args:
+            accuracies: one for each seed.
+        """
         mean, half = (
             math.fsum(accuracies) / len(accuracies),
             self.half_width(self.variance(accuracies)),
         )
-        error = max(1 - mean, _least_error(self.images))
+        error = math.exp(log_error(accuracies, self.images))
         low, high = (1 - error * math.exp(sign * half) for sign in (1, -1))
         return min(mean, max(0.0, low)), max(mean, high)
 
@@ -96,9 +107,7 @@ def estimate_noise(accuracies: Sequence[Sequence[float]], images: int) -> Noise:
         return Noise(None, math.inf, images)
     each = [np.array(_log_errors(one, images)) for one in accuracies]
     squares = sum(float(((one - one.mean()) ** 2).sum()) for one in each)
-    typical = math.exp(float(np.mean([one.mean() for one in each])))
-    # The resolution of a test set: half an image.
-    return Noise(max(math.sqrt(squares / degrees), _least_error(images) / typical), degrees, images)
+    return Noise(math.sqrt(squares / degrees), degrees, images)
 
 
 def wilson(share: float, images: int) -> tuple[float, float]:
@@ -121,7 +130,7 @@ def not_significantly_different(
 
     Args:
         accuracies: one list for each network, one test accuracy for each seed.
-        noise: of one training.
+        noise: noise of all of them.
     """
     count = len(accuracies)
     if count < 2:
@@ -174,7 +183,7 @@ def rank_correlations(short: Sequence[float], full: Sequence[float]) -> dict[str
 class Remaining:
     """Which networks stay non-dominated after full training."""
 
-    stays: tuple[bool, ...]  # by the means
+    stays: tuple[bool, ...]  # by the mean log errors
     probability: tuple[float, ...]  # of staying non-dominated, under the noise of the means
     low: int  # how many stay, an interval with `CONFIDENCE`
     high: int
@@ -183,7 +192,7 @@ class Remaining:
 def remaining(
     costs: Sequence[float], accuracies: Sequence[Sequence[float]], noise: Noise
 ) -> Remaining:
-    """Non-dominated by (cost, mean accuracy), and a parametric bootstrap of it.
+    """Non-dominated by (cost, mean log error), and a parametric bootstrap of it.
 
     Each draw samples the variance of the noise from its scaled inverse chi-squared
     distribution, then adds noise to the mean log errors.
@@ -191,7 +200,7 @@ def remaining(
     Args:
         costs: of each network.
         accuracies: one list for each network, one test accuracy for each seed.
-        noise: of one training.
+        noise: noise of all of them.
     """
     x = np.array(costs, float)
     y = np.array([log_error(one, noise.images) for one in accuracies])
@@ -206,6 +215,5 @@ def remaining(
     low, high = np.quantile(
         kept.sum(1), [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2], method="nearest"
     )
-    means = np.array([np.mean(one) for one in accuracies])
-    stays = non_dominated(np.column_stack([x, -means]))
+    stays = non_dominated(np.column_stack([x, y]))
     return Remaining(tuple(map(bool, stays)), tuple(map(float, kept.mean(0))), int(low), int(high))

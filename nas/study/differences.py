@@ -17,7 +17,7 @@ from nas.study.config import StudyConfig
 HAVE_OPTIONS = ("epochs", "batch_size", "learning_rate", "train_images", "metric")
 """Fields of a recipe that `search` has an option for."""
 MAX_NAMED = 3  # differences that a line names
-VERSION = "in this version"  # where a setting is that has no option
+NOW = "now"  # for settings that no option of `search` changes
 
 
 def differences(stored: StudyConfig, asked: StudyConfig) -> list[str]:
@@ -98,7 +98,7 @@ def _data(stored: StudyConfig, asked: StudyConfig) -> Iterator[str]:
     if then.image_size == now.image_size:
         for name in ("crop", "flip"):
             if getattr(then, name) != getattr(now, name):
-                yield _differ(name, getattr(then, name), getattr(now, name), VERSION)
+                yield _differ(name, getattr(then, name), getattr(now, name), NOW)
 
 
 def _recipe(stored: StudyConfig, asked: StudyConfig) -> Iterator[str]:
@@ -116,7 +116,7 @@ def _recipe(stored: StudyConfig, asked: StudyConfig) -> Iterator[str]:
             if name in HAVE_OPTIONS:
                 yield _differ(f"--{name.replace('_', '-')}", *values)
             else:
-                yield _differ(f"recipe, {name}", *values, VERSION)
+                yield _differ(f"recipe, {name}", *values, NOW)
 
 
 def _limits(stored: Limits, asked: Limits) -> Iterator[str]:

@@ -25,7 +25,7 @@ class Recipe(BaseModel):
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[float, Field(ge=0, le=1)] = 5e-4  # norms and biases have none
     clip_norm: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
-    """Norm of all gradients together to which greater ones are shortened; None: to none."""
+    """Largest norm of the whole gradient; a longer one is scaled down to it. None: no clipping."""
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.1
     cutout: Annotated[float, Field(ge=0, lt=1)] = 0.0  # side of the masked square / image's side
     mixup: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.0  # Beta's alpha; 0: off
@@ -132,3 +132,14 @@ def default_recipe(dataset: str, gpu: bool) -> Recipe:
     if dataset == "digits":
         return PRESETS["short-cpu"]  # short-gpu's batches of 512 would make two steps an epoch
     return PRESETS["short-gpu" if gpu else "short-cpu-subset"]
+
+
+def stored_recipe(values: Any) -> Recipe | None:
+    """The recipe that a file holds; None where it holds none of this version.
+
+    Fields that an earlier version did not write have their defaults.
+    """
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError:
+        return None

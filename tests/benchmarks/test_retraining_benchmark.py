@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from benchmarks.retraining import RATES, jobs, recorded_grids
-from benchmarks.retraining_data import three_networks
+from benchmarks.retraining_data import FRONT, THREE_NETWORKS, three_networks
 from benchmarks.retraining_ideas import (
     BASE,
     IDEAS,
@@ -115,9 +118,12 @@ def test_quick_ideas_are_paired_by_network_and_seed() -> None:
     rows = [row("quick-ideas", n, BASE, s, 0.9 + s / 50) for n in names for s in (0, 1)]
     rows += [row("quick-ideas", names[0], "idea", s, 0.91 + s / 50) for s in (0, 1)]
     rows += [row("quick-ideas", names[1], "idea", 1, 0.91)]
-    _, base, line = quick_idea_rows(rows)
-    assert base == ["nothing", "91.00 %", "91.00 %", "1.00"]
-    assert line == ["idea", "+1.00", "-1.00", "1.50"]
+    rows += [row("quick-ideas", names[0], "other", s, 0.92 + s / 50) for s in (0, 1)]
+    rows += [row("quick-ideas", names[1], "other", 0, 0.0)]  # diverged
+    _, base, idea, other = quick_idea_rows(rows)
+    assert base == ["nothing", "2", "91.00 %", "91.00 %", "1.00"]
+    assert idea == ["idea", "2", "+1.00", "-1.00", "1.50"]
+    assert other == ["other", "2", "+2.00", "–", "1.50"]
 
 
 def test_lengths_stand_beside_the_earlier_form() -> None:
@@ -128,7 +134,15 @@ def test_lengths_stand_beside_the_earlier_form() -> None:
         for seed in (0, 1)
     ]
     rows.append(row("lengths", "DCT, 0.4 M", "7 epochs", 2, 0.0))  # diverged
-    heading, *networks, mean = length_rows(rows)
+    heading, *networks, mean, fewer = length_rows(rows)
     assert heading[2:] == ["today's, 7 epochs"]
     assert networks[0] == ["DCT, 0.4 M", "90.81 % (1 seed)", "90.50 % (2 seeds)"]
-    assert mean == ["**mean of 6 networks**", "**91.35 %**", "**90.50 %**"]
+    assert mean == ["**mean**", "**91.35 %**", "**90.50 %**"]
+    # Errors of 10 and 9 %, beside those of the same networks by the earlier form.
+    then = json.loads(FRONT.with_name("summary.json").read_text())["networks"]
+    of_six = [n["test_accuracies"] for n in then if n["name"][-12:] in THREE_NETWORKS.values()]
+    logs = [np.mean(np.log(1 - np.array(tests))) for tests in of_six]
+    expected = 100 * (1 - np.exp(np.mean(np.log([0.1, 0.09])) - np.mean(logs)))
+    share, low, high = map(float, re.findall(r"-?\d+\.\d", fewer[2]))
+    assert share == pytest.approx(expected, abs=0.051)
+    assert low < share < high < 0

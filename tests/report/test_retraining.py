@@ -174,7 +174,7 @@ def test_the_summary_says_what_was_measured(
         assert row["joint_low"] < row["low"]
         assert row["high"] < row["joint_high"]
     assert summary["comparisons"] == 6 + 2
-    for kind in summary["pooled"]:
+    for kind in summary["mean_differences"]:
         gaps = [
             row["difference"]
             for row in summary["differences"]
@@ -520,3 +520,17 @@ def test_rates_are_compared_after_a_network_was_trained_at_one(
     assert [(row["name"], row["seeds"]) for row in again.summary["networks"]] == [
         (ARCHS[1].arch_id, 1)
     ]
+
+
+def test_a_worse_network_makes_more_errors_in_an_interval_around_that(
+    done: tuple[Retrained, Watched],
+) -> None:
+    summary = json.loads(json.dumps(done[0].summary))
+    row = summary["differences"][0] | {
+        "difference": -0.005, "fewer_errors": -0.053, "low": -0.146, "high": 0.033,
+    }  # fmt: skip
+    summary["differences"] = [row]
+    text = " ".join(describe_retraining(summary))
+    assert "-0.50 points, 5.3 % more errors (-3.3 to 14.6), not significant" in text
+    summary["recipe"]["metric"] = "balanced-accuracy"
+    assert "5.3 % more balanced error" in " ".join(describe_retraining(summary))

@@ -9,8 +9,13 @@ from nas.report.comparison_sentences import describe_retraining
 from nas.retrain.comparison import SUMMARY, read_summary
 from nas.retrain.learning_rate import read_choices
 
+DAMAGED = (
+    *("", "{", "[]", "3", "null", '{"schema_version": 99}', '{"schema_version": 1}'),
+    *('{"schema_version": 1, "networks": []}', '{"schema_version": 1, "networks": [{}]}'),
+)
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3", "null", '{"schema_version": 99}'])
+
+@pytest.mark.parametrize("content", DAMAGED)
 def test_a_summary_that_is_damaged_is_none(tmp_path: Path, content: str) -> None:
     (tmp_path / SUMMARY).write_text(content)
     assert read_summary(tmp_path) is None

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nas.retrain.differences import differences
+from nas.retrain.differences import differences, mean_difference
 from nas.retrain.references import SEARCHED, TWIN
 from nas.retrain.statistics import Noise, estimate_noise
 
@@ -57,17 +57,17 @@ def test_what_is_compared_with_what() -> None:
         name = row["network"]
         assert row["fewer_errors"] == pytest.approx(FEWER[name], abs=1e-6)
         assert row["difference"] == pytest.approx(FEWER[name] * TWIN_ERRORS[name], abs=1e-6)
-    (pooled,) = found["pooled"]
-    assert (pooled["reference"], pooled["pairs"]) == ("equal-cost-twin", 3)
-    assert pooled["fewer_errors"] == pytest.approx(MEAN)
-    assert pooled["difference"] == pytest.approx((0.2 * 0.3 + 0.1 * 0.1 + 0.0) / 3)
+    (mean,) = found["mean_differences"]
+    assert (mean["reference"], mean["pairs"]) == ("equal-cost-twin", 3)
+    assert mean["fewer_errors"] == pytest.approx(MEAN)
+    assert mean["difference"] == pytest.approx((0.2 * 0.3 + 0.1 * 0.1 + 0.0) / 3)
     assert found["comparisons"] == 5
 
 
-def test_one_pair_is_not_pooled() -> None:
+def test_one_pair_has_no_mean() -> None:
     pair = rows(np.random.default_rng(0), 0.01)[:2]
     found = differences(pair, Noise(0.05, 1, IMAGES))
-    assert (found["pooled"], found["comparisons"]) == ([], 1)
+    assert (found["mean_differences"], found["comparisons"]) == ([], 1)
     (row,) = found["differences"]
     assert (row["low"], row["high"]) == (row["joint_low"], row["joint_high"])
     assert row["low"] < row["fewer_errors"] < row["high"]
@@ -76,7 +76,7 @@ def test_one_pair_is_not_pooled() -> None:
 def test_nothing_searched_nothing_compared() -> None:
     twins = [row for row in rows(np.random.default_rng(0), 0.01) if row["family"] == TWIN]
     found = differences(twins, Noise(0.05, 1, IMAGES))
-    assert found == {"differences": [], "pooled": [], "comparisons": 0}
+    assert found == {"differences": [], "mean_differences": [], "comparisons": 0}
 
 
 def test_the_joint_intervals_hold_together_and_the_single_ones_alone() -> None:
@@ -87,8 +87,9 @@ def test_the_joint_intervals_hold_together_and_the_single_ones_alone() -> None:
         noise = estimate_noise([row["test_accuracies"] for row in networks], IMAGES)
         found = differences(networks, noise)
         truths = [*(FEWER[row["network"]] for row in found["differences"]), MEAN]
-        intervals = [*found["differences"], *found["pooled"]]
-        alone.append(found["pooled"][0]["low"] <= MEAN <= found["pooled"][0]["high"])
+        (mean,) = found["mean_differences"]
+        intervals = [*found["differences"], mean]
+        alone.append(mean["low"] <= MEAN <= mean["high"])
         each.append([row["low"] <= FEWER[row["network"]] <= row["high"] for row in intervals[:-1]])
         jointly.append(
             all(
@@ -100,3 +101,17 @@ def test_the_joint_intervals_hold_together_and_the_single_ones_alone() -> None:
     for share in np.mean(each, 0):  # of the inaccurate pair as of the accurate one
         assert share == pytest.approx(0.95, abs=0.015)
     assert np.mean(jointly) >= 0.945
+
+
+def test_an_interval_without_information_is_finite() -> None:
+    """Two seeds in all, far apart, and many comparisons."""
+    runs = [[0.9, 0.1], [0.5]]
+    pair = [
+        row | {"test_accuracies": tests, "test_accuracy": float(np.mean(tests))}
+        for row, tests in zip(rows(np.random.default_rng(0), 0.01)[:2], runs, strict=True)
+    ]
+    found = mean_difference([(pair[0], pair[1])], estimate_noise(runs, 1000), 30)
+    assert found["joint_low"] == pytest.approx(
+        1 - 2 * 1000
+    )  # all images wrong, in place of half an image
+    assert 0.99 < found["joint_high"] <= 1
