@@ -111,7 +111,7 @@ def retrained_figures(summary: dict[str, Any]) -> list[Figure]:
         "Means over seeds; bars are 95 % intervals from the spread between seeds, pooled over "
         "networks."
         if bars
-        else "One seed each: there are no bars."
+        else "One seed each: the noise of training is not known."
     )
     return [
         Figure(

@@ -18,6 +18,7 @@ import ray
 import torch
 
 from nas.data import SearchData
+from nas.training.distillation import Teacher
 from nas.training.folder import locked
 from nas.training.full import LoadTest
 from nas.tune.remote_folder import Changes, FolderWatch, read_folder, write_changes
@@ -44,6 +45,7 @@ class RayTrainings:
     ) -> None:
         self._pool, self._received = pool, received
         self._data, self._load_test = ray.put(data), load_test
+        self._teachers: dict[str, Any] = {}  # stored once, by fingerprint of the logits
         self._test: list[Any] = []  # in a list, or Ray would fetch it before the task asks
         self._noticed: set[str] = set()
         self._task = ray.remote(_run_on_worker).options(
@@ -93,9 +95,14 @@ class RayTrainings:
         if training.labels is not None and not self._test:
             self._test.append(ray.put(self._load_test()))
         threads = self._pool.threads or max(1, int(self._pool.cpus))
-        remote = replace(training, folder=Path())
+        remote, teacher = replace(training, folder=Path(), teacher=None), training.teacher
+        if teacher is not None and teacher.fingerprint not in self._teachers:
+            self._teachers[teacher.fingerprint] = ray.put(teacher)
+        stored = None if teacher is None else self._teachers[teacher.fingerprint]
         files = read_folder(training.folder)
-        return self._task.remote(remote, files, self._data, self._test, self._pool.gpus, threads)
+        return self._task.remote(
+            *(remote, stored, files, self._data, self._test, self._pool.gpus, threads)
+        )
 
     def _receive(self, training: Training, stream: Any, view: TrainingView) -> Outcome | None:
         """Handle the next message of a worker.
@@ -135,6 +142,7 @@ class Message(NamedTuple):
 
 def _run_on_worker(
     training: Training,
+    teacher: Teacher | None,
     files: Mapping[str, bytes],
     data: SearchData,
     test: Sequence[Any],
@@ -142,6 +150,7 @@ def _run_on_worker(
     threads: int,
 ) -> Iterator[Message]:
     """Train in a temporary folder, in a thread, so that each epoch is sent when it ends."""
+    training = replace(training, teacher=teacher)
     device = torch.device("cuda" if gpus and torch.cuda.is_available() else "cpu")
     with tempfile.TemporaryDirectory(prefix="nas-retrain-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
