@@ -38,7 +38,7 @@ from nas.retrain.differences import mean_difference
 from nas.retrain.references import EQUAL_COST_TWIN
 from nas.retrain.statistics import estimate_noise
 
-FASHION_MNIST_TEST = 10_000  # images
+TEST_IMAGES = 10_000  # of Fashion-MNIST
 LENGTH_NAMES = [f"{epochs} epochs" for epochs in LENGTHS]
 PARTS = ("small", "ideas", "long-ideas", "rates", "quick-ideas", "lengths")
 
@@ -186,17 +186,15 @@ def length_rows(rows: Iterable[dict[str, Any]]) -> list[list[str]]:
 
 
 def _fewer_errors(columns: Sequence[dict[str, list[float]]]) -> Iterator[str]:
-    """Of each further column than in the first one."""
-    tests = [tests for column in columns for tests in column.values()]
-    noise = estimate_noise(tests, FASHION_MNIST_TEST)
+    """How many fewer errors networks make in each further column than in the first one."""
+    noise = estimate_noise([one for column in columns for one in column.values()], TEST_IMAGES)
+
+    def row(tests: list[float]) -> dict[str, Any]:
+        return {"test_accuracies": tests, "test_accuracy": fmean(tests)}
+
     for column in columns[1:]:
-        pairs = [
-            tuple({"test_accuracies": a, "test_accuracy": fmean(a)} for a in (now, before))
-            for now, before in zip(
-                (column[key] for key in columns[0]), columns[0].values(), strict=True
-            )
-        ]
-        of = mean_difference([(now, before) for now, before in pairs], noise, 1)
+        pairs = [(row(column[key]), row(before)) for key, before in columns[0].items()]
+        of = mean_difference(pairs, noise, 1)
         fewer, low, high = (100 * of[name] for name in ("fewer_errors", "low", "high"))
         yield f"{fewer:.1f} % ({low:.1f} to {high:.1f})"
 

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 
 import numpy as np
 from scipy import stats
@@ -67,10 +68,7 @@ class Noise:
         Args:
             accuracies: one for each seed.
         """
-        mean, half = (
-            math.fsum(accuracies) / len(accuracies),
-            self.half_width(self.variance(accuracies)),
-        )
+        mean, half = fmean(accuracies), self.half_width(self.variance(accuracies))
         error = math.exp(log_error(accuracies, self.images))
         low, high = (1 - error * math.exp(sign * half) for sign in (1, -1))
         return min(mean, max(0.0, low)), max(mean, high)
@@ -81,7 +79,7 @@ def log_error(accuracies: Sequence[float], images: int) -> float:
 
     No error is smaller than half an image.
     """
-    return math.fsum(_log_errors(accuracies, images)) / len(accuracies)
+    return fmean(_log_errors(accuracies, images))
 
 
 def _log_errors(accuracies: Sequence[float], images: int) -> list[float]:
