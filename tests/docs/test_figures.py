@@ -78,9 +78,11 @@ def test_the_readmes_hypervolumes_are_those_of_the_published_tables() -> None:
 
     ours = listed([best(table, 100, {"known-cost"}) for table in samplers.REAL])
     others = listed([best(table, 200, {"gp", "tpe", "nsga2"}) for table in samplers.REAL])
+    botorch = listed([best(table, 200, {"botorch"}) for table in samplers.REAL])
     readme = " ".join(README.read_text().split())
     assert f"after 100 evaluations is {ours} in the median of 15 runs" in readme
-    assert f"samplers is {others} after 200" in readme
+    assert f"After 200, the best of Optuna's samplers has {others}, qLogNEHVI" in readme
+    assert f"5 runs) {botorch}." in readme
 
 
 def test_the_readmes_ratios_are_those_of_whole_searches() -> None:
