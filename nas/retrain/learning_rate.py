@@ -153,9 +153,9 @@ def _try(
 def _choice(choices: Mapping[str, Any], family: str) -> dict[str, Any]:
     """What was chosen for a family; fields that an earlier version did not write are filled in."""
     choice: dict[str, Any] = {"by": "trainings", **choices.get(family, {})}
-    recipe = stored_recipe(choice.get("recipe"))
-    if recipe is not None:
-        choice["recipe"] = _at(recipe, 1.0).model_dump(mode="json")
+    if isinstance(choice.get("recipe"), dict):
+        recipe = stored_recipe(choice["recipe"] | {"learning_rate": 1.0})
+        choice["recipe"] = recipe and recipe.model_dump(mode="json")
     return choice
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -102,6 +103,24 @@ def test_a_kill_at_any_rename_or_write_is_made_up_for(
     again = Validation()
     assert chosen(tmp_path, again) == {"good": "full", "poor": "short-cpu", "bad": "full"}
     assert not again.trained
+
+
+def test_choices_of_an_earlier_version_are_known(tmp_path: Path) -> None:
+    """Its second recipe had a field less, which has its default."""
+    expected = chosen(tmp_path, Validation())
+    path = tmp_path / FOLDER / CHOICES
+    stored = json.loads(path.read_text())
+    for choice in stored.values():
+        assert choice["second"].pop("clip_norm", 0) is None
+    path.write_text(json.dumps(stored))
+
+    def validate(work: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
+        assert {one.name for one, *_ in work} <= {"good"}  # of which nothing was chosen
+        return [SHORT["good"] for _ in work]
+
+    recipes = {one.name: FIRST for one in NETWORKS}
+    again = train_again(NETWORKS, recipes, SECOND, SHORT, tmp_path, validate)
+    assert {name: recipe.name for name, recipe in again.items()} == expected
 
 
 def test_damaged_choices_are_one_line(tmp_path: Path) -> None:

@@ -127,7 +127,19 @@ def test_choices_of_an_earlier_version_are_known(tmp_path: Path, info: DatasetIn
     (tmp_path / FOLDER / CHOICES).write_text(stored)
     assert "shrink" not in json.loads(stored)[SEARCHED]["recipe"]
     validation = Validation(lambda rate: 0.0)
-    recipe = RECIPE.model_copy(update={"epochs": 20, "ema": 0.998})  # as recorded there
+    # As recorded there.
+    recipe = RECIPE.model_copy(update={"epochs": 20, "ema": 0.998, "clip_norm": None})
     chosen = choose_rates(NETWORKS, {SEARCHED: recipe}, (0.1, 0.2, 0.4), tmp_path, info, validation)
     assert chosen[SEARCHED].learning_rate == 0.1
     assert not validation.trained
+
+
+def test_a_choice_of_an_unknown_recipe_is_made_anew(tmp_path: Path, info: DatasetInfo) -> None:
+    choices = json.loads((EARLIER / CHOICES).read_text())
+    choices[SEARCHED]["recipe"]["of_a_later_version"] = 1
+    (tmp_path / FOLDER).mkdir()
+    (tmp_path / FOLDER / CHOICES).write_text(json.dumps(choices))
+    validation = Validation(lambda rate: rate)
+    recipe = RECIPE.model_copy(update={"epochs": 20, "ema": 0.998, "clip_norm": None})
+    chosen = choose_rates(NETWORKS, {SEARCHED: recipe}, (0.1, 0.2), tmp_path, info, validation)
+    assert chosen[SEARCHED].learning_rate == 0.2
