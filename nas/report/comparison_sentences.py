@@ -37,8 +37,8 @@ def _noise(summary: dict[str, Any]) -> str:
             f"network's errors ({format_number(noise['degrees_of_freedom'], 'degree')} of freedom)."
         )
     return (
-        "One seed each, so the noise of training is not known; intervals have that of the test "
-        "set alone. Retrain with --seeds 2 or more to measure both."
+        "One seed each, so the noise of training is not known; the intervals are those of the "
+        "number of test images alone. Retrain with --seeds 2 or more to measure it."
     )
 
 

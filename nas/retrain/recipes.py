@@ -102,6 +102,8 @@ class NetworkRecipes:
             )
             if now != before
         ]
+        if plain.clip_norm != asked.clip_norm:
+            changes.append("gradients are not clipped")
         few = f"{self._images:,} training images are few for the recipe {asked.name}"
         return [*notes, f"{few}: {', '.join(changes)}."]
 

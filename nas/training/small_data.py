@@ -22,8 +22,9 @@ def adapt(recipe: Recipe, images: int, fields: Collection[str] = ADAPTED) -> Rec
     """The recipe for a data set of so many training images.
 
     The batch is the largest power of two, at least `LEAST_BATCH`, with `STEPS_PER_EPOCH` steps
-    in an epoch; the learning rate shrinks with it (Goyal et al., arXiv 1706.02677); epochs are
-    added up to `LEAST_STEPS` steps. From `FEW_IMAGES` images on the recipe stays as it is.
+    in an epoch, and its gradients, which are noisier, are not clipped; the learning rate shrinks
+    with it (Goyal et al., arXiv 1706.02677); epochs are added up to `LEAST_STEPS` steps. From
+    `FEW_IMAGES` images on the recipe stays as it is.
 
     Args:
         recipe: the whole schedule.
@@ -33,12 +34,12 @@ def adapt(recipe: Recipe, images: int, fields: Collection[str] = ADAPTED) -> Rec
     images = min(images, recipe.train_images or images)
     if images >= FEW_IMAGES:
         return recipe
-    update: dict[str, float] = {}
+    update: dict[str, float | None] = {}
     batch = recipe.batch_size
     if "batch_size" in fields:
         fitting = 2 ** int(math.log2(max(1, images // STEPS_PER_EPOCH)))
         batch = min(recipe.batch_size, max(LEAST_BATCH, fitting))
-        update["batch_size"] = batch
+        update |= {"batch_size": batch, "clip_norm": None}
         if "learning_rate" in fields:
             update["learning_rate"] = recipe.learning_rate * batch / recipe.batch_size
     if "epochs" in fields:

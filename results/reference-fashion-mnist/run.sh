@@ -3,8 +3,9 @@
 set -eu
 cd "$(dirname "$0")/../.."
 limits="--budget 200 --dataset fashion-mnist --max-macs 4M"
-# 6 epochs of the full recipe, which did not clip gradients then, three seeds. Each family of networks takes the best of its learning
-# rates, and of further ones while the best is the least or the greatest.
+# 6 epochs of the full recipe, three seeds. Each family of networks takes the best of its learning
+# rates, and of further ones while the best is the least or the greatest. The recipe of the files
+# here did not clip gradients yet.
 full="--epochs 6 --seeds 3 --reference equal-cost-twin"
 
 # Three whole searches, and one of networks without DCT.

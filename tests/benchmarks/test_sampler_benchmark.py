@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from benchmarks.cache import ReplayCache
 from benchmarks.generate import Kind, build
 from benchmarks.problems import TableProblem
 from benchmarks.replay import replay
-from benchmarks.sampler import Job, Outcome, load_problem, outcomes, run
+from benchmarks.sampler import Job, Outcome, in_processes, load_problem, outcomes, run
 from benchmarks.synthetic import SyntheticProblem
 
 ROOT = Path(__file__).parents[2]
@@ -204,3 +205,18 @@ def test_wrong_arguments_are_one_line_and_exit_code_2(arguments):
     done = command(*arguments)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+
+
+def wait_and_write(job: tuple[float, Path]) -> None:
+    seconds, path = job
+    time.sleep(seconds)
+    path.write_text("")
+
+
+def test_a_run_that_is_ended_leaves_no_job_behind(tmp_path: Path) -> None:
+    quick, slow = tmp_path / "quick", tmp_path / "slow"
+    runs = in_processes(wait_and_write, [(0, quick), (20, slow)], 2)
+    next(runs)
+    runs.close()  # type: ignore[attr-defined]
+    assert quick.exists()
+    assert not slow.exists(), "the slow job was waited for"

@@ -21,7 +21,9 @@ def test_few_images_get_small_batches_and_many_steps(images: int) -> None:
     )
     changed = {name for name in ADAPTED if getattr(adapted, name) != getattr(FULL, name)}
     assert changed >= {"batch_size", "learning_rate"}
-    assert adapted == FULL.model_copy(update={name: getattr(adapted, name) for name in ADAPTED})
+    fields = {name: getattr(adapted, name) for name in ADAPTED} | {"clip_norm": None}
+    assert adapted == FULL.model_copy(update=fields)
+    assert FULL.clip_norm is not None
 
 
 def test_more_images_keep_the_recipe() -> None:
@@ -33,7 +35,8 @@ def test_what_the_user_gave_stays() -> None:
     assert adapt(FULL, 240, ()) == FULL
     assert adapt(FULL, 240, ("batch_size",)).learning_rate == FULL.learning_rate
     assert adapt(FULL, 240, ("learning_rate", "batch_size")).epochs == FULL.epochs
-    assert adapt(FULL, 240, ("learning_rate", "epochs")).batch_size == FULL.batch_size
+    own_batch = adapt(FULL, 240, ("learning_rate", "epochs"))
+    assert (own_batch.batch_size, own_batch.clip_norm) == (FULL.batch_size, FULL.clip_norm)
 
 
 def test_a_stretched_schedule_trains_on_all_images_at_their_own_size() -> None:
