@@ -40,17 +40,18 @@ def run_and_report(
         name: {schedule: r.model_dump(mode="json") for schedule, r in SCHEDULES[name].items()}
         for name in datasets
     }
-    setting = {"architectures": architectures, "space": space.to_dict(), "schedules": recipes}
+    loaded = {name: load_search_data(name, data_dir, download=False) for name in datasets}
+    setting = {
+        "architectures": architectures,
+        "space": space.to_dict(),
+        "schedules": recipes,
+        "augmentation": {name: data.info.augmentation for name, data in loaded.items()},
+    }
     file = RowFile(json_path, setting, KEY)
     work = [
         job
-        for name in datasets
-        for job in jobs(
-            space,
-            load_search_data(name, data_dir, download=False),
-            SCHEDULES[name],
-            architectures,
-        )
+        for name, data in loaded.items()
+        for job in jobs(space, data, SCHEDULES[name], architectures)
     ]
     measure(work, file, data_dir, workers, shown("trainings"))
     summaries = summarise(file)
