@@ -358,6 +358,24 @@ def second_search(
 
 
 @app.command()
+def trained_front(
+    earlier: Annotated[Path, _option("A checkout of the earlier version")],
+    folder: Annotated[Path, _option("Folder of the studies")] = Path("build/trained-front"),
+    budget: Annotated[int, _option("Trials of each search", min=5, max=10_000)] = 200,
+    max_macs: Annotated[str, _option("Maximum multiply-adds of the networks")] = "4M",
+    seeds: Annotated[int, _option("Runs of each version", min=1, max=100)] = 1,
+    data_dir: Annotated[Path, _option("Folder of the data sets")] = Path("data"),
+    json: ContinuedJson = None,
+    debug: Debug = False,
+) -> int:
+    """A search and four full trainings, by this version's commands and an earlier one's. Hours."""
+    from benchmarks.trained_front import Runs, run_and_report
+
+    run_and_report(Runs(folder, earlier, budget, max_macs, data_dir), seeds, json)
+    return 0
+
+
+@app.command()
 def small_knees(
     folder: Annotated[
         Path, _option("Folder of data sets and studies; those in it are continued")

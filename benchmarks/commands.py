@@ -10,16 +10,22 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 
 
-def run_command(name: str, *options: object) -> None:
+def run_command(name: str, *options: object, root: Path = ROOT) -> None:
     """Run `runners/NAME.py` with options, from the root of the project, to its end.
+
+    Args:
+        name: of the runner.
+        options: its arguments.
+        root: a checkout of the project, whose code runs.
 
     Raises:
         RuntimeError: it failed; the message ends with its last line.
     """
     done = subprocess.run(
-        [sys.executable, str(ROOT / "runners" / f"{name}.py"), *map(str, options)],
-        cwd=ROOT,
-        env=os.environ | {"RAY_worker_niceness": "0"},  # by default lower than all else
+        [sys.executable, str(root / "runners" / f"{name}.py"), *map(str, options)],
+        cwd=root,
+        # Workers are nicer than all else by default.
+        env=os.environ | {"RAY_worker_niceness": "0", "PYTHONPATH": str(root)},
         capture_output=True,
         text=True,
     )
