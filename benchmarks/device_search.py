@@ -25,9 +25,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.baselines import OPTUNA, OURS, make_baseline, peers_flat
+from benchmarks.processes import in_processes
 from benchmarks.replay import silence_optuna
 from benchmarks.rows import RowFile
-from benchmarks.sampler import in_processes
 from benchmarks.synthetic import SyntheticProblem
 from nas.pareto import hypervolume, non_dominated
 from nas.progress import shown

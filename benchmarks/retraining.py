@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.processes import in_processes
 from benchmarks.retraining_data import (
     FRONT,
     NETWORKS,
@@ -44,7 +45,6 @@ from benchmarks.retraining_data import (
 )
 from benchmarks.retraining_ideas import BASE_FIELDS, IDEAS, QUICK_IDEAS, Idea, idea_trainer
 from benchmarks.rows import RowFile
-from benchmarks.sampler import in_processes
 from nas.data import Batches, SearchData, load_search_data, load_test_data
 from nas.data.splits import resize
 from nas.files import write_json

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import functools
-import multiprocessing
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,14 +16,13 @@ from benchmarks.cache import ReplayCache
 from benchmarks.generate import generate
 from benchmarks.nats_costs import with_costs
 from benchmarks.problems import Problem, TableProblem
+from benchmarks.processes import in_processes
 from benchmarks.replay import Replay, replay
 from benchmarks.synthetic import SyntheticProblem
 from benchmarks.tables import read_table
 from nas.pareto import hypervolume
 from nas.progress import Progress, silent
 
-J = TypeVar("J")  # a job
-R = TypeVar("R")  # its result
 Array = NDArray[np.float64]
 
 MARKS = (25, 50, 100, 200)
@@ -105,25 +101,6 @@ def run(
         cache.put(problems[job.problem], job.sampler, job.seed, job.evaluations, job.noise, made)
         results[job] = made
     return {job: results[job] for job in jobs}  # in the order of the jobs
-
-
-def in_processes(run: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[tuple[J, R]]:
-    """Run jobs in processes of one thread each; yields each job with its result as it ends."""
-    if not jobs:
-        return
-    os.environ["OMP_NUM_THREADS"] = "1"  # read by the workers when they import torch
-    context = multiprocessing.get_context("spawn")
-    others = set(multiprocessing.active_children())
-    with ProcessPoolExecutor(min(workers, len(jobs)), mp_context=context) as pool:
-        futures = {pool.submit(run, job): job for job in jobs}
-        try:
-            for future in as_completed(futures):
-                yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for worker in {*multiprocessing.active_children()} - others:
-                worker.terminate()  # it would finish its job first
-            raise
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,11 @@ the long one, multiply-adds regressed out, beside that of the long schedule's tw
 
 from __future__ import annotations
 
+import functools
 import math
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -23,6 +22,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from benchmarks.processes import in_processes
 from benchmarks.rows import RowFile
 from nas.data import SearchData, load_search_data
 from nas.progress import Progress, silent
@@ -161,26 +161,9 @@ def measure(
         progress: given one step for each training, their number, and how many exist already.
     """
     left = [job for job in work if job.key not in file]
-
-    def steps() -> Iterator[None]:
-        for row in _results(left, data_dir, workers):
-            file.add(row)
-            yield
-
-    for _ in progress(steps(), len(work), len(work) - len(left)):
-        pass
-
-
-def _results(left: list[Job], data_dir: Path, workers: int) -> Iterator[dict[str, Any]]:
-    if workers == 1:
-        yield from (train(job, data_dir) for job in left)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        try:
-            for done in as_completed([pool.submit(train, job, data_dir) for job in left]):
-                yield done.result()
-        finally:  # after an interruption no further training is started
-            pool.shutdown(cancel_futures=True)
+    ended = in_processes(functools.partial(train, data_dir=data_dir), left, workers)
+    for _, row in progress(ended, len(work), len(work) - len(left)):
+        file.add(row)
 
 
 def train(job: Job, data_dir: Path) -> dict[str, Any]:

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from benchmarks.baselines import OURS
 from benchmarks.problems import Problem, TableProblem
+from benchmarks.processes import in_processes
 from benchmarks.replay import Replay, make_ours, replay
 from benchmarks.rows import RowFile
-from benchmarks.sampler import SYNTHETIC, in_processes, load_problem
+from benchmarks.sampler import SYNTHETIC, load_problem
 from benchmarks.tables import Table
 from nas.pareto import non_dominated
 from nas.progress import Progress, silent

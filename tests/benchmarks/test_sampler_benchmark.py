@@ -10,8 +10,9 @@ import pytest
 from benchmarks.cache import ReplayCache
 from benchmarks.generate import Kind, build
 from benchmarks.problems import TableProblem
+from benchmarks.processes import in_processes
 from benchmarks.replay import replay
-from benchmarks.sampler import Job, Outcome, in_processes, load_problem, outcomes, run
+from benchmarks.sampler import Job, Outcome, load_problem, outcomes, run
 from benchmarks.synthetic import SyntheticProblem
 
 ROOT = Path(__file__).parents[2]

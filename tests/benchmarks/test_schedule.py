@@ -93,10 +93,10 @@ def test_an_interrupted_measurement_goes_on(tiny_space, digits, tmp_path):
     path, setting = tmp_path / "rows.json", {"architectures": 5}
 
     def interrupted(steps, total, there):
-        for done, _ in enumerate(steps, 1):
+        for done, step in enumerate(steps, 1):
+            yield step
             if done == 4:
                 raise KeyboardInterrupt
-            yield
 
     with pytest.raises(KeyboardInterrupt):
         schedule.measure(work, RowFile(path, setting, schedule.KEY), NOWHERE, 1, interrupted)
