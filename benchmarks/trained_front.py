@@ -144,20 +144,14 @@ def run_and_report(runs: Runs, seeds: int, json_path: Path | None) -> None:
         pass
     summaries = summarise(list(file), cores or 1)
     file.write({"summary": summaries})
-    grid = Table()
-    heading, *lines = version_rows(list(file), summaries)
-    for column in heading:
-        grid.add_column(column, justify="left" if column == heading[0] else "right")
-    for line in lines:
-        grid.add_row(*line)
     console = Console(width=None if Console().is_terminal else 150)
-    console.print(grid)
-    for of in summaries:
-        console.print(
-            f"seed {of['seed']}: {of['ratio']:.2f} of the core-hours, "
-            f"{100 * of['difference']:+.2f} points; {100 * of['fewer_errors']:.1f} % fewer errors "
-            f"({100 * of['low']:.1f} to {100 * of['high']:.1f})"
-        )
+    for heading, *lines in (version_rows(list(file)), comparison_rows(summaries)):
+        grid = Table()
+        for column in heading:
+            grid.add_column(column, justify="left" if column == heading[0] else "right")
+        for line in lines:
+            grid.add_row(*line)
+        console.print(grid)
 
 
 def summarise(rows: Sequence[dict[str, Any]], cores: int) -> list[dict[str, Any]]:
@@ -188,21 +182,30 @@ def summarise(rows: Sequence[dict[str, Any]], cores: int) -> list[dict[str, Any]
     return summaries
 
 
-def version_rows(
-    rows: Sequence[dict[str, Any]], summaries: Sequence[dict[str, Any]]
-) -> list[list[str]]:
-    """A heading, and for each run its minutes, core-hours and test accuracies."""
-    heading = ["version", "seed", "search, min", "trainings, min", "core-hours",
+def version_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """A heading, and for each run its minutes and test accuracies."""
+    heading = ["version", "seed", "search, min", "trainings, min",
                *("test accuracy (multiply-adds)",) * 4]  # fmt: skip
-    hours = {(v, of["seed"]): of["core_hours"][v] for of in summaries for v in VERSIONS}
     lines = []
     for row in sorted(rows, key=lambda row: (row["seed"], VERSIONS.index(row["version"]))):
         search, *trainings = (row["seconds"][step] / 60 for step in STEPS)
-        key = row["version"], row["seed"]
         lines.append([
             row["version"], str(row["seed"]), f"{search:.0f}", f"{sum(trainings):.0f}",
-            f"{hours[key]:.2f}" if key in hours else "–",
             *(f"{100 * one['test_accuracy']:.2f} % ({format_count(one['macs'])})"
               for one in row["networks"]),
         ])  # fmt: skip
     return [heading, *lines]
+
+
+def comparison_rows(summaries: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """A heading, and for each seed what today's version takes and gives beside the earlier one."""
+    heading = ["seed", "core-hours, earlier", "core-hours, today", "ratio",
+               "test accuracy, points more", "fewer errors (95 % interval)"]  # fmt: skip
+    return [heading, *(
+        [
+            str(of["seed"]), *(f"{of['core_hours'][version]:.2f}" for version in VERSIONS),
+            f"{of['ratio']:.2f}", f"{100 * of['difference']:+.2f}",
+            f"{100 * of['fewer_errors']:.1f} % ({100 * of['low']:.1f} to {100 * of['high']:.1f})",
+        ]
+        for of in summaries
+    )]  # fmt: skip

@@ -42,6 +42,7 @@ MAKERS: tuple[Callable[[], str], ...] = (
     trainings.folded,
     trainings.small_data,
     trainings.small_knees,
+    trainings.trained_front,
     trainings.retraining_ideas,
     trainings.retraining_long_ideas,
     trainings.retraining_quick_ideas,

@@ -15,6 +15,7 @@ from benchmarks.retraining_report import (
     small_rows,
 )
 from benchmarks.small_knees import knee_rows
+from benchmarks.trained_front import comparison_rows, version_rows
 
 
 def operator() -> str:
@@ -103,6 +104,16 @@ def small_knees() -> str:
     """Networks that searches on few images chose, after the short schedule and in full."""
     heading, *lines = knee_rows(read(BENCHMARKS / "small-knees.json")["rows"])
     return table(heading, lines)
+
+
+def trained_front() -> str:
+    """What a trained front costs, by today's commands and by an earlier version's."""
+    figures = read(BENCHMARKS / "trained-front.json")
+    (runs, *of_runs), (both, *of_both) = (
+        version_rows(figures["rows"]),
+        comparison_rows(figures["summary"]),
+    )
+    return f"{table(runs, of_runs)}\n{table(both, of_both)}"
 
 
 def retraining_ideas() -> str:

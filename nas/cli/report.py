@@ -29,7 +29,7 @@ def report(
         option(
             OPTIONS,
             "URL",
-            "Study database. Default: study.db in the folder",
+            "Study database of a folder without study.db",
             envvar="NAS_STORAGE",
         ),
     ] = None,

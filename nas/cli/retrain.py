@@ -42,7 +42,7 @@ def retrain(
             WHAT,
             "WHICH",
             "knee, all, top:K, spread:K, under:20M, best-per-octave, an arch_id, or several of "
-            "these by commas. Default: knee, or top:1 on a front of fewer than 5 networks; with "
+            "these, separated by commas. Default: knee, or top:1 on a front of fewer than 5 networks; with "
             "--budget-hours, all to choose from",
         ),
     ] = None,
@@ -53,7 +53,8 @@ def retrain(
             "LIST",
             "Networks to compare with: twin and equal-cost-twin (the dynamic clone transformer, "
             "DCT, replaced by 1x1 convolutions, or the reverse), table2 (the paper's), "
-            "mobilenetv2, mobilenetv2-WIDTH or mobilenetv2-scaled (to the same cost).",
+            "mobilenetv2, mobilenetv2-WIDTH or mobilenetv2-scaled (near the cost of the most "
+            "expensive selected network).",
         ),
     ] = None,
     seeds: Annotated[
@@ -140,7 +141,7 @@ def retrain(
         option(
             WHERE,
             "URL",
-            "Study database, whose notes are updated. Default: study.db beside FRONT",
+            "Study database whose notes are updated, where there is no study.db beside FRONT",
             envvar="NAS_STORAGE",
         ),
     ] = None,
@@ -158,8 +159,8 @@ def retrain(
         option(
             OUTPUT,
             " ",
-            "Where int8 loses over a point of validation accuracy, train on in int8 for a tenth of "
-            "the epochs, and export the better of the two.",
+            "Where int8 loses over a point of validation accuracy, continue training in int8 for a "
+            "tenth of the epochs, and export the better of the two.",
             "--fine-tune-int8",
         ),
     ] = False,

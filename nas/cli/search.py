@@ -56,7 +56,8 @@ def search(
         option(START, "TIME", "End after this time, such as 2h."),
     ] = None,
     study: Annotated[
-        str | None, option(START, "NAME", "Folder in results/. Default: SPACE-DATASET")
+        str | None,
+        option(START, "NAME", "Name of the study and its folder. Default: SPACE-DATASET"),
     ] = None,
     dry_run: Annotated[
         bool,
@@ -170,7 +171,7 @@ def search(
         option(
             HOW,
             "FILE",
-            "Train the architectures of a front.json first. Repeatable",
+            "Train the architectures of a front.json, or of a JSON list, first. Repeatable",
             "--try",
         ),
     ] = None,

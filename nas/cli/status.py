@@ -57,7 +57,7 @@ def status(
         option(
             OPTIONS,
             " ",
-            "Queue the trials of a crashed search again; rewrite the study's files.",
+            "Queue the trials of a crashed search again; rewrite its files.",
             "--repair",
         ),
     ] = False,

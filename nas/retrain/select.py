@@ -11,7 +11,7 @@ from nas.study.knee import MIN_MEMBERS
 
 ACCEPTED = (
     "knee, all, top:K, spread:K, under:MACS (such as under:20M), best-per-octave, an arch_id, or "
-    "several of these by commas"
+    "several of these, separated by commas"
 )
 
 

@@ -160,7 +160,7 @@ def require_ranges(request: RetrainRequest) -> None:
             "rate, or auto"
         )
     if len(request.learning_rates) > MAX_RATES:
-        raise ValueError(f"--learning-rate: accepted: at most {MAX_RATES} by commas")
+        raise ValueError(f"--learning-rate: accepted: at most {MAX_RATES}, separated by commas")
     if request.export or request.fine_tune_int8:
         from nas.deploy.export import INT8_FORMATS, require_format
 
