@@ -42,8 +42,8 @@ def retrain(
             WHAT,
             "WHICH",
             "knee, all, top:K, spread:K, under:20M, best-per-octave, an arch_id, or several of "
-            "these, separated by commas. Default: knee, or top:1 on a front of fewer than 5 networks; with "
-            "--budget-hours, all to choose from",
+            "these, separated by commas. Default: knee, or top:1 on a front of fewer than 5 "
+            "networks; with --budget-hours, all to choose from",
         ),
     ] = None,
     reference: Annotated[
