@@ -256,7 +256,7 @@ def _split(text: str | None) -> tuple[str, ...]:
 
 def _parse_rates(text: str | None) -> list[float]:
     try:
-        return [float(part) for part in _split(text)]
+        return list(dict.fromkeys(float(part) for part in _split(text)))
     except ValueError:
         raise ValueError(
             f"--learning-rate: {str(text)[:40]!r}; accepted: numbers, separated by commas, or auto"

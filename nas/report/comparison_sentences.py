@@ -73,8 +73,12 @@ def _short_schedule(summary: dict[str, Any]) -> Iterator[str]:
     short = summary["short_schedule"]
     if short and short["ranks"]:
         kendall, spearman = short["ranks"]["kendall"], short["ranks"]["spearman"]
+        ranked = sum(
+            row["family"] == SEARCHED and row["short_accuracy"] is not None
+            for row in summary["networks"]
+        )
         yield (
-            f"Short against full accuracy of {format_number(short['networks'], 'network')} of the "
+            f"Short against full accuracy of {format_number(ranked, 'network')} of the "
             f"front: Kendall's tau {_interval(kendall)}, Spearman {_interval(spearman)} (bootstrap "
             "over networks). Along a front accuracy grows with cost, so cost alone would give a "
             "high rank correlation."

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from nas.retrain.learning_rate import read_choices
 from nas.retrain.references import SEARCHED, NetworkSpec
+from nas.retrain.second_recipe import CHOICES, FOLDER
 from nas.space.arch import Arch
 from nas.study.front_file import FrontEntry
 from nas.training import Recipe
 from nas.training.pretrained import DESCRIPTION, read_description
+from nas.training.recipe import stored_recipe
 
 
 def choose_teacher(
@@ -30,13 +33,11 @@ def choose_teacher(
     Returns:
         The teacher; None where no network would learn from it.
     """
-    for path in sorted(home.glob(f"*/{DESCRIPTION}")):
+    for trained in _recipes(home):
+        if trained.teacher is None or _same(trained) != _same(recipe):
+            continue
         try:
-            trained = Recipe.model_validate(read_description(path.parent).recipe)
-            teacher = home / str(trained.teacher)
-            if trained.teacher is None or _same(trained) != _same(recipe):
-                continue
-            arch = read_description(teacher).arch
+            arch = read_description(home / trained.teacher).arch
         except ValueError:  # damaged, or moved away
             continue
         if arch is not None:
@@ -45,6 +46,18 @@ def choose_teacher(
     if len(networks) == 1:
         return None
     return next(one for one in networks if one.name == best.arch_id)
+
+
+def _recipes(home: Path) -> Iterator[Recipe]:
+    """Those that networks in `home` were trained by, also where a second recipe was better."""
+    for path in sorted(home.glob(f"*/{DESCRIPTION}")):
+        try:
+            yield Recipe.model_validate(read_description(path.parent).recipe)
+        except ValueError:  # damaged
+            continue
+    for choice in read_choices(home / FOLDER / CHOICES).values():
+        if (first := stored_recipe(choice.get("first"))) is not None:
+            yield first
 
 
 def _same(recipe: Recipe) -> Recipe:

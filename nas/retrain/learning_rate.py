@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from nas.data import DatasetInfo
 from nas.files import write_json
@@ -13,6 +16,7 @@ from nas.models.reference import REFERENCES
 from nas.retrain.references import NetworkSpec
 from nas.retrain.short_run import ShortRuns
 from nas.training import Recipe
+from nas.training.folder import LOCK
 from nas.training.pretrained import DESCRIPTION, read_description
 from nas.training.recipe import stored_recipe
 
@@ -21,8 +25,11 @@ MAX_RATE = 100.0  # that a recipe accepts
 FOLDER, CHOICES = "learning-rates", "choices.json"
 SHORT_RUNS = "short-runs"  # in that folder
 
-Validate = Callable[[Sequence[tuple[NetworkSpec, Recipe, Path]]], list[float]]
-"""Trains networks, each by a recipe in a folder: their accuracies on the validation split."""
+Validate = Callable[[Sequence[tuple[NetworkSpec, Recipe, Path]]], list[float | None]]
+"""Trains networks, each by a recipe in a folder: their accuracies on the validation split.
+
+0 stands for a training that diverged, None for one that failed and may succeed another time.
+"""
 
 
 def choose_rates(
@@ -53,8 +60,11 @@ def choose_rates(
         rates: to choose from; one alone is taken as it is.
         home: the folder that holds the networks' folders.
         info: the data set.
-        validate: trains; 0 stands for a training that failed.
+        validate: trains.
         short: short runs choose, at rates of their own; None: whole trainings.
+
+    Returns:
+        Recipes by family, without those of which a training failed, so that none was chosen.
     """
     families = list(dict.fromkeys(spec.family for spec in networks))
     if not rates and short is None:
@@ -62,7 +72,7 @@ def choose_rates(
     if len(rates) == 1:
         return {family: _at(recipes[family], rates[0]) for family in families}
     path = home / FOLDER / CHOICES
-    choices = read_choices(path)
+    stored = read_choices(path)
     grids = {
         family: sorted(rates) if short is None else short.rates(recipes[family])
         for family in families
@@ -78,17 +88,19 @@ def choose_rates(
     to_choose = {
         family: _median(networks, family, info)
         for family in families
-        if {key: _choice(choices, family).get(key) for key in asked[family]} != asked[family]
+        if {key: _choice(stored, family).get(key) for key in asked[family]} != asked[family]
     }
     if short is None:
         for family, network in to_choose.items():
             _set_aside(network, recipes[family], home)
+    chosen = {family: stored[family] for family in families if family not in to_choose}
     for family, choice in _try_rates(to_choose, recipes, grids, home, validate, short):
-        choices[family] = asked[family] | choice
-        write_json(path, choices)
+        chosen[family] = asked[family] | choice
+        keep_choice(path, family, chosen[family])
     for one in networks:
-        _move_to_rate(one, recipes[one.family], choices[one.family]["rate"], home)
-    return {family: _at(recipes[family], choices[family]["rate"]) for family in families}
+        if one.family in chosen:
+            _move_to_rate(one, recipes[one.family], chosen[one.family]["rate"], home)
+    return {family: _at(recipes[family], chosen[family]["rate"]) for family in chosen}
 
 
 def _try_rates(
@@ -102,7 +114,8 @@ def _try_rates(
     """Validate the network of each family at the rates of its grid, then at rates beyond it.
 
     Yields:
-        Each family as soon as its rate is chosen, with what `choices.json` says of that.
+        Each family as soon as its rate is chosen, with what `choices.json` says of that; none of
+        which a training failed.
     """
     accuracies: dict[str, dict[float, float]] = {family: {} for family in networks}
     to_try = {family: grids[family] for family in networks}
@@ -111,10 +124,14 @@ def _try_rates(
         validated = validate(
             [_try(networks[f], _at(recipes[f], rate), home, short) for f, rate in tried]
         )
+        failed = set()
         for (family, rate), accuracy in zip(tried, validated, strict=True):
-            accuracies[family][rate] = accuracy
+            if accuracy is None:
+                failed.add(family)
+            else:
+                accuracies[family][rate] = accuracy
         beyond: dict[str, Sequence[float]] = {}
-        for family in to_try:
+        for family in (one for one in to_try if one not in failed):
             by_rate = accuracies[family]
             own = recipes[family].learning_rate
             best = _best(by_rate) if short is None else short.best(by_rate, own)
@@ -148,6 +165,18 @@ def _try(
     images = f"-{brief.train_images}-images" if brief.train_images else ""
     name = f"{folder.name}-{brief.epochs}-epochs{images}"
     return spec, brief, folder.parent / SHORT_RUNS / name
+
+
+def rate_folders(
+    spec: NetworkSpec, recipe: Recipe, rates: Sequence[float], home: Path, short: ShortRuns | None
+) -> list[tuple[Path, Recipe]]:
+    """Where a network may have been trained at each of several rates, and by which recipe."""
+    if short is not None:
+        rates = short.rates(recipe)
+    elif len(rates) < 2:
+        return []
+    tries = (_try(spec, _at(recipe, rate), home, short) for rate in rates)
+    return [(folder, tried) for _, tried, folder in tries]
 
 
 def _choice(choices: Mapping[str, Any], family: str) -> dict[str, Any]:
@@ -204,6 +233,23 @@ def read_choices(path: Path) -> dict[str, Any]:
     return choices
 
 
+def keep_choice(path: Path, name: str, choice: dict[str, Any] | None) -> None:
+    """Write one choice to a `choices.json`, or remove it; those of other calls stay.
+
+    Args:
+        path: the file; made where it is missing.
+        name: the choice's key.
+        choice: None: remove it, if it is there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock")):
+        choices = read_choices(path)
+        if choice is None and name not in choices:
+            return
+        others = {key: value for key, value in choices.items() if key != name}
+        write_json(path, others if choice is None else others | {name: choice})
+
+
 def _aside(spec: NetworkSpec, rate: float, home: Path) -> Path:
     """The folder of a network trained at a rate that is not the chosen one."""
     return home / FOLDER / f"{spec.name}-{rate:g}"
@@ -233,8 +279,11 @@ def _move_to_rate(spec: NetworkSpec, recipe: Recipe, rate: float, home: Path) ->
     """Set aside a network's training at another rate; the one at this rate takes its place."""
     if _trained_at(home / spec.name, recipe) not in (None, rate):
         _set_aside(spec, recipe, home)
-    if not (home / spec.name).exists() and (aside := _aside(spec, rate, home)).exists():
-        aside.rename(home / spec.name)
+    own, aside = home / spec.name, _aside(spec, rate, home)
+    if aside.exists() and own.exists() and {file.name for file in own.iterdir()} <= {LOCK}:
+        shutil.rmtree(own)  # a training was interrupted in its first epoch
+    if aside.exists() and not own.exists():
+        aside.rename(own)
 
 
 def _median(networks: Sequence[NetworkSpec], family: str, info: DatasetInfo) -> NetworkSpec:

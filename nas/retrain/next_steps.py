@@ -9,6 +9,7 @@ from typing import Any
 
 from nas.retrain.references import SEARCHED
 from nas.training import PRESETS, Recipe
+from nas.training.small_data import ADAPTED
 
 Command = Callable[..., str]
 """A command of this program from its name and arguments, quoted for a shell."""
@@ -21,15 +22,29 @@ def plain_command(name: str, *arguments: str) -> str:
 
 
 def recipe_options(
-    recipe: Recipe, rates: Collection[float], *, auto_rate: bool = False, teacher: bool = False
+    recipe: Recipe,
+    rates: Collection[float],
+    *,
+    adapted: Collection[str] = ADAPTED,
+    auto_rate: bool = False,
+    teacher: bool = False,
 ) -> list[str]:
-    """Options of `retrain` that give a recipe, with the learning rates to choose from."""
+    """Options of `retrain` that give a recipe, with the learning rates to choose from.
+
+    Args:
+        recipe: with what the options changed.
+        rates: to choose from.
+        adapted: fields of the recipe `full` that few images may change; others were given.
+        auto_rate: whether short runs choose.
+        teacher: whether the networks learn from one.
+    """
     options, preset = [], PRESETS.get(recipe.name)
     if recipe.name != "full":
         options += ["--recipe", recipe.name]
     for name in OPTIONS:
         value = getattr(recipe, name)
-        if preset is None or value != getattr(preset, name):
+        given = recipe.name == "full" and name in ADAPTED and name not in adapted
+        if given or preset is None or value != getattr(preset, name):
             options += [f"--{name.replace('_', '-')}", f"{value:g}"]
     if rates or auto_rate:
         options += ["--learning-rate", ",".join(f"{one:g}" for one in rates) or "auto"]

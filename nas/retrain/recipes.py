@@ -7,9 +7,16 @@ from pathlib import Path
 
 from nas.data import DatasetInfo
 from nas.format import format_number
-from nas.retrain.learning_rate import Validate, choose_rates, chosen_rate, own_recipe
+from nas.retrain.learning_rate import (
+    Validate,
+    choose_rates,
+    chosen_rate,
+    own_recipe,
+    rate_folders,
+)
 from nas.retrain.references import NetworkSpec
-from nas.retrain.second_recipe import train_again
+from nas.retrain.second_recipe import FOLDER as SECOND
+from nas.retrain.second_recipe import chosen_before, train_again
 from nas.retrain.short_run import LEAST_STEPS, ShortRuns
 from nas.study.front_file import FrontFile
 from nas.training import Recipe
@@ -116,10 +123,23 @@ class NetworkRecipes:
         chosen = chosen_rate(home, network.family)  # may lie beyond those
         rates = (*rates, *([chosen] if chosen is not None and len(rates) > 1 else []))
         first = [own.model_copy(update={"learning_rate": rate}) for rate in rates]
-        return [*first, *([self._second] if self._second else [])]
+        if self._second and chosen_before(network.name, first, self._second, home) == "second":
+            return [*first, self._second]
+        return first
+
+    def aside(self, network: NetworkSpec, home: Path) -> list[tuple[Path, Recipe]]:
+        """Folders beside a network's own that its trainings may go on from, with their recipes."""
+        own = self._own[network.family]
+        folders = rate_folders(network, own, self._rates, home, self._short_runs)
+        if self._second is not None:
+            folders.append((home / SECOND / network.name, self._second))
+        return folders
 
     def choose_rates(self, home: Path, info: DatasetInfo, validate: Validate) -> dict[str, Recipe]:
-        """The recipe of each family with its learning rate; may train networks to decide."""
+        """The recipe of each family with its learning rate; may train networks to decide.
+
+        A family is missing where one of these trainings failed.
+        """
         return choose_rates(
             *(self._networks, self._own, self._rates, home, info, validate), self._short_runs
         )

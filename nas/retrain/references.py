@@ -91,8 +91,10 @@ def network_specs(
 
 
 def _key(spec: NetworkSpec) -> str:
-    network = spec.network
-    return network if isinstance(network, str) else network.arch_id
+    if isinstance(spec.network, Arch):
+        return spec.network.arch_id
+    family, width = parse_reference(spec.network)
+    return f"{family}-{width:g}"
 
 
 def _beside(reference: str, arch: Arch, info: DatasetInfo) -> tuple[NetworkSpec | None, str | None]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from nas.files import write_json
 from nas.format import format_number
-from nas.retrain.learning_rate import Validate, read_choices
+from nas.retrain.learning_rate import Validate, keep_choice, read_choices
 from nas.retrain.references import NetworkSpec
 from nas.study.objectives import percent
 from nas.training import Recipe
@@ -38,37 +38,46 @@ def train_again(
         second: the other recipe.
         short: accuracy of the short schedule in [0, 1], by name; networks without it are left out.
         home: the folder that holds the networks' folders.
-        validate: trains; 0 stands for a training that failed.
+        validate: trains.
     """
-    known = [one for one in networks if one.name in short]
-    choices = read_choices(home / FOLDER / CHOICES)
-    asked = {one.name: {"first": recipes[one.name], "second": second} for one in known}
-    for one in known:
-        stored = choices.get(one.name, {})
-        if any(stored_recipe(stored.get(key)) != recipe for key, recipe in asked[one.name].items()):
-            choices.pop(one.name, None)
-    new = [one for one in known if one.name not in choices]
+    known, path = [one for one in networks if one.name in short], home / FOLDER / CHOICES
+    before = {one.name: chosen_before(one.name, [recipes[one.name]], second, home) for one in known}
+    better = {name for name, choice in before.items() if choice == "second"}
+    new = [one for one in known if before[one.name] is None]
     firsts = validate([(one, recipes[one.name], home / one.name) for one in new])
-    below = [
-        (one, first)
-        for one, first in zip(new, firsts, strict=True)
-        if first < short[one.name] and recipes[one.name] != second
-    ]
+    below = []
+    for one, first in zip(new, firsts, strict=True):
+        if first is not None and first < short[one.name] and recipes[one.name] != second:
+            below.append((one, first))
+        elif first is not None:
+            keep_choice(path, one.name, None)  # of an earlier training, moved away since
     seconds = validate([(one, second, home / FOLDER / one.name) for one, _ in below])
     for (one, first), accuracy in zip(below, seconds, strict=True):
-        choices[one.name] = {
-            **{key: recipe.model_dump(mode="json") for key, recipe in asked[one.name].items()},
+        if accuracy is None:
+            continue  # it is tried again by the next call
+        choice = {
+            "first": recipes[one.name].model_dump(mode="json"),
+            "second": second.model_dump(mode="json"),
             "short_accuracy": short[one.name],
             "val_accuracy": {"first": first, "second": accuracy},
             "chosen": "second" if accuracy > first else "first",
         }
-        write_json(home / FOLDER / CHOICES, choices)
-    chosen = dict(recipes)
-    for one in known:
-        if choices.get(one.name, {}).get("chosen") == "second":
-            chosen[one.name] = second
-            _exchange(home, one.name)
-    return chosen
+        keep_choice(path, one.name, choice)
+        if choice["chosen"] == "second":
+            better.add(one.name)
+    for name in better:
+        _exchange(home, name)
+    return {**recipes, **dict.fromkeys(better, second)}
+
+
+def chosen_before(
+    name: str, firsts: Sequence[Recipe], second: Recipe, home: Path
+) -> Literal["first", "second"] | None:
+    """Which recipe an earlier call chose for a network; None where it chose between others."""
+    choice = read_choices(home / FOLDER / CHOICES).get(name, {})
+    same = stored_recipe(choice.get("first")) in firsts
+    same &= stored_recipe(choice.get("second")) == second
+    return choice["chosen"] if same else None
 
 
 def describe_second_trainings(home: Path) -> list[str]:
@@ -93,7 +102,12 @@ def _exchange(home: Path, name: str) -> None:
     if not aside.exists():
         return  # exchanged before
     if own.exists():
-        own.rename(aside.with_name(f"{name}-first"))
+        first = aside.with_name(f"{name}-first")
+        if first.exists():  # of an earlier network, which was moved away since
+            numbers = itertools.count(2)
+            names = (first.with_name(f"{first.name}-{number}") for number in numbers)
+            first.rename(next(one for one in names if not one.exists()))
+        own.rename(first)
     aside.rename(own)
 
 

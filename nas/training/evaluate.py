@@ -6,9 +6,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nas.data import Batches
+from nas.data import Batches, DatasetInfo
 
 EVALUATION_BATCH = 500  # images: the largest batch on the CPU, the smallest on a GPU
+EVALUATION_PIXELS = 50_000  # per batch on the CPU: feature maps of more leave the caches
+
+
+def evaluation_batch(info: DatasetInfo, device: torch.device, trained: int = 1) -> int:
+    """Number of images that are evaluated at once.
+
+    Args:
+        info: gives the size of the images.
+        device: where they are evaluated.
+        trained: images in a training batch, which a GPU has room for.
+    """
+    if device.type == "cuda":
+        return max(EVALUATION_BATCH, trained)
+    return min(EVALUATION_BATCH, max(1, EVALUATION_PIXELS // info.image_size**2))
 
 
 def accuracy(network: nn.Module, batches: Batches, *, balanced: bool = False) -> float:

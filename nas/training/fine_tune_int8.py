@@ -27,7 +27,7 @@ from nas.models import DyClotNet
 from nas.models.fake_quantise import QuantisedDyClotNet, calibration_images, fake_quantise
 from nas.models.fold import fold
 from nas.threads import cpu_threads
-from nas.training.evaluate import EVALUATION_BATCH, accuracy
+from nas.training.evaluate import accuracy, evaluation_batch
 from nas.training.full import Progress
 from nas.training.recipe import Recipe
 from nas.training.trainer import class_weights
@@ -116,7 +116,7 @@ class _FineTuning:
         self.epochs = max(1, round(EPOCHS_SHARE * recipe.epochs))
         self._quantised = QuantisedDyClotNet(self.folded).requires_grad_()
         [(self._ranges_BCHW, _)] = Batches(ranges, info, len(ranges), device)
-        self._val = Batches(data.val, info, EVALUATION_BATCH, device)
+        self._val = Batches(data.val, info, evaluation_batch(info, device), device)
         self._train = Batches(
             *(data.train, info, recipe.batch_size, device),
             generator=torch.Generator().manual_seed(seed),

@@ -21,6 +21,7 @@ from nas.training.pretrained import DESCRIPTION, WEIGHTS, Description, read_desc
 from nas.training.recipe import Recipe
 from nas.version import __version__
 
+LOCK = ".lock"
 HISTORY = "history.csv"
 METRICS = "metrics.json"
 VERSIONED = ("torch", "torchvision")
@@ -35,7 +36,7 @@ def locked(folder: Path) -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder / ".lock", timeout=0)
+        lock = FileLock(folder / LOCK, timeout=0)
         lock.acquire()
     except Timeout:
         raise ValueError(f"{folder}: another process trains there") from None

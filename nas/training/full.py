@@ -20,7 +20,7 @@ from nas.space.arch import Arch
 from nas.training import checkpoint
 from nas.training.class_results import class_results
 from nas.training.distillation import Teacher
-from nas.training.evaluate import EVALUATION_BATCH, predict
+from nas.training.evaluate import evaluation_batch, predict
 from nas.training.folder import (
     HISTORY,
     METRICS,
@@ -198,7 +198,8 @@ class _Run:
         network.load_state_dict(tensors)
         network.to(device).to(memory_format=torch.channels_last)
         test = load_test()
-        batches, balanced = Batches(test, info, EVALUATION_BATCH, device), recipe.balanced
+        batches = Batches(test, info, evaluation_batch(info, device), device)
+        balanced = recipe.balanced
         classes = class_results(batches.labels, predict(network, batches), info.num_classes)
         metrics = {
             **labels,

@@ -89,7 +89,7 @@ def seconds_per_image(
     trainer = Trainer(network, data, endless, seed=0, device=device)
     trainer.train_epoch()
     start, passed, images = time.perf_counter(), 0.0, 0
-    while passed < seconds:
+    while passed < seconds and trainer.epoch < MAX_EPOCHS:
         trainer.train_epoch()
         images += len(data.train)
         passed = time.perf_counter() - start

@@ -17,7 +17,7 @@ from nas.files import write_atomic
 from nas.models.fold import fold
 from nas.models.native.fused import use_fused
 from nas.training.distillation import Teacher
-from nas.training.evaluate import EVALUATION_BATCH
+from nas.training.evaluate import evaluation_batch
 from nas.training.folder import METRICS
 from nas.training.pretrained import Description, load_pretrained, read_description
 from nas.training.recipe import Recipe
@@ -85,7 +85,8 @@ def training_logits(folder: Path, data: SearchData, device: torch.device) -> Ten
     if device.type == "cpu":
         use_fused(network)
     views: tuple[list[Tensor], ...] = ([], []) if data.info.flip else ([],)
-    for images_BCHW, _ in Batches(data.train, data.info, EVALUATION_BATCH, device):
+    batch = evaluation_batch(data.info, device)
+    for images_BCHW, _ in Batches(data.train, data.info, batch, device):
         for mirrored, view in enumerate(views):
             shown_BCHW = images_BCHW.flip(3) if mirrored else images_BCHW
             logits_BK = network(shown_BCHW.contiguous(memory_format=torch.channels_last))

@@ -28,10 +28,9 @@ from nas.space.arch import Arch
 from nas.training.cuda_graph import StepGraph
 from nas.training.distillation import WEIGHT, Teacher, distillation_loss
 from nas.training.ema import WeightAverage
-from nas.training.evaluate import EVALUATION_BATCH, evaluate_images
+from nas.training.evaluate import evaluate_images, evaluation_batch
 from nas.training.recipe import Recipe
 
-EVALUATION_PIXELS = 50_000  # per batch on the CPU: feature maps of more leave the caches
 FOLDED_PIXELS = 100_000  # in a validation split; below it folding costs more than it saves
 CALIBRATION_IMAGES = 128  # for the statistics of batch norms; more images are no better
 SUBSET_SEED = 0  # all trials of a study train on the same subset, so that they compare
@@ -114,13 +113,12 @@ class Trainer:
             class_weights(self._train.class_counts).to(device) if recipe.balanced else None
         )
         statistics = max(CALIBRATION_IMAGES, data.info.num_classes)
-        batch = min(EVALUATION_BATCH, max(1, EVALUATION_PIXELS // data.info.image_size**2))
         if device.type == "cuda":  # cuDNN takes long over the first batch of a new size
             statistics = max(statistics, recipe.batch_size)
-            batch = max(EVALUATION_BATCH, recipe.batch_size)
         some = thin_out(data.train, statistics, SUBSET_SEED)
         self._calibration = Batches(some, data.info, recipe.batch_size, device)
-        self._val = Batches(data.val, data.info, batch, device)
+        evaluated = evaluation_batch(data.info, device, recipe.batch_size)
+        self._val = Batches(data.val, data.info, evaluated, device)
         ranges = calibration_images(data.train) if quantized else None
         self._ranges = None if ranges is None else Batches(ranges, data.info, len(ranges), device)
         self._folds = uses_kernels and len(data.val) * data.info.image_size**2 >= FOLDED_PIXELS

@@ -94,14 +94,13 @@ class RayTrainings:
     def _start(self, training: Training) -> Any:
         if training.labels is not None and not self._test:
             self._test.append(ray.put(self._load_test()))
-        threads = self._pool.threads or max(1, int(self._pool.cpus))
         remote, teacher = replace(training, folder=Path(), teacher=None), training.teacher
         if teacher is not None and teacher.fingerprint not in self._teachers:
             self._teachers[teacher.fingerprint] = ray.put(teacher)
         stored = None if teacher is None else self._teachers[teacher.fingerprint]
         files = read_folder(training.folder)
         return self._task.remote(
-            *(remote, stored, files, self._data, self._test, self._pool.gpus, threads)
+            *(remote, stored, files, self._data, self._test, self._pool.gpus, self._pool.threads)
         )
 
     def _receive(self, training: Training, stream: Any, view: TrainingView) -> Outcome | None:

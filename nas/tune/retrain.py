@@ -81,13 +81,17 @@ def retrain_front(
         with show() as view, training_runner(resolved.data, lambda: resolved.test, pool) as run:
             for line in [*resolved.changes, *recipes.notes()]:
                 view.say(line)
-            outcomes = _train(resolved, _Work(run, view, resolved.info))
+            work = _Work(run, view, resolved.info)
+            outcomes = _train(resolved, work)
     finally:  # also after an interruption
         options = recipe_options(
             *(request.recipe, request.learning_rates),
+            adapted=request.adapted,
             auto_rate=request.auto_rate,
             teacher=request.teacher,
         )
+        if request.data_dir != Path("data"):
+            options += ["--data-dir", str(request.data_dir)]
         summary = summarise(resolved.front, home, recipes.compared, options)
         files = [] if summary is None else [home / SUMMARY, write_comparison(summary, home)]
     notes = [*resolved.notes, *recipes.notes()]
@@ -101,10 +105,17 @@ def retrain_front(
         for training, outcome in outcomes
         if not isinstance(outcome, Failed)
     ]
-    failures = [str(outcome) for _, outcome in outcomes if isinstance(outcome, Failed)]
-    if resolved.teacher is not None and len(outcomes) < sum(resolved.seeds.values()):
+    failures = [*work.failures]
+    failures += [str(outcome) for _, outcome in outcomes if isinstance(outcome, Failed)]
+    failures += [
+        f"{training.name}: not exported: {outcome['export_failed']}"
+        for training, outcome in outcomes
+        if not isinstance(outcome, Failed) and "export_failed" in outcome
+    ]
+    teacher = resolved.teacher
+    if teacher is not None and work.teacher is None and len(resolved.groups) > 1:
         failures.append(
-            f"the other networks: not trained, for want of their teacher {resolved.teacher.name}"
+            f"the other networks: not trained, for want of their teacher {teacher.name}"
         )
     return Retrained(metrics, summary, notes, failures, files)
 
@@ -114,9 +125,12 @@ def _train(resolved: ResolvedRequest, work: _Work) -> list[tuple[Training, Outco
     recipes, home, info = resolved.recipes, resolved.request.home, resolved.info
     families = recipes.choose_rates(home, info, work.validate)
     outcomes: list[tuple[Training, Outcome]] = []
-    for group in resolved.groups:
+    for networks in resolved.groups:
+        group = [one for one in networks if one.family in families]
+        without = dict.fromkeys(one.name for one in networks if one not in group)
+        work.failures += [f"{name}: not trained, for want of a learning rate" for name in without]
         chosen = recipes.choose(group, families, home, work.validate)
-        teaches = group == [resolved.teacher]
+        teaches = networks == [resolved.teacher]
         outcomes += work.train(
             [
                 _training(network, chosen[network.name], seed, info, resolved.request)
@@ -159,6 +173,7 @@ class _Work:
     def __init__(self, run: RunTrainings, view: RetrainView, info: DatasetInfo) -> None:
         self._run, self._view, self._info = run, view, info
         self.teacher: Teacher | None = None  # of the recipes that name it
+        self.failures: list[str] = []  # of trainings that were to decide on a recipe, and why
 
     def run(self, trainings: Sequence[Training]) -> list[Outcome]:
         trainings = [
@@ -174,6 +189,8 @@ class _Work:
         self, trainings: Sequence[Training], *, teaches: bool
     ) -> list[tuple[Training, Outcome]]:
         """Run trainings; if the first one `teaches`, its logits are kept for the later ones."""
+        if not trainings:
+            return []
         first, *others = trainings
         trainings = [replace(first, teaches=teaches), *others]
         outcomes = self.run(trainings)
@@ -181,8 +198,10 @@ class _Work:
             self.teacher = read_teacher(first.folder)
         return list(zip(trainings, outcomes, strict=True))
 
-    def validate(self, candidates: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
-        """Validation accuracies of trainings with seed 0; 0.0 for a training that fails."""
+    def validate(
+        self, candidates: Sequence[tuple[NetworkSpec, Recipe, Path]]
+    ) -> list[float | None]:
+        """Validation accuracies of trainings with seed 0, see `nas.retrain.learning_rate`."""
         if not candidates:
             return []
         trainings = [
@@ -197,5 +216,13 @@ class _Work:
             )
             for one, recipe, folder in candidates
         ]
-        outcomes = self.run(trainings)
-        return [0.0 if isinstance(one, Failed) else float(one["val_accuracy"]) for one in outcomes]
+        accuracies: list[float | None] = []
+        for outcome in self.run(trainings):
+            if not isinstance(outcome, Failed):
+                accuracies.append(float(outcome["val_accuracy"]))
+            elif outcome.diverged:
+                accuracies.append(0.0)
+            else:
+                accuracies.append(None)
+                self.failures.append(str(outcome))
+        return accuracies

@@ -93,7 +93,7 @@ def plan_retraining(
     groups = [network_specs([arch], request.references, info)[0] for arch in ranked]
     pool = choose_pool(
         find(),
-        sum(map(len, groups)) * (seeds or SEEDS),
+        sum(map(len, groups)) * (seeds or (1 if hours is None else SEEDS)),
         concurrency=request.concurrency,
         gpus=request.gpus,
         threads=request.threads,
@@ -246,12 +246,16 @@ class _Timed:
         self, specs: Sequence[NetworkSpec], data: SearchData, recipe: Recipe, pool: Pool
     ) -> None:
         self._info = data.info
-        self._images = len(data.train) + VALIDATION * len(data.val)
+        trained = min(len(data.train), recipe.train_images or len(data.train))
+        validated = min(len(data.val), recipe.val_images or len(data.val))
+        self._images = trained + VALIDATION * validated
+        # Trainings on one GPU take turns.
+        self._beside = min(pool.concurrency, int(1 / pool.gpus)) if 0 < pool.gpus < 1 else 1
         self._speed = measure_speed(
             {self.macs(spec): partial(_build, spec, data.info) for spec in specs},
             *(data, recipe),
             device=torch.device("cuda" if pool.gpus and torch.cuda.is_available() else "cpu"),
-            threads=pool.threads or max(1, int(pool.cpus)),
+            threads=pool.threads,
             seconds=MEASURED_SECONDS,
         )
 
@@ -261,7 +265,7 @@ class _Timed:
 
     def epoch(self, spec: NetworkSpec) -> float:
         """Seconds of an epoch, its evaluation included."""
-        return self._images * self._speed.image(self.macs(spec))
+        return self._beside * self._images * self._speed.image(self.macs(spec))
 
 
 def _build(spec: NetworkSpec, info: DatasetInfo) -> nn.Module:

@@ -131,6 +131,8 @@ def resolve(request: RetrainRequest) -> ResolvedRequest:
         for seed in range(seeds[network.name]):
             folder = request.folder(network, seed)
             require_settings(network.network, info, accepted, seed, folder)
+        for folder, recipe in recipes.aside(network, request.home):
+            require_settings(network.network, info, [recipe], 0, folder)
     return ResolvedRequest(
         request=request,
         front=front,

@@ -53,7 +53,8 @@ class Training:
         `progress` is called after each epoch, `fine_tuned` after each one of fine-tuning in int8.
 
         Returns:
-            The contents of `metrics.json`; without labels `val_accuracy` alone.
+            The contents of `metrics.json`; without labels the `val_accuracy`, at least. With
+            `export` also `export`, the contents of `export.json`, or `export_failed`: why not.
         """
         test = None if self.labels is None else load_test
         metrics = retrain(
@@ -79,10 +80,13 @@ class Training:
                 threads=threads,
                 progress=fine_tuned,
             )
-            metrics["export"] = export(
-                *(folder, self.export, load_test, data.train),
-                fine_tune=fine_tune if self.fine_tune_int8 else None,
-            )
+            try:
+                metrics["export"] = export(
+                    *(folder, self.export, load_test, data.train),
+                    fine_tune=fine_tune if self.fine_tune_int8 else None,
+                )
+            except Exception as error:  # the network is trained all the same
+                metrics["export_failed"] = first_line(error)
         return metrics
 
 
@@ -100,6 +104,7 @@ class Failed:
 
     training: Training
     reason: str
+    diverged: bool = False  # it would again
 
     def __str__(self) -> str:
         return f"{self.training.name}: {self.reason}"
@@ -129,9 +134,13 @@ Raises:
 """
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, in one short line."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
 def as_failure(training: Training, error: Exception) -> Failed:
     """An error that concerns this training alone; bad input is raised instead."""
     if isinstance(error, ValueError) and not isinstance(error, Diverged):
         raise error
-    line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-    return Failed(training, line[:200])
+    return Failed(training, first_line(error), diverged=isinstance(error, Diverged))

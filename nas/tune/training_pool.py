@@ -15,7 +15,7 @@ class Pool:
     concurrency: int  # trainings at the same time
     cpus: float  # of a training
     gpus: float  # of a training
-    threads: int | None  # of a training; None: as many as its CPUs
+    threads: int  # CPU threads of a training
 
     @property
     def in_process(self) -> bool:
@@ -53,4 +53,4 @@ def choose_pool(
             concurrency = int(resources.gpus if gpus is None else 0) or int(resources.cpus)
     concurrency = max(1, min(trainings, concurrency))
     cpus, gpus = resources.share(concurrency, gpus)
-    return Pool(address, concurrency, cpus, gpus, threads)
+    return Pool(address, concurrency, cpus, gpus, threads or max(1, int(cpus)))

@@ -42,7 +42,7 @@ def _run_in_process(
     data: SearchData,
     load_test: LoadTest,
     device: torch.device,
-    threads: int | None,
+    threads: int,
 ) -> Outcome:
     try:
         outcome: Outcome = training.run(

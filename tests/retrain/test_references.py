@@ -28,6 +28,7 @@ from nas.space.arch import Arch, StageArch, table2_arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace
 from nas.training import Recipe, get_recipe
+from nas.training.folder import locked
 
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
 
@@ -136,7 +137,7 @@ def test_a_new_reference_network_is_one_entry_with_a_learning_rate_of_its_own(
     assert networks[3].network == "plain-1.5"  # the widest: the chosen network costs more
     recipe = get_recipe("full")
 
-    def validate(trainings: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
+    def validate(trainings: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float | None]:
         """The best rate of this family is 0.1, that of the others 0.4."""
         best = {"plain": 0.1}
         return [
@@ -156,6 +157,57 @@ def test_a_new_reference_network_is_one_entry_with_a_learning_rate_of_its_own(
     assert rates((0.1, 0.4)) == {"searched": 0.4, "plain": 0.1, "mobilenetv2": 0.4}
 
 
+def test_no_rate_is_chosen_where_a_training_was_lost(
+    digits_info: DatasetInfo, tmp_path: Path
+) -> None:
+    asked = ["mobilenetv2-0.05"]
+    networks, _ = network_specs([table2_arch(0.25, 8, 4)], asked, digits_info)
+    own = dict.fromkeys(("searched", "mobilenetv2"), get_recipe("full"))
+    lost = {("searched", 0.2)}
+
+    def validate(trainings: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float | None]:
+        return [
+            None if (one.family, recipe.learning_rate) in lost else recipe.learning_rate
+            for one, recipe, _ in trainings
+        ]
+
+    def rates() -> dict[str, float]:
+        chosen = choose_rates(networks, own, (0.1, 0.2), tmp_path, digits_info, validate)
+        return {family: recipe.learning_rate for family, recipe in chosen.items()}
+
+    assert rates() == {"mobilenetv2": 0.2}
+    assert chosen_rate(tmp_path, "searched") is None
+    lost.clear()
+    assert rates() == {"searched": 0.2, "mobilenetv2": 0.2}
+
+
+def test_a_reference_network_is_trained_once_however_its_width_is_written(
+    digits_info: DatasetInfo,
+) -> None:
+    asked = ["mobilenetv2", "mobilenetv2-1", "mobilenetv2-1.0", "mobilenetv2-0.5"]
+    networks, _ = network_specs([table2_arch(0.25, 8, 4)], asked, digits_info)
+    assert [one.name for one in networks[1:]] == ["mobilenetv2", "mobilenetv2-0.5"]
+
+
+def test_an_interruption_in_the_first_epoch_leaves_no_folder_in_the_way(
+    digits_info: DatasetInfo, tmp_path: Path
+) -> None:
+    """The training at the best rate becomes the network's own."""
+    (network,), _ = network_specs([table2_arch(0.25, 8, 4)], [], digits_info)
+    with locked(tmp_path / network.name):
+        pass
+
+    def validate(trainings: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float | None]:
+        for _, recipe, folder in trainings:
+            folder.mkdir(parents=True)
+            (folder / "rate").write_text(f"{recipe.learning_rate:g}")
+        return [recipe.learning_rate for _, recipe, _ in trainings]
+
+    own = {network.family: get_recipe("full")}
+    choose_rates([network], own, (0.1, 0.2), tmp_path, digits_info, validate)
+    assert (tmp_path / network.name / "rate").read_text() == "0.2"
+
+
 def test_a_rate_at_the_edge_widens_the_grid(digits_info: DatasetInfo, tmp_path: Path) -> None:
     (network,), _ = network_specs([table2_arch(0.25, 8, 4)], [], digits_info)
     recipe, tried = get_recipe("full"), []
@@ -163,7 +215,7 @@ def test_a_rate_at_the_edge_widens_the_grid(digits_info: DatasetInfo, tmp_path: 
     def chosen(best: float, rates: Sequence[float], home: Path) -> float:
         tried.clear()
 
-        def validate(trainings: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
+        def validate(trainings: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float | None]:
             tried.extend(one.learning_rate for _, one, _ in trainings)
             return [1 / (1 + abs(math.log(one.learning_rate / best))) for _, one, _ in trainings]
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nas.retrain import second_recipe as module
+from nas.files import write_json
+from nas.retrain import learning_rate
 from nas.retrain.references import SEARCHED, NetworkSpec
 from nas.retrain.second_recipe import CHOICES, FOLDER, describe_second_trainings, train_again
 from nas.training import Recipe, get_recipe
@@ -32,7 +33,7 @@ class Validation:
     def __init__(self) -> None:
         self.trained: list[tuple[str, str]] = []
 
-    def __call__(self, work: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
+    def __call__(self, work: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float | None]:
         for spec, recipe, folder in work:
             if not (folder / "recipe").exists():
                 self.trained.append((spec.name, recipe.name))
@@ -79,7 +80,7 @@ def test_a_kill_at_any_rename_or_write_is_made_up_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survived: int
 ) -> None:
     steps = 0
-    rename, write = Path.rename, module.write_json
+    rename, write = Path.rename, write_json
 
     def step() -> None:
         nonlocal steps
@@ -97,12 +98,62 @@ def test_a_kill_at_any_rename_or_write_is_made_up_for(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed_rename)
-        patch.setattr(module, "write_json", killed_write)
+        patch.setattr(learning_rate, "write_json", killed_write)
         with pytest.raises(Killed):
             chosen(tmp_path, Validation())
     again = Validation()
     assert chosen(tmp_path, again) == {"good": "full", "poor": "short-cpu", "bad": "full"}
     assert not again.trained
+
+
+@pytest.mark.parametrize("lost", ["full", "short-cpu"])
+def test_a_training_that_fails_for_another_reason_decides_nothing(
+    tmp_path: Path, lost: str
+) -> None:
+    """Its worker was lost, say: it is tried again later, and the other networks go on."""
+
+    def validate(work: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float | None]:
+        accuracies = Validation()(work)
+        return [
+            None if (spec.name, recipe.name) == ("poor", lost) else accuracy
+            for (spec, recipe, _), accuracy in zip(work, accuracies, strict=True)
+        ]
+
+    recipes = train_again(
+        *(NETWORKS, dict.fromkeys(SHORT, FIRST), SECOND, SHORT, tmp_path, validate)
+    )
+    assert {name: recipe.name for name, recipe in recipes.items()} == dict.fromkeys(SHORT, "full")
+    assert json.loads((tmp_path / FOLDER / CHOICES).read_text()).keys() == {"bad"}
+    again = Validation()
+    assert chosen(tmp_path, again)["poor"] == "short-cpu"
+
+
+def test_a_network_that_was_moved_away_is_trained_twice_again(tmp_path: Path) -> None:
+    expected = chosen(tmp_path, Validation())
+    (tmp_path / "poor").rename(tmp_path / "elsewhere")
+    longer = get_recipe("full", epochs=80)
+    first = {**dict.fromkeys(SHORT, FIRST), "poor": longer}
+    again = train_again(NETWORKS, first, SECOND, SHORT, tmp_path, Validation())
+    assert {name: recipe.name for name, recipe in again.items()} == expected
+    folders = {path.name for path in (tmp_path / FOLDER).glob("poor*")}
+    assert folders == {"poor-first", "poor-first-2"}
+
+
+def test_choices_of_calls_at_the_same_time_are_all_kept(tmp_path: Path) -> None:
+    poor, bad = NETWORKS[1:]
+
+    def validate(work: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float | None]:
+        """While this call trains, another one trains the other network."""
+        if not (tmp_path / bad.name).exists():
+            train_again([bad], {bad.name: FIRST}, SECOND, SHORT, tmp_path, Validation())
+        return Validation()(work)
+
+    train_again([poor], {poor.name: FIRST}, SECOND, SHORT, tmp_path, validate)
+    choices = json.loads((tmp_path / FOLDER / CHOICES).read_text())
+    assert {name: choice["chosen"] for name, choice in choices.items()} == {
+        "poor": "second",
+        "bad": "first",
+    }
 
 
 def test_choices_of_an_earlier_version_are_known(tmp_path: Path) -> None:
@@ -114,7 +165,7 @@ def test_choices_of_an_earlier_version_are_known(tmp_path: Path) -> None:
         assert choice["second"].pop("clip_norm", 0) is None
     path.write_text(json.dumps(stored))
 
-    def validate(work: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float]:
+    def validate(work: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float | None]:
         assert {one.name for one, *_ in work} <= {"good"}  # of which nothing was chosen
         return [SHORT["good"] for _ in work]
 

@@ -13,6 +13,7 @@ from digits_front import NOWHERE, write_digits_front
 from nas.cli.retrain_view import show_plan
 from nas.space.arch import Arch, StageArch
 from nas.study.front_file import load_front
+from nas.study.resources import ClusterResources, Node
 from nas.training import get_recipe, speed
 from nas.training.small_data import ADAPTED
 from nas.tune import retrain_plan as module
@@ -83,6 +84,24 @@ def test_a_teacher_and_short_runs_take_their_time(
     assert taught.seconds == pytest.approx(plain.seconds * (1 + 2 / 3 / (6 * 60)))
     both = planned(replace(request_, teacher=True, concurrency=2), None)
     assert both.seconds > two.seconds * 1.3  # one training, then five on two places
+
+
+def test_a_plan_counts_the_images_that_are_trained_on_and_turns_on_a_gpu(
+    request_: RetrainRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(speed, "seconds_per_image", lambda *_: 1e-3)
+    whole = planned(request_, None)
+    few = RECIPE.model_copy(update={"train_images": 100, "val_images": 30})
+    part = planned(replace(request_, recipe=few), None)
+    assert part.seconds == pytest.approx(whole.seconds * (100 + 10) / (1000 + 437 / 3), rel=0.01)
+
+    def one_gpu() -> ClusterResources:
+        return ClusterResources((Node(4, 1),), 4)
+
+    shared = replace(request_, concurrency=2, gpus=0.5)
+    asked: dict[str, Any] = {"epochs": None, "seeds": None, "keep": False}
+    two_at_a_time = plan_retraining(shared, None, one_gpu, **asked)
+    assert two_at_a_time.seconds == pytest.approx(whole.seconds, rel=0.2)  # not half of it
 
 
 def test_the_time_of_second_trainings_is_said_where_there_may_be_some(

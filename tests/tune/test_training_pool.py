@@ -105,6 +105,7 @@ def test_at_a_time_as_one_after_the_other(
         assert one | MEASURED == other | MEASURED
     assert isinstance(failed, Failed)
     assert failed.reason.startswith("the loss is ")
+    assert failed.diverged
     assert [one.ended for one in everyone.values()] == [1] * 4
     for name in ("network 0", "network 1", "network 2"):
         seen = everyone[name].epochs
@@ -121,18 +122,31 @@ def test_a_users_mistake_is_raised(tmp_path: Path, data: SearchData) -> None:
             run([replace(other, folder=first.folder)], Quiet)
 
 
+def test_a_network_whose_export_fails_is_trained_all_the_same(
+    tmp_path: Path, data: SearchData
+) -> None:
+    first = replace(trainings(tmp_path)[0], export=("torch",))
+    (first.folder / "model.pt2").mkdir(parents=True)  # in the place of the file
+    with training_runner(data, load_test, HERE) as run:
+        (outcome,) = run([first], Quiet)
+    assert not isinstance(outcome, Failed)
+    assert outcome["test_accuracy"] > 0
+    assert "export" not in outcome
+    assert "model.pt2" in outcome["export_failed"]
+
+
 def cluster(*nodes: tuple[float, float]) -> ClusterResources:
     return ClusterResources(tuple(Node(*node) for node in nodes), 4)
 
 
 def test_one_training_on_each_gpu_or_core_and_no_more_than_there_are() -> None:
-    assert choose_pool(cluster((4, 0)), 1) == Pool(None, 1, 4, 0, None)
-    assert choose_pool(cluster((4, 0)), 9) == Pool(None, 4, 1, 0, None)
-    assert choose_pool(cluster((4, 0)), 9, concurrency=3) == Pool(None, 3, 4 / 3, 0, None)
-    assert choose_pool(cluster((8, 2), (8, 2)), 9) == Pool(None, 4, 4, 1, None)
-    assert choose_pool(cluster((8, 2), (8, 2)), 9, gpus=0.5) == Pool(None, 8, 2, 0.5, None)
-    assert choose_pool(cluster((8, 2)), 9, gpus=0) == Pool(None, 8, 1, 0, None)
-    assert choose_pool(cluster((8, 4)), 2) == Pool(None, 2, 4, 2, None)
+    assert choose_pool(cluster((4, 0)), 1) == Pool(None, 1, 4, 0, 4)
+    assert choose_pool(cluster((4, 0)), 9) == Pool(None, 4, 1, 0, 1)
+    assert choose_pool(cluster((4, 0)), 9, concurrency=3) == Pool(None, 3, 4 / 3, 0, 1)
+    assert choose_pool(cluster((8, 2), (8, 2)), 9) == Pool(None, 4, 4, 1, 4)
+    assert choose_pool(cluster((8, 2), (8, 2)), 9, gpus=0.5) == Pool(None, 8, 2, 0.5, 2)
+    assert choose_pool(cluster((8, 2)), 9, gpus=0) == Pool(None, 8, 1, 0, 1)
+    assert choose_pool(cluster((8, 4)), 2) == Pool(None, 2, 4, 2, 4)
     with pytest.raises(
         ValueError, match=r"no room for 3 trainings .*; accepted: at most 2 at a time"
     ):
