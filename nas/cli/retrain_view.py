@@ -28,16 +28,21 @@ if TYPE_CHECKING:
 
 def show_plan(plan: Plan, file: TextIO) -> None:
     """Print what will be trained."""
-    again = (
-        f", and up to {format_duration(plan.again_seconds)} more where networks end below their "
-        "short schedule and are trained again"
-        if plan.again_seconds
-        else ""
+    more = "".join(
+        f", and up to {format_duration(seconds)} more where {reason}"
+        for seconds, reason in (
+            (
+                plan.again_seconds,
+                "networks end below their short schedule and are trained again",
+            ),
+            (plan.further_seconds, "the best learning rate is the least or the greatest"),
+        )
+        if seconds
     )
     print(
         f"plan: {format_number(plan.trainings, 'training')} of "
         f"{format_number(plan.epochs, 'epoch')}, {format_number(plan.seeds, 'seed')} each, about "
-        f"{format_duration(plan.seconds)} on this machine{again}: {', '.join(plan.networks)}",
+        f"{format_duration(plan.seconds)} on this machine{more}: {', '.join(plan.networks)}",
         file=file,
     )
 

@@ -21,6 +21,7 @@ from nas.training.pretrained import DESCRIPTION, read_description
 from nas.training.recipe import stored_recipe
 
 MAX_FURTHER = 2  # rates tried beyond those that the user gave
+LEAST_GRID = 3  # rates; of fewer the best is always the least or the greatest
 MAX_RATE = 100.0  # that a recipe accepts
 FOLDER, CHOICES = "learning-rates", "choices.json"
 SHORT_RUNS = "short-runs"  # in that folder
@@ -201,8 +202,8 @@ def _beyond(accuracies: Mapping[float, float], best: float, asked: int) -> float
         asked: number of rates that the user gave.
     """
     rates = sorted(accuracies)
-    if asked < 3 or len(rates) >= asked + MAX_FURTHER:
-        return None  # of two the best is always the least or the greatest
+    if asked < LEAST_GRID or len(rates) >= asked + MAX_FURTHER:
+        return None
     if best not in (rates[0], rates[-1]):
         return None
     neighbour = rates[1] if best == rates[0] else rates[-2]

@@ -19,6 +19,7 @@ from nas.files import write_json
 from nas.format import format_number
 from nas.models.reference import build_reference
 from nas.retrain.front_data import load_front_data
+from nas.retrain.learning_rate import LEAST_GRID, MAX_FURTHER
 from nas.retrain.recipes import second_recipe
 from nas.retrain.references import NetworkSpec, network_specs
 from nas.retrain.select import select, spread_over_cost
@@ -51,6 +52,7 @@ class Plan:
     trainings: int  # references, and those at several learning rates, counted
     seconds: float  # expected, from start to end
     again_seconds: float  # more at most: networks that end below their short schedule train again
+    further_seconds: float  # more at most: rates are tried beyond the least or the greatest
 
 
 def plan_retraining(
@@ -200,12 +202,13 @@ def _plan(
     """The time of every network of the groups; the first of each is the searched one."""
     specs = {spec.name: spec for group in groups for spec in group}
     seconds = [timed.epoch(spec) * epochs for spec in specs.values()] * seeds
-    before, trainings = 0.0, len(seconds)
+    before, trainings, further = 0.0, len(seconds), list[float]()
     for family in dict.fromkeys(spec.family for spec in specs.values()):
         members = sorted(timed.epoch(one) for one in specs.values() if one.family == family)
         more = max(0, len(request.learning_rates) - 1)  # the best training is a network's own
         whole = members[(len(members) - 1) // 2] * epochs
         seconds += [whole] * more
+        further += [whole] * (MAX_FURTHER if len(request.learning_rates) >= LEAST_GRID else 0)
         trainings += more
         if request.auto_rate:
             seconds += [SHARE * whole]
@@ -221,6 +224,7 @@ def _plan(
         trainings=trainings,
         seconds=MARGIN * (before + _makespan(seconds, pool.concurrency)),
         again_seconds=MARGIN * _makespan(seconds_again, pool.concurrency) if again else 0.0,
+        further_seconds=MARGIN * _makespan(further, pool.concurrency),
     )
 
 

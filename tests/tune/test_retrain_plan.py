@@ -63,7 +63,11 @@ def test_what_the_user_gave_is_kept(
     plan = planned(request_, 10, epochs=7, seeds=3)
     assert (plan.epochs, plan.seeds, len(plan.networks), plan.trainings) == (7, 3, 6, 18)
     assert planned(replace(request_, learning_rates=(0.1, 0.2)), 10, seeds=1).trainings == 7
+    three = planned(replace(request_, learning_rates=(0.1, 0.2, 0.4)), 10, seeds=1)
+    assert three.trainings == 8
+    assert three.further_seconds == pytest.approx(2 * three.seconds / 8)  # one at a time
     everything = planned(request_, None)
+    assert everything.further_seconds == 0
     assert (everything.epochs, everything.seeds, len(everything.networks)) == (60, 1, 6)
     with_twins = planned(replace(request_, references=("twin",)), None)
     assert with_twins.trainings == 12
