@@ -248,7 +248,7 @@ def test_it_ends_with_classes_latency_change_and_next_steps(
     assert steps["predict"] == f"nas predict {home / arch_id} IMAGE"
     assert steps["export"] == (
         f"nas retrain {wanted.front} --select {arch_id} --epochs 2 --batch-size 50 "
-        "--learning-rate 0.4,0.1,0.2 --export onnx"
+        "--learning-rate 0.4,0.1,0.2 --data-dir unused --export onnx"
     )
     study = synthetic_study(tiny_config, 8)
     page = render(read_study(study, tiny_config), summary)

@@ -97,9 +97,10 @@ def test_the_logits_are_those_that_were_evaluated(
 
     monkeypatch.setattr(module, "predict", recording)
     run(tiny_arch, digits_data, tmp_path, RECIPE.model_copy(update={"epochs": 1}))
+    info = digits_data.info
+    batch = module.evaluation_batch(info, CPU)
     recording(
-        load_pretrained(tmp_path),
-        Batches(load_test_data("digits", NOWHERE), digits_data.info, module.EVALUATION_BATCH, CPU),
+        load_pretrained(tmp_path), Batches(load_test_data("digits", NOWHERE), info, batch, CPU)
     )
     assert torch.equal(*logits)
 
