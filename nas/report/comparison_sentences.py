@@ -64,8 +64,17 @@ def _teachers(summary: dict[str, Any]) -> Iterator[str]:
 
 
 def _latency(summary: dict[str, Any]) -> Iterator[str]:
-    if any(row.get("latency") for row in summary["networks"]):
-        yield "Latency: one image on one thread of the processor."
+    rows = [row for row in summary["networks"] if row.get("latency")]
+    if rows:
+        machines = {machine for row in rows for machine in row.get("latency_machines", ())}
+        several = (
+            f" They were measured on {len(machines)} kinds of machine, whose latencies do not "
+            f"compare: {'; '.join(sorted(machines))}."
+        )
+        yield (
+            "Latency: one image on one thread of the processor."
+            f"{several if len(machines) > 1 else ''}"
+        )
 
 
 def _short_schedule(summary: dict[str, Any]) -> Iterator[str]:

@@ -232,6 +232,9 @@ def _row(front: FrontFile, group: list[_Run]) -> Row:
         "teacher_hours": max(run.get("teacher_seconds", 0.0) for run in runs) / 3600,
         "test_images": first.get("independent_images", first["test_images"]),
         "latency": median(latencies) if latencies else None,
+        "latency_machines": sorted(
+            {run["latency_machine"] for run in runs if "latency_machine" in run}
+        ),
     }
     return row | _classes(runs)
 

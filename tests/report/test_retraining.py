@@ -213,6 +213,19 @@ def test_report_and_dashboard_know_the_retraining(
         assert any(trace.error_y.array for trace in comparison_figure(summary, name).data)
 
 
+def test_latencies_of_several_machines_are_said_not_to_compare(
+    done: tuple[Retrained, Watched],
+) -> None:
+    summary = done[0].summary
+    assert summary is not None
+    assert "kinds of machine" not in " ".join(describe_retraining(summary))
+    rows = [dict(row) for row in summary["networks"]]
+    rows[0]["latency_machines"] = ["a slow one"]
+    text = " ".join(describe_retraining(summary | {"networks": rows}))
+    assert "2 kinds of machine, whose latencies do not compare: " in text
+    assert "a slow one" in text
+
+
 def test_it_ends_with_classes_latency_change_and_next_steps(
     wanted: RetrainRequest,
     done: tuple[Retrained, Watched],
