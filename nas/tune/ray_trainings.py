@@ -56,7 +56,7 @@ class RayTrainings:
         """See `RunTrainings`."""
         outcomes: dict[int, Outcome] = {}
         attempts, views = [0] * len(trainings), dict[int, TrainingView]()
-        waiting, running = list(range(len(trainings))), dict[Any, int]()
+        waiting, running = _longest_first(trainings), dict[Any, int]()
         with ExitStack() as locks:
             while waiting or running:
                 while waiting and len(running) < self._pool.concurrency:
@@ -127,6 +127,19 @@ class RayTrainings:
         if message.fine_tuned is not None:
             view.fine_tuned(*message.fine_tuned)
         return message.outcome
+
+
+def _longest_first(trainings: Sequence[Training]) -> list[int]:
+    """The order in which they start, so that no long one is left alone at the end.
+
+    Each network is trained once before a second seed.
+    """
+
+    def place(index: int) -> tuple[int, int]:
+        one = trainings[index]
+        return one.seed, -one.macs * one.recipe.epochs
+
+    return sorted(range(len(trainings)), key=place)
 
 
 class Message(NamedTuple):

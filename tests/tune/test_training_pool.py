@@ -114,6 +114,24 @@ def test_at_a_time_as_one_after_the_other(
     assert capfd.readouterr() == ("", "")  # of Ray, that a worker died
 
 
+def test_of_several_at_a_time_the_longest_starts_first(tmp_path: Path, data: SearchData) -> None:
+    """But each network is trained once before a second seed."""
+    everyone.clear()
+    brief = RECIPE.model_copy(update={"epochs": 1})
+    again = [
+        replace(one, name=f"{one.name}, {seed}", seed=seed, recipe=brief,
+                folder=tmp_path / str(seed) / str(number))
+        for seed in (0, 1)
+        for number, one in enumerate(trainings(tmp_path))
+    ]  # fmt: skip
+    with training_runner(data, load_test, Pool(None, 2, 1.0, 0.0, 1)) as run:
+        outcomes = run(again, Quiet)
+    assert list(everyone) == [f"network {n}, {seed}" for seed in (0, 1) for n in (2, 1, 0)]
+    for one, outcome in zip(again, outcomes, strict=True):  # in the order that was asked
+        assert not isinstance(outcome, Failed)
+        assert outcome["seed"] == one.seed
+
+
 def test_a_users_mistake_is_raised(tmp_path: Path, data: SearchData) -> None:
     first, other = trainings(tmp_path)[:2]
     with training_runner(data, load_test, HERE) as run:
