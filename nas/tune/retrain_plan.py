@@ -229,7 +229,7 @@ def _plan(
 
 
 def _makespan(seconds: Sequence[float], concurrency: int) -> float:
-    """When the last of these trainings ends; the longest starts first, each when a place is free."""
+    """When the last training ends; each starts when a place is free, the longest ones first."""
     places = [0.0] * concurrency
     for one in sorted(seconds, reverse=True):
         heapq.heapreplace(places, places[0] + one)
