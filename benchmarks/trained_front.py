@@ -3,7 +3,7 @@
 The commands of this version and those of an earlier one, one after another, so on a machine that
 does nothing else: a search of Fashion-MNIST, four networks over the range of its front trained in
 full, the middle two with a second seed. The earlier commands train for 20 epochs at the best of
-three learning rates, today's for 5 at a rate that short runs choose.
+three learning rates, today's for 5, at which `--learning-rate auto` keeps the recipe's rate.
 Run as `python runners/benchmark.py trained-front --earlier DIR --json FILE`, where DIR is a
 checkout of the earlier version. Runs that were interrupted begin anew, since they are timed.
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -33,6 +35,7 @@ from nas.retrain.statistics import estimate_noise
 
 KEY = ("version", "seed")
 EARLIER, TODAY = VERSIONS = ("earlier", "today")
+NETWORKS = 4
 STEPS = ("search", "first seeds", "second seeds")
 TRAINING: dict[str, tuple[object, ...]] = {
     EARLIER: ("--epochs", 20, "--learning-rate", "0.1,0.2,0.4"),
@@ -73,10 +76,16 @@ class Runs:
         )
         searched = time.perf_counter()
         yield STEPS[0], searched - start
-        run_command("retrain", *train, "--select", "spread:4", root=root)
+        run_command("retrain", *train, "--select", f"spread:{NETWORKS}", root=root)
         trained = time.perf_counter()
         yield STEPS[1], trained - searched
-        middle = [network["network"] for network in trained_networks(study)[1:3]]
+        networks = trained_networks(study)
+        if len(networks) != NETWORKS:
+            raise RuntimeError(
+                f"{study}: {len(networks)} of {NETWORKS} networks, as its front has no more; "
+                "accepted: a larger --budget"
+            )
+        middle = [network["network"] for network in networks[1:3]]
         # The earlier version selects one network by name at a time.
         for names in middle if version == EARLIER else [",".join(middle)]:
             run_command("retrain", *train, "--select", names, "--seeds", 2, root=root)
@@ -122,6 +131,8 @@ def run_and_report(runs: Runs, seeds: int, json_path: Path | None) -> None:
         "budget": runs.budget,
         "max_macs": runs.max_macs,
         "cores": cores,
+        "earlier": _commit(runs.earlier),
+        "torch": torch.__version__,
         "training": {name: list(options) for name, options in runs.training.items()},
     }
     file = RowFile(json_path, setting, KEY)
@@ -152,6 +163,12 @@ def run_and_report(runs: Runs, seeds: int, json_path: Path | None) -> None:
         for line in lines:
             grid.add_row(*line)
         console.print(grid)
+
+
+def _commit(checkout: Path) -> str:
+    """The commit that is checked out."""
+    asked = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def summarise(rows: Sequence[dict[str, Any]], cores: int) -> list[dict[str, Any]]:
@@ -185,7 +202,7 @@ def summarise(rows: Sequence[dict[str, Any]], cores: int) -> list[dict[str, Any]
 def version_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     """A heading, and for each run its minutes and test accuracies."""
     heading = ["version", "seed", "search, min", "trainings, min",
-               *("test accuracy (multiply-adds)",) * 4]  # fmt: skip
+               *("test accuracy (multiply-adds)",) * NETWORKS]  # fmt: skip
     lines = []
     for row in sorted(rows, key=lambda row: (row["seed"], VERSIONS.index(row["version"]))):
         search, *trainings = (row["seconds"][step] / 60 for step in STEPS)

@@ -68,8 +68,8 @@ def _latency(summary: dict[str, Any]) -> Iterator[str]:
     if rows:
         machines = {machine for row in rows for machine in row.get("latency_machines", ())}
         several = (
-            f" They were measured on {len(machines)} kinds of machine, whose latencies do not "
-            f"compare: {'; '.join(sorted(machines))}."
+            f" These latencies were measured on {len(machines)} kinds of machine and cannot be "
+            f"compared: {'; '.join(sorted(machines))}."
         )
         yield (
             "Latency: one image on one thread of the processor."

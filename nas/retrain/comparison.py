@@ -64,7 +64,8 @@ def summarise(
     Their learning rates may differ. The comparison is written to `summary.json`:
 
     - `networks`: by family and cost, with the mean test accuracy over seeds, its interval,
-      the search's estimate, results by class, latency, hours of training, the teacher and its
+      the search's estimate, results by class, latency, the machines that it was measured on
+      (`latency_machines`), hours of training, the teacher and its
       hours, whether it stays on the front and with which probability, and from which other
       searched networks it does not differ significantly;
     - `other_recipes`: networks that were trained by another recipe, and are not compared;
@@ -77,7 +78,8 @@ def summarise(
       how many of its members stay non-dominated;
     - `noise`: what the intervals follow from: the standard deviation of log errors between seeds,
       pooled over networks; null where there is one seed each;
-    - `home` and `options`: the folder, and the options of `retrain` that give the recipe.
+    - `home` and `options`: the folder, and the options of `retrain` that give the recipe
+      and the folder of the data.
 
     Returns:
         The contents; None, with nothing written, where no such network is trained.

@@ -16,7 +16,7 @@ from nas.models.reference import REFERENCES
 from nas.retrain.references import NetworkSpec
 from nas.retrain.short_run import ShortRuns
 from nas.training import Recipe
-from nas.training.folder import LOCK
+from nas.training.folder import LOCK, locked
 from nas.training.pretrained import DESCRIPTION, read_description
 from nas.training.recipe import stored_recipe
 
@@ -91,13 +91,18 @@ def choose_rates(
         for family in families
         if {key: _choice(stored, family).get(key) for key in asked[family]} != asked[family]
     }
-    if short is None:
-        for family, network in to_choose.items():
-            _set_aside(network, recipes[family], home)
+    moved = {
+        family: _set_aside(network, recipes[family], home) if short is None else None
+        for family, network in to_choose.items()
+    }
     chosen = {family: stored[family] for family in families if family not in to_choose}
     for family, choice in _try_rates(to_choose, recipes, grids, home, validate, short):
         chosen[family] = asked[family] | choice
         keep_choice(path, family, chosen[family])
+    for family, aside in moved.items():
+        own = home / to_choose[family].name
+        if family not in chosen and aside is not None and not own.exists():
+            aside.rename(own)
     for one in networks:
         if one.family in chosen:
             _move_to_rate(one, recipes[one.family], chosen[one.family]["rate"], home)
@@ -242,6 +247,8 @@ def keep_choice(path: Path, name: str, choice: dict[str, Any] | None) -> None:
         name: the choice's key.
         choice: None: remove it, if it is there.
     """
+    if choice is None and not path.exists():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_name(f".{path.name}.lock")):
         choices = read_choices(path)
@@ -268,12 +275,14 @@ def _trained_at(folder: Path, recipe: Recipe) -> float | None:
     return trained.learning_rate if same else None
 
 
-def _set_aside(spec: NetworkSpec, recipe: Recipe, home: Path) -> None:
-    """Move a network out of its folder, unless one of its rate was set aside before."""
+def _set_aside(spec: NetworkSpec, recipe: Recipe, home: Path) -> Path | None:
+    """Move a network out of its folder, unless one of its rate was set aside before; where to."""
     rate = _trained_at(home / spec.name, recipe)
-    if rate is not None and not _aside(spec, rate, home).exists():
-        _aside(spec, rate, home).parent.mkdir(parents=True, exist_ok=True)
-        (home / spec.name).rename(_aside(spec, rate, home))
+    if rate is None or (aside := _aside(spec, rate, home)).exists():
+        return None
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    (home / spec.name).rename(aside)
+    return aside
 
 
 def _move_to_rate(spec: NetworkSpec, recipe: Recipe, rate: float, home: Path) -> None:
@@ -282,7 +291,8 @@ def _move_to_rate(spec: NetworkSpec, recipe: Recipe, rate: float, home: Path) ->
         _set_aside(spec, recipe, home)
     own, aside = home / spec.name, _aside(spec, rate, home)
     if aside.exists() and own.exists() and {file.name for file in own.iterdir()} <= {LOCK}:
-        shutil.rmtree(own)  # a training was interrupted in its first epoch
+        with locked(own):  # a training was interrupted in its first epoch
+            shutil.rmtree(own)
     if aside.exists() and not own.exists():
         aside.rename(own)
 

@@ -154,7 +154,7 @@ class NetworkRecipes:
         """The recipe of each of the networks, by name; may train networks to decide.
 
         Args:
-            networks: some of all.
+            networks: some of all; the result has those alone whose trainings did not fail.
             families: see `choose_rates`.
             home: the folder that holds the networks' folders.
             validate: trains.

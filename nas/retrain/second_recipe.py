@@ -12,6 +12,7 @@ from nas.retrain.learning_rate import Validate, keep_choice, read_choices
 from nas.retrain.references import NetworkSpec
 from nas.study.objectives import percent
 from nas.training import Recipe
+from nas.training.pretrained import DESCRIPTION, read_description
 from nas.training.recipe import stored_recipe
 
 FOLDER, CHOICES = "second-recipe", "choices.json"
@@ -39,18 +40,24 @@ def train_again(
         short: accuracy of the short schedule in [0, 1], by name; networks without it are left out.
         home: the folder that holds the networks' folders.
         validate: trains.
+
+    Returns:
+        Recipes by name, without the networks whose training failed.
     """
     known, path = [one for one in networks if one.name in short], home / FOLDER / CHOICES
     before = {one.name: chosen_before(one.name, [recipes[one.name]], second, home) for one in known}
     better = {name for name, choice in before.items() if choice == "second"}
     new = [one for one in known if before[one.name] is None]
+    for one in new:
+        keep_choice(path, one.name, None)  # between other recipes
+        _give_back(home, one.name, recipes[one.name], second)
     firsts = validate([(one, recipes[one.name], home / one.name) for one in new])
-    below = []
-    for one, first in zip(new, firsts, strict=True):
-        if first is not None and first < short[one.name] and recipes[one.name] != second:
-            below.append((one, first))
-        elif first is not None:
-            keep_choice(path, one.name, None)  # of an earlier training, moved away since
+    lost = {one.name for one, first in zip(new, firsts, strict=True) if first is None}
+    below = [
+        (one, first)
+        for one, first in zip(new, firsts, strict=True)
+        if first is not None and first < short[one.name] and recipes[one.name] != second
+    ]
     seconds = validate([(one, second, home / FOLDER / one.name) for one, _ in below])
     for (one, first), accuracy in zip(below, seconds, strict=True):
         if accuracy is None:
@@ -67,7 +74,8 @@ def train_again(
             better.add(one.name)
     for name in better:
         _exchange(home, name)
-    return {**recipes, **dict.fromkeys(better, second)}
+    chosen = {**recipes, **dict.fromkeys(better, second)}
+    return {name: recipe for name, recipe in chosen.items() if name not in lost}
 
 
 def chosen_before(
@@ -94,6 +102,16 @@ def describe_second_trainings(home: Path) -> list[str]:
             f"other is in {FOLDER}/{name}{other}."
         )
     return sentences
+
+
+def _give_back(home: Path, name: str, first: Recipe, second: Recipe) -> None:
+    """Move a network by the second recipe out of the place of one by another first recipe."""
+    own, aside = home / name, home / FOLDER / name
+    if first == second or aside.exists() or not (own / DESCRIPTION).exists():
+        return
+    if stored_recipe(read_description(own).recipe) == second:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        own.rename(aside)
 
 
 def _exchange(home: Path, name: str) -> None:

@@ -31,7 +31,7 @@ class Retrained:
     metrics: list[dict[str, Any]]  # of each network and seed, with its `folder`
     summary: dict[str, Any] | None  # see `nas.retrain.comparison.summarise`
     notes: list[str]  # where test images are from, references that do not exist
-    failures: list[str]  # trainings that produced no network, and why
+    failures: list[str]  # trainings that failed and networks that were not exported, and why
     files: list[Path]
 
 
@@ -127,8 +127,11 @@ def _train(resolved: ResolvedRequest, work: _Work) -> list[tuple[Training, Outco
     outcomes: list[tuple[Training, Outcome]] = []
     for networks in resolved.groups:
         group = [one for one in networks if one.family in families]
-        without = dict.fromkeys(one.name for one in networks if one not in group)
-        work.failures += [f"{name}: not trained, for want of a learning rate" for name in without]
+        work.failures += [
+            f"{one.name}: not trained, for want of a learning rate"
+            for one in networks
+            if one.family not in families
+        ]
         chosen = recipes.choose(group, families, home, work.validate)
         teaches = networks == [resolved.teacher]
         outcomes += work.train(
@@ -136,6 +139,7 @@ def _train(resolved: ResolvedRequest, work: _Work) -> list[tuple[Training, Outco
                 _training(network, chosen[network.name], seed, info, resolved.request)
                 for seed in range(resolved.request.seeds)  # each network once before a second seed
                 for network in group
+                if network.name in chosen
                 if seed < resolved.seeds[network.name]
             ],
             teaches=teaches,

@@ -93,9 +93,11 @@ def plan_retraining(
     recipe = adapt(request.recipe, len(data.train), request.adapted)
     ranked = _ranked(select(front, request.select), hours)
     groups = [network_specs([arch], request.references, info)[0] for arch in ranked]
+    names = {spec.name for group in groups for spec in group}
+    most = len(names) * (seeds or (1 if hours is None else SEEDS))
     pool = choose_pool(
         find(),
-        sum(map(len, groups)) * (seeds or (1 if hours is None else SEEDS)),
+        max(most, len(request.learning_rates)),
         concurrency=request.concurrency,
         gpus=request.gpus,
         threads=request.threads,
@@ -208,7 +210,7 @@ def _plan(
         more = max(0, len(request.learning_rates) - 1)  # the best training is a network's own
         whole = members[(len(members) - 1) // 2] * epochs
         seconds += [whole] * more
-        further += [whole] * (MAX_FURTHER if len(request.learning_rates) >= LEAST_GRID else 0)
+        further += [whole] * (len(request.learning_rates) >= LEAST_GRID)
         trainings += more
         if request.auto_rate:
             seconds += [SHARE * whole]
@@ -222,18 +224,23 @@ def _plan(
         epochs=epochs,
         seeds=seeds,
         trainings=trainings,
-        seconds=MARGIN * (before + _makespan(seconds, pool.concurrency)),
-        again_seconds=MARGIN * _makespan(seconds_again, pool.concurrency) if again else 0.0,
-        further_seconds=MARGIN * _makespan(further, pool.concurrency),
+        seconds=MARGIN * (before + _makespan(seconds, pool)),
+        again_seconds=MARGIN * _makespan(seconds_again, pool) if again else 0.0,
+        further_seconds=MARGIN * MAX_FURTHER * _makespan(further, pool),  # one after the other
     )
 
 
-def _makespan(seconds: Sequence[float], concurrency: int) -> float:
-    """When the last training ends; each starts when a place is free, the longest ones first."""
-    places = [0.0] * concurrency
+def _makespan(seconds: Sequence[float], pool: Pool) -> float:
+    """When the last training ends; each starts when a place is free, the longest ones first.
+
+    Args:
+        seconds: of each training alone.
+        pool: what they share. On one GPU they take turns.
+    """
+    places = [0.0] * pool.concurrency
     for one in sorted(seconds, reverse=True):
         heapq.heapreplace(places, places[0] + one)
-    return max(places)
+    return max(places) * pool.turns
 
 
 class _Timed:
@@ -253,8 +260,6 @@ class _Timed:
         trained = min(len(data.train), recipe.train_images or len(data.train))
         validated = min(len(data.val), recipe.val_images or len(data.val))
         self._images = trained + VALIDATION * validated
-        # Trainings on one GPU take turns.
-        self._beside = min(pool.concurrency, int(1 / pool.gpus)) if 0 < pool.gpus < 1 else 1
         self._speed = measure_speed(
             {self.macs(spec): partial(_build, spec, data.info) for spec in specs},
             *(data, recipe),
@@ -269,7 +274,7 @@ class _Timed:
 
     def epoch(self, spec: NetworkSpec) -> float:
         """Seconds of an epoch, its evaluation included."""
-        return self._beside * self._images * self._speed.image(self.macs(spec))
+        return self._images * self._speed.image(self.macs(spec))
 
 
 def _build(spec: NetworkSpec, info: DatasetInfo) -> nn.Module:

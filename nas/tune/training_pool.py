@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from nas.study.resources import ClusterResources
+from nas.tune.mps import has_mps
+
+MPS_GAIN = (
+    1.5  # images per second of several trainings / of one, at least; see `nas.tune.resources`
+)
 
 
 @dataclass(frozen=True)
@@ -16,6 +21,12 @@ class Pool:
     cpus: float  # of a training
     gpus: float  # of a training
     threads: int  # CPU threads of a training
+
+    @property
+    def turns(self) -> float:
+        """How many times as long a training takes beside others that share its GPU."""
+        sharing = min(self.concurrency, int(1 / self.gpus)) if 0 < self.gpus < 1 else 1
+        return max(1.0, sharing / MPS_GAIN) if has_mps() else float(sharing)
 
     @property
     def in_process(self) -> bool:

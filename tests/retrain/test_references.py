@@ -12,6 +12,7 @@ import pytest
 from torch import nn
 
 from nas.data import DatasetInfo
+from nas.files import write_json
 from nas.models.reference import REFERENCES, Reference, build_reference, reference_macs
 from nas.retrain.learning_rate import choose_rates, chosen_rate, own_recipe
 from nas.retrain.references import (
@@ -28,7 +29,8 @@ from nas.space.arch import Arch, StageArch, table2_arch
 from nas.space.cost import cost
 from nas.space.space import SearchSpace
 from nas.training import Recipe, get_recipe
-from nas.training.folder import locked
+from nas.training.folder import describe, locked
+from nas.training.pretrained import DESCRIPTION
 
 SPACE = SearchSpace.from_yaml(Path(__file__).parents[2] / "search_spaces" / "dyclotnet.yaml")
 
@@ -163,7 +165,9 @@ def test_no_rate_is_chosen_where_a_training_was_lost(
     asked = ["mobilenetv2-0.05"]
     networks, _ = network_specs([table2_arch(0.25, 8, 4)], asked, digits_info)
     own = dict.fromkeys(("searched", "mobilenetv2"), get_recipe("full"))
-    lost = {("searched", 0.2)}
+    own_folder, lost = tmp_path / networks[0].name, {("searched", 0.2)}
+    at_first = get_recipe("full", learning_rate=0.1)
+    described = describe(networks[0].network, digits_info, at_first, 0).model_dump(mode="json")
 
     def validate(trainings: Sequence[tuple[NetworkSpec, Recipe, Path]]) -> list[float | None]:
         return [
@@ -175,8 +179,10 @@ def test_no_rate_is_chosen_where_a_training_was_lost(
         chosen = choose_rates(networks, own, (0.1, 0.2), tmp_path, digits_info, validate)
         return {family: recipe.learning_rate for family, recipe in chosen.items()}
 
+    write_json(own_folder / DESCRIPTION, described)  # trained at one of the rates before
     assert rates() == {"mobilenetv2": 0.2}
     assert chosen_rate(tmp_path, "searched") is None
+    assert (own_folder / DESCRIPTION).exists()
     lost.clear()
     assert rates() == {"searched": 0.2, "mobilenetv2": 0.2}
 

@@ -8,11 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from nas.data import load_search_data
 from nas.files import write_json
 from nas.retrain import learning_rate
 from nas.retrain.references import SEARCHED, NetworkSpec
 from nas.retrain.second_recipe import CHOICES, FOLDER, describe_second_trainings, train_again
+from nas.space.arch import Arch, StageArch
 from nas.training import Recipe, get_recipe
+from nas.training.folder import describe
+from nas.training.pretrained import DESCRIPTION
 
 FIRST, SECOND = get_recipe("full"), get_recipe("short-cpu", epochs=60)
 NETWORKS = [NetworkSpec(name, SEARCHED, "mobilenetv2") for name in ("good", "poor", "bad")]
@@ -122,7 +126,8 @@ def test_a_training_that_fails_for_another_reason_decides_nothing(
     recipes = train_again(
         *(NETWORKS, dict.fromkeys(SHORT, FIRST), SECOND, SHORT, tmp_path, validate)
     )
-    assert {name: recipe.name for name, recipe in recipes.items()} == dict.fromkeys(SHORT, "full")
+    left = {name: "full" for name in SHORT if (name, lost) != ("poor", "full")}
+    assert {name: recipe.name for name, recipe in recipes.items()} == left
     assert json.loads((tmp_path / FOLDER / CHOICES).read_text()).keys() == {"bad"}
     again = Validation()
     assert chosen(tmp_path, again)["poor"] == "short-cpu"
@@ -179,3 +184,18 @@ def test_damaged_choices_are_one_line(tmp_path: Path) -> None:
     (tmp_path / FOLDER / CHOICES).write_text("{")
     with pytest.raises(ValueError, match="damaged; remove it to choose again"):
         chosen(tmp_path, Validation())
+
+
+def test_a_network_by_the_second_recipe_makes_room_for_another_first_one(tmp_path: Path) -> None:
+    """Another learning rate was chosen since; the second training is not made again."""
+    poor, arch = NETWORKS[1], Arch(8, (StageArch(16, 1, 2, "dct", 2, 4),))
+    info = load_search_data("digits", Path("unused")).info
+    described = describe(arch, info, SECOND, seed=0).model_dump(mode="json")
+    chosen_by = Validation()
+    train_again([poor], {"poor": FIRST}, SECOND, SHORT, tmp_path, chosen_by)
+    write_json(tmp_path / "poor" / DESCRIPTION, described)
+    other, again = get_recipe("full", learning_rate=0.1), Validation()
+    recipes = train_again([poor], {"poor": other}, SECOND, SHORT, tmp_path, again)
+    assert again.trained == [("poor", "full")]
+    assert recipes == {"poor": SECOND}
+    assert (tmp_path / "poor" / "recipe").read_text() == "short-cpu"

@@ -17,6 +17,7 @@ from nas.data import Batches, SearchData, Split, load_test_data
 from nas.space.arch import Arch
 from nas.space.cost import cost
 from nas.training import Recipe, accuracy, get_recipe
+from nas.training import evaluate
 from nas.training import folder as folder_module
 from nas.training import full as module
 from nas.training.full import retrain
@@ -88,20 +89,21 @@ def test_the_loaded_network_gives_the_same_logits(
 def test_the_logits_are_those_that_were_evaluated(
     tmp_path: Path, tiny_arch: Arch, digits_data: SearchData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    logits = []
+    """As many at once as fit at this size of image."""
+    logits, sizes = [], []
+    monkeypatch.setattr(evaluate, "EVALUATION_PIXELS", 50 * 8 * 8)
 
     def recording(network: torch.nn.Module, batches: Batches) -> torch.Tensor:
+        sizes.append(batches.batch_size)
         with torch.inference_mode():
             logits.append(torch.cat([network.eval()(x) for x, _ in batches]))
         return logits[-1].argmax(1)
 
     monkeypatch.setattr(module, "predict", recording)
     run(tiny_arch, digits_data, tmp_path, RECIPE.model_copy(update={"epochs": 1}))
-    info = digits_data.info
-    batch = module.evaluation_batch(info, CPU)
-    recording(
-        load_pretrained(tmp_path), Batches(load_test_data("digits", NOWHERE), info, batch, CPU)
-    )
+    test = load_test_data("digits", NOWHERE)
+    recording(load_pretrained(tmp_path), Batches(test, digits_data.info, 50, CPU))
+    assert sizes == [50, 50]
     assert torch.equal(*logits)
 
 

@@ -17,6 +17,7 @@ from nas.study.resources import ClusterResources, Node
 from nas.training import get_recipe, speed
 from nas.training.small_data import ADAPTED
 from nas.tune import retrain_plan as module
+from nas.tune import training_pool
 from nas.tune.resources import this_machine
 from nas.tune.retrain_plan import PLAN, Plan, plan_retraining, with_plan
 from nas.tune.retrain_request import RetrainRequest
@@ -65,7 +66,9 @@ def test_what_the_user_gave_is_kept(
     assert planned(replace(request_, learning_rates=(0.1, 0.2)), 10, seeds=1).trainings == 7
     three = planned(replace(request_, learning_rates=(0.1, 0.2, 0.4)), 10, seeds=1)
     assert three.trainings == 8
-    assert three.further_seconds == pytest.approx(2 * three.seconds / 8)  # one at a time
+    assert three.further_seconds == pytest.approx(2 * three.seconds / 8)
+    two_places = replace(request_, learning_rates=(0.1, 0.2, 0.4), concurrency=2)
+    assert planned(two_places, None).further_seconds == three.further_seconds * 60 / three.epochs
     everything = planned(request_, None)
     assert everything.further_seconds == 0
     assert (everything.epochs, everything.seeds, len(everything.networks)) == (60, 1, 6)
@@ -106,6 +109,9 @@ def test_a_plan_counts_the_images_that_are_trained_on_and_turns_on_a_gpu(
     asked: dict[str, Any] = {"epochs": None, "seeds": None, "keep": False}
     two_at_a_time = plan_retraining(shared, None, one_gpu, **asked)
     assert two_at_a_time.seconds == pytest.approx(whole.seconds, rel=0.2)  # not half of it
+    monkeypatch.setattr(training_pool, "has_mps", lambda: True)
+    under_mps = plan_retraining(shared, None, one_gpu, **asked)
+    assert under_mps.seconds == pytest.approx(two_at_a_time.seconds / 1.5)
 
 
 def test_the_time_of_second_trainings_is_said_where_there_may_be_some(
