@@ -16,8 +16,7 @@ import nas
 from nas.data import Batches, SearchData, Split, load_test_data
 from nas.space.arch import Arch
 from nas.space.cost import cost
-from nas.training import Recipe, accuracy, get_recipe
-from nas.training import evaluate
+from nas.training import Recipe, accuracy, evaluate, get_recipe
 from nas.training import folder as folder_module
 from nas.training import full as module
 from nas.training.full import retrain
