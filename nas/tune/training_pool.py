@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from nas.study.resources import ClusterResources
 from nas.tune.mps import has_mps
 
-MPS_GAIN = (
-    1.5  # images per second of several trainings / of one, at least; see `nas.tune.resources`
-)
+MPS_GAIN = 1.5  # images per second of several trainings / of one; see `nas.tune.resources`
 
 
 @dataclass(frozen=True)
