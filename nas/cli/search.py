@@ -57,7 +57,7 @@ def search(
     ] = None,
     study: Annotated[
         str | None,
-        option(START, "NAME", "Name of the study and its folder. Default: SPACE-DATASET"),
+        option(START, "NAME", "Folder in --results. Default: SPACE-DATASET"),
     ] = None,
     dry_run: Annotated[
         bool,
