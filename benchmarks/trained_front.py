@@ -166,9 +166,16 @@ def run_and_report(runs: Runs, seeds: int, json_path: Path | None) -> None:
 
 
 def _commit(checkout: Path) -> str:
-    """The commit that is checked out."""
+    """The commit that is checked out.
+
+    Raises:
+        ValueError: there is none.
+    """
     asked = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
-    return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run(asked, capture_output=True, text=True)
+    if done.returncode != 0:
+        raise ValueError(f"--earlier: {checkout} is no git checkout; accepted: a worktree")
+    return done.stdout.strip()
 
 
 def summarise(rows: Sequence[dict[str, Any]], cores: int) -> list[dict[str, Any]]:
