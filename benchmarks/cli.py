@@ -360,7 +360,9 @@ def second_search(
 @app.command()
 def trained_front(
     earlier: Annotated[Path, _option("A checkout of the earlier version")],
-    folder: Annotated[Path, _option("Folder of the studies")] = Path("build/trained-front"),
+    folder: Annotated[Path, _option("Folder of the studies, which are made anew")] = Path(
+        "build/trained-front"
+    ),
     budget: Annotated[int, _option("Trials of each search", min=5, max=10_000)] = 200,
     max_macs: Annotated[str, _option("Maximum multiply-adds of the networks")] = "4M",
     seeds: Annotated[int, _option("Runs of each version", min=1, max=100)] = 1,

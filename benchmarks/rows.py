@@ -1,11 +1,14 @@
-"""The rows of a long measurement, saved as they finish, so that it can be continued."""
+"""The rows of a long measurement, saved as they finish, so that it can be continued; tables."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from nas.files import write_json
 
@@ -60,3 +63,14 @@ class RowFile:
         if self._path is not None:
             rows = list(self._rows.values())
             write_json(self._path, {"setting": self._setting, "rows": rows, **summary})
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print a heading and lines; all columns but the first are numbers."""
+    heading, *lines = rows
+    grid = Table()
+    for number, column in enumerate(heading):
+        grid.add_column(column, justify="right" if number else "left")
+    for line in lines:
+        grid.add_row(*line)
+    Console(width=None if Console().is_terminal else 150).print(grid)

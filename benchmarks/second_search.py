@@ -21,12 +21,10 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.commands import ROOT, run_command
 from benchmarks.end_to_end import REFERENCE_ERROR
-from benchmarks.rows import RowFile
+from benchmarks.rows import RowFile, print_table
 from nas.models.native import build as kernels
 from nas.pareto import HypervolumeTracker
 from nas.progress import shown
@@ -173,11 +171,7 @@ def run_and_report(searches: SecondSearches, seeds: int, json_path: Path | None)
     for _ in shown("second searches")(steps(), len(work), len(work) - len(left)):
         pass
     file.write({"summary": summarise(list(file))})
-    heading, *lines = second_search_rows(list(file))
-    grid = Table(*heading)
-    for line in lines:
-        grid.add_row(*line)
-    Console(width=None if Console().is_terminal else 150).print(grid)
+    print_table(second_search_rows(list(file)))
 
 
 def summarise(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

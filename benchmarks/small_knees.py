@@ -20,12 +20,10 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.commands import run_command
 from benchmarks.retraining_data import SMALL, small_data
-from benchmarks.rows import RowFile
+from benchmarks.rows import RowFile, print_table
 from nas.data import Batches, Split, load_search_data, load_test_data
 from nas.data.splits import resize
 from nas.models.native import build as kernels
@@ -135,13 +133,7 @@ def run_and_report(searches: SmallSearches, seeds: int, json_path: Path | None) 
 
     for _ in shown("searches")(steps(), len(work), len(work) - len(left)):
         pass
-    grid = Table()
-    heading, *lines = knee_rows(list(file))
-    for column in heading:
-        grid.add_column(column, justify="left" if column == heading[0] else "right")
-    for line in lines:
-        grid.add_row(*line)
-    Console(width=None if Console().is_terminal else 150).print(grid)
+    print_table(knee_rows(list(file)))
 
 
 def knee_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:

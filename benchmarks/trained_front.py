@@ -22,11 +22,9 @@ from statistics import fmean
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.table import Table
 
 from benchmarks.commands import ROOT, run_command
-from benchmarks.rows import RowFile
+from benchmarks.rows import RowFile, print_table
 from nas.format import format_count
 from nas.models.native import build as kernels
 from nas.progress import shown
@@ -61,7 +59,7 @@ class Runs:
         Raises:
             RuntimeError: a command failed.
         """
-        root = {EARLIER: self.earlier.resolve(), TODAY: ROOT}[version]
+        root = self.root(version)
         study = self.study(version, seed)
         shutil.rmtree(study, ignore_errors=True)
         data = ("--data-dir", self.data_dir.resolve(), "--quiet")
@@ -90,6 +88,10 @@ class Runs:
         for names in middle if version == EARLIER else [",".join(middle)]:
             run_command("retrain", *train, "--select", names, "--seeds", 2, root=root)
         yield STEPS[2], time.perf_counter() - trained
+
+    def root(self, version: str) -> Path:
+        """The checkout of a version."""
+        return {EARLIER: self.earlier.resolve(), TODAY: ROOT}[version]
 
     def study(self, version: str, seed: int) -> Path:
         """The folder of a run's study."""
@@ -147,22 +149,21 @@ def run_and_report(runs: Runs, seeds: int, json_path: Path | None) -> None:
                 seconds[step] = taken
                 if step == STEPS[-1]:
                     networks = trained_networks(runs.study(version, seed))
-                    row = {"version": version, "seed": seed, "seconds": seconds}
-                    file.add(row | {"networks": networks})
+                    file.add({
+                        "version": version,
+                        "commit": _commit(runs.root(version)),
+                        "seed": seed,
+                        "seconds": seconds,
+                        "networks": networks,
+                    })  # fmt: skip
                 yield
 
     for _ in shown("steps")(steps(), len(STEPS) * len(work), len(STEPS) * (len(work) - len(left))):
         pass
     summaries = summarise(list(file), cores or 1)
     file.write({"summary": summaries})
-    console = Console(width=None if Console().is_terminal else 150)
-    for heading, *lines in (version_rows(list(file)), comparison_rows(summaries)):
-        grid = Table()
-        for column in heading:
-            grid.add_column(column, justify="left" if column == heading[0] else "right")
-        for line in lines:
-            grid.add_row(*line)
-        console.print(grid)
+    print_table(version_rows(list(file)))
+    print_table(comparison_rows(summaries))
 
 
 def _commit(checkout: Path) -> str:
@@ -208,13 +209,14 @@ def summarise(rows: Sequence[dict[str, Any]], cores: int) -> list[dict[str, Any]
 
 def version_rows(rows: Sequence[dict[str, Any]]) -> list[list[str]]:
     """A heading, and for each run its minutes and test accuracies."""
-    heading = ["version", "seed", "search, min", "trainings, min",
+    heading = ["version (commit)", "seed", "search, min", "trainings, min",
                *("test accuracy (multiply-adds)",) * NETWORKS]  # fmt: skip
     lines = []
     for row in sorted(rows, key=lambda row: (row["seed"], VERSIONS.index(row["version"]))):
         search, *trainings = (row["seconds"][step] / 60 for step in STEPS)
         lines.append([
-            row["version"], str(row["seed"]), f"{search:.0f}", f"{sum(trainings):.0f}",
+            f"{row['version']} ({row['commit'][:7]})", str(row["seed"]),
+            f"{search:.0f}", f"{sum(trainings):.0f}",
             *(f"{100 * one['test_accuracy']:.2f} % ({format_count(one['macs'])})"
               for one in row["networks"]),
         ])  # fmt: skip

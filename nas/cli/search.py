@@ -56,8 +56,7 @@ def search(
         option(START, "TIME", "End after this time, such as 2h."),
     ] = None,
     study: Annotated[
-        str | None,
-        option(START, "NAME", "Folder in --results. Default: SPACE-DATASET"),
+        str | None, option(START, "NAME", "Folder in --results. Default: SPACE-DATASET")
     ] = None,
     dry_run: Annotated[
         bool,

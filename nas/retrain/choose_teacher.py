@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from nas.retrain.learning_rate import read_choices
+from nas.retrain.choices import read_choices
 from nas.retrain.references import SEARCHED, NetworkSpec
 from nas.retrain.second_recipe import CHOICES, FOLDER
 from nas.space.arch import Arch

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from nas.data import DatasetInfo
-from nas.files import write_json
 from nas.models.reference import REFERENCES
+from nas.retrain.choices import keep_choice, read_choices
 from nas.retrain.references import NetworkSpec
 from nas.retrain.short_run import ShortRuns
 from nas.training import Recipe
@@ -220,42 +217,6 @@ def own_recipe(family: str, recipe: Recipe) -> Recipe:
     """The recipe with the family's own learning rate, where `REFERENCES` gives it one."""
     rate = REFERENCES[family].learning_rate if family in REFERENCES else None
     return recipe if rate is None else _at(recipe, rate)
-
-
-def read_choices(path: Path) -> dict[str, Any]:
-    """What was chosen before, from a `choices.json`; empty where nothing was.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    try:
-        choices = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError):
-        choices = None
-    if not isinstance(choices, dict):
-        raise ValueError(f"{path}: damaged; remove it to choose again")
-    return choices
-
-
-def keep_choice(path: Path, name: str, choice: dict[str, Any] | None) -> None:
-    """Write one choice to a `choices.json`, or remove it; those of other calls stay.
-
-    Args:
-        path: the file; made where it is missing.
-        name: the choice's key.
-        choice: None: remove it, if it is there.
-    """
-    if choice is None and not path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock")):
-        choices = read_choices(path)
-        if choice is None and name not in choices:
-            return
-        others = {key: value for key, value in choices.items() if key != name}
-        write_json(path, others if choice is None else others | {name: choice})
 
 
 def _aside(spec: NetworkSpec, rate: float, home: Path) -> Path:

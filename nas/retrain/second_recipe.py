@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from nas.format import format_number
-from nas.retrain.learning_rate import Validate, keep_choice, read_choices
+from nas.retrain.choices import keep_choice, read_choices
+from nas.retrain.learning_rate import Validate
 from nas.retrain.references import NetworkSpec
 from nas.study.objectives import percent
 from nas.training import Recipe

@@ -6,8 +6,8 @@ import pytest
 
 from nas.report.comparison_plots import comparison_figure, comparison_rows
 from nas.report.comparison_sentences import describe_retraining
+from nas.retrain.choices import read_choices
 from nas.retrain.comparison import SUMMARY, read_summary
-from nas.retrain.learning_rate import read_choices
 
 DAMAGED = (
     *("", "{", "[]", "3", "null", '{"schema_version": 99}', '{"schema_version": 1}'),

@@ -10,7 +10,7 @@ import pytest
 
 from nas.data import load_search_data
 from nas.files import write_json
-from nas.retrain import learning_rate
+from nas.retrain import choices as choices_module
 from nas.retrain.references import SEARCHED, NetworkSpec
 from nas.retrain.second_recipe import CHOICES, FOLDER, describe_second_trainings, train_again
 from nas.space.arch import Arch, StageArch
@@ -102,7 +102,7 @@ def test_a_kill_at_any_rename_or_write_is_made_up_for(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed_rename)
-        patch.setattr(learning_rate, "write_json", killed_write)
+        patch.setattr(choices_module, "write_json", killed_write)
         with pytest.raises(Killed):
             chosen(tmp_path, Validation())
     again = Validation()
